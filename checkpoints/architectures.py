@@ -1,0 +1,134 @@
+"""The papers' small networks, registered with timm: importing this module makes their names timm model
+names.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from timm.layers import create_classifier
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from torch import Tensor, nn
+
+__all__ = ["CifarResNet"]
+
+CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
+CIFAR10_STD = (0.2470, 0.2435, 0.2616)
+
+default_cfgs = generate_default_cfgs(
+    {
+        "resnet20": {
+            "num_classes": 10,
+            "input_size": (3, 32, 32),
+            "pool_size": (8, 8),
+            "interpolation": "bilinear",
+            "crop_pct": 1.0,
+            "mean": CIFAR10_MEAN,
+            "std": CIFAR10_STD,
+            "first_conv": "conv1",
+            "classifier": "fc",
+            "paper_ids": "arXiv:1512.03385",
+        }
+    }
+)
+
+
+class Block(nn.Module):
+    """Two 3×3 convolutions and a shortcut: the identity, or 1×1 convolution + BatchNorm where the width
+    changes.
+    """
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, width, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.act1 = nn.ReLU()
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.act2 = nn.ReLU()
+        self.downsample: nn.Module = nn.Identity()
+        if inputs != width:
+            shortcut = nn.Conv2d(inputs, width, 1, stride, bias=False)
+            self.downsample = nn.Sequential(shortcut, nn.BatchNorm2d(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) → (N, width, H / stride, W / stride)."""
+        y = self.act1(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        return self.act2(y + self.downsample(x))
+
+
+class CifarResNet(nn.Module):
+    """The ResNet of He et al. 2016 (arXiv:1512.03385, §4.2) for 32-pixel images: 3×3 stem, three stages.
+
+    ``depths`` blocks a stage, of width 16, 32 and 64. The interface is timm's: ``num_classes=0`` has no head,
+    ``global_pool=""`` keeps the map.
+    """
+
+    def __init__(
+        self,
+        depths: tuple[int, int, int] = (3, 3, 3),
+        num_classes: int = 10,
+        in_chans: int = 3,
+        global_pool: str = "avg",
+    ) -> None:
+        super().__init__()
+        self.num_classes, self.in_chans = num_classes, in_chans
+        self.num_features = self.head_hidden_size = 64
+        self.conv1 = nn.Conv2d(in_chans, 16, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.act1 = nn.ReLU()
+        self.layer1 = _stage(16, 16, depths[0], stride=1)
+        self.layer2 = _stage(16, 32, depths[1], stride=2)
+        self.layer3 = _stage(32, 64, depths[2], stride=2)
+        self.feature_info = [
+            {"num_chs": width, "reduction": reduction, "module": module}
+            for width, reduction, module in ((16, 1, "layer1"), (32, 2, "layer2"), (64, 4, "layer3"))
+        ]
+        self.global_pool, self.fc = create_classifier(64, num_classes, pool_type=global_pool)
+        self.apply(_kaiming_normal)
+
+    def get_classifier(self) -> nn.Module:
+        """Return the head: a Linear, or an Identity when there is none."""
+        return self.fc
+
+    def reset_classifier(self, num_classes: int, global_pool: str = "avg") -> None:
+        """Replace the head by a new one of ``num_classes`` outputs; 0 removes it."""
+        self.num_classes = num_classes
+        self.global_pool, self.fc = create_classifier(64, num_classes, pool_type=global_pool)
+        self.fc.apply(_kaiming_normal)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """(N, in_chans, H, W) → (N, 64, H/4, W/4)."""
+        x = self.act1(self.bn1(self.conv1(x)))
+        return self.layer3(self.layer2(self.layer1(x)))
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """(N, 64, h, w) → (N, num_classes), or the pooled (N, 64) with ``pre_logits``."""
+        x = self.global_pool(x)
+        return x if pre_logits else self.fc(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_chans, H, W) → (N, num_classes)."""
+        return self.forward_head(self.forward_features(x))
+
+
+def _stage(inputs: int, width: int, depth: int, stride: int) -> nn.Sequential:
+    blocks = [Block(inputs, width, stride)] + [Block(width, width, 1) for _ in range(depth - 1)]
+    return nn.Sequential(*blocks)
+
+
+def _kaiming_normal(module: nn.Module) -> None:
+    """He et al. 2015, for ReLU: by fan-out in convolutions, by fan-in in the head; biases zero."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    elif isinstance(module, nn.Linear):
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        nn.init.zeros_(module.bias)
+
+
+@register_model
+def resnet20(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """ResNet-20 for CIFAR: 270,896 prunable weights with 10 classes."""
+    out_indices = {"out_indices": (0, 1, 2)}
+    return build_model_with_cfg(CifarResNet, "resnet20", pretrained, feature_cfg=out_indices, **kwargs)

@@ -1,0 +1,156 @@
+"""From a source to a file on this machine whose size and hash are right; nothing is downloaded twice."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from .download import download
+from .errors import InputError
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where one file can be had, and how to know it.
+
+    ``file`` is its name in the user folder. ``sha256`` and ``md5`` are hex, whole or the first digits;
+    empty when not known. ``url`` and ``hub`` (a Hugging Face id) may both be empty: then the file is not
+    for download.
+    """
+
+    file: str
+    url: str = ""
+    hub: str = ""
+    hub_files: tuple[str, ...] = ("model.safetensors", "pytorch_model.bin")
+    sha256: str = ""
+    md5: str = ""
+    bytes: int | None = None
+
+    def address(self) -> str | None:
+        """Return the address that a person would open to get the file; None when there is none."""
+        if self.hub:
+            from huggingface_hub import hf_hub_url
+
+            return hf_hub_url(self.hub, self.hub_files[0])
+        return self.url or None
+
+
+def home(root: str | os.PathLike[str] | None = None) -> Path:
+    """Return the user folder of weights: ``root``, else $TRANSFER_HOME, else the platform's cache folder."""
+    chosen = root or os.environ.get("TRANSFER_HOME")
+    if chosen:
+        return Path(chosen).expanduser()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("px-transfer") / "checkpoints"
+
+
+def find(source: Source, root: str | os.PathLike[str] | None = None) -> Path | None:
+    """Return the file if this machine has it: in the user folder, else in the hub's cache; else None."""
+    kept = home(root) / source.file
+    if kept.exists():
+        return kept
+    if not source.hub:
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = (try_to_load_from_cache(source.hub, name) for name in source.hub_files)
+    return next((Path(path) for path in cached if isinstance(path, str)), None)
+
+
+def obtain(source: Source, root: str | os.PathLike[str] | None = None) -> Path:
+    """Return the file, downloaded when this machine does not have it; not yet checked when it did.
+
+    Raises InputError when there is no network (the line says which file to put where), when the folder
+    cannot be written, and when what arrives is not the expected file.
+    """
+    found = find(source, root)
+    if found is not None:
+        return found
+    target = home(root) / source.file
+    if source.hub:
+        return _from_hub(source, target)
+    if not source.url:
+        raise InputError(f"{target} is not there, and it is not for download")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        download(source.url, target, lambda part: check(part, source))
+    except OSError as error:
+        remedy = "set TRANSFER_HOME to a folder that you can write"
+        raise InputError(f"cannot write {target}: {error}; {remedy}") from None
+    return target
+
+
+def _from_hub(source: Source, target: Path) -> Path:
+    """Download through huggingface_hub into its own cache, which timm and open_clip share."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    reason: Exception | None = None
+    for name in source.hub_files:
+        try:
+            return Path(hf_hub_download(source.hub, name))
+        except LocalEntryNotFoundError as error:
+            reason = error.__cause__ if isinstance(error.__cause__, Exception) else error
+            break
+        except EntryNotFoundError as error:
+            reason = error
+        except Exception as error:  # of requests or httpx, by the hub's version: they share no base
+            reason = error
+            break
+    why = " ".join(str(reason).split())
+    remedy = f"download it elsewhere and put it at {target}"
+    raise InputError(f"cannot download {source.address()} ({why}); {remedy}") from None
+
+
+def check(path: Path, source: Source) -> str:
+    """Return the file's whole SHA-256 after comparing size and hash with what is known of them.
+
+    Raises InputError for a folder, a wrong size (a truncated file) or a wrong hash: one line that says what
+    to do.
+    """
+    if not path.is_file():
+        state = "a folder" if path.is_dir() else "not there"
+        raise InputError(f"{path} is {state}; expected the file {source.file}")
+    remedy = f"delete {path} and get it again from {source.address() or 'where it came from'}"
+    size = path.stat().st_size
+    if source.bytes is not None and size != source.bytes:
+        raise InputError(f"{source.file} has {size} bytes, expected {source.bytes}; {remedy}")
+    known = _known(path, source)
+    got = digests(path, *known)
+    for kind, digits in known.items():
+        if not got[kind].startswith(digits):
+            raise InputError(f"{source.file} has {kind} {got[kind]}, expected {digits}; {remedy}")
+    return got["sha256"]
+
+
+def measure(path: Path, source: Source) -> str:
+    """Say by what ``check`` knows the file, as "sha256", "md5 (first 8 digits)", "size only" or "nothing"."""
+    whole = {"sha256": 64, "md5": 32}
+    for kind, digits in _known(path, source).items():
+        return kind if len(digits) == whole[kind] else f"{kind} (first {len(digits)} digits)"
+    return "nothing" if source.bytes is None else "size only"
+
+
+def _known(path: Path, source: Source) -> dict[str, str]:
+    known = {"sha256": source.sha256 or _hub_sha256(path), "md5": source.md5}
+    return {kind: digits for kind, digits in known.items() if digits}
+
+
+def digests(path: Path, *more: str) -> dict[str, str]:
+    """Return the SHA-256 of a file, and what other hashes are asked for, in one reading."""
+    sums = {kind: hashlib.new(kind, usedforsecurity=False) for kind in ("sha256", *more)}
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            for total in sums.values():
+                total.update(block)
+    return {kind: total.hexdigest() for kind, total in sums.items()}
+
+
+def _hub_sha256(path: Path) -> str:
+    """Return the hash that the hub states: its cache names large files by their SHA-256."""
+    name = path.resolve().name
+    return name if re.fullmatch("[0-9a-f]{64}", name) else ""

@@ -1,0 +1,48 @@
+"""``random:<arch>``: Kaiming normal weights from a seed, for training from scratch and for tests."""
+
+from __future__ import annotations
+
+import math
+
+import timm
+import torch
+from torch import nn
+
+from .backbone import Backbone, Card
+from .trunk import trunk
+
+
+def load(arch: str, seed: int) -> Backbone:
+    """Draw a trunk: convolutions and linear layers Kaiming normal for ReLU (He et al. 2015), biases zero.
+
+    No BatchNorm is zero at the start (timm zeroes the last one of each residual block, which would hide the
+    block from any score). Other parameters, as position embeddings, stay as timm draws them. The same seed
+    gives the same bits; the global random state is left as it was. Raises InputError for an unknown
+    architecture.
+    """
+    shape = trunk(arch)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        model = timm.create_model(arch, num_classes=0)
+        for module in model.modules():
+            _draw(module)
+    card = Card(name=f"random:{arch}", notes=f"Kaiming normal, seed {seed}, never trained")
+    return Backbone(arch=arch, state_dict=dict(model.state_dict()), card=card, **shape.preparation)
+
+
+@torch.no_grad()
+def _draw(module: nn.Module) -> None:
+    if isinstance(module, nn.modules.conv._ConvNd):
+        _kaiming_normal(module.weight, module.out_channels * math.prod(module.kernel_size) / module.groups)
+    elif isinstance(module, nn.Linear):
+        _kaiming_normal(module.weight, module.in_features)
+    elif isinstance(module, nn.modules.batchnorm._NormBase):
+        module.reset_parameters()
+    else:
+        return
+    if isinstance(module.bias, nn.Parameter):
+        nn.init.zeros_(module.bias)
+
+
+def _kaiming_normal(weight: torch.Tensor, fan: float) -> None:
+    weight.normal_(0.0, math.sqrt(2.0 / fan))

@@ -1,0 +1,1 @@
+"""One script a downstream task: ``python -m recipes.NAME --help``."""

@@ -1,0 +1,19 @@
+"""Handwritten digits from the embedded backbone: one run, offline, under a minute on two cores.
+
+python -m recipes.digits --prune.method px --prune.sparsity 0.982
+"""
+
+from transfer.data.augment import Augment
+from transfer.launch import main
+from transfer.recipe import Data, Prune, Recipe, Train
+
+RECIPE = Recipe(
+    name="digits",
+    backbone="embedded",
+    data=Data(name="digits", size=32, augment=Augment(pad_crop=2)),
+    prune=Prune(method="px", sparsity=0.9),
+    train=Train(epochs=8, batch=64, lr=0.05, weight_decay=1e-4, schedule="cosine", warmup=1),
+)
+
+if __name__ == "__main__":
+    main(RECIPE)

@@ -1,0 +1,129 @@
+"""How fast are batches of augmented 32 px images? ``Batches`` against a DataLoader with per-image transforms.
+
+Both do the same: pad 4, crop 32, flip, scale, normalise, in batches of 128, from the same random images. The
+DataLoader decodes nothing (PIL images from memory) and has 2 persistent workers; one walk of each, which starts
+the workers, goes before the clock runs. All take turns in one run.
+
+    python scripts/bench_data.py                     # under half a minute
+    python scripts/bench_data.py --turns 15 --images 50000
+
+Prints JSON lines, one a measurement: images_per_s (median of the walks) and ratio to the DataLoader; the goal
+is a ratio of 10 or more. ``batches`` has torch's default number of threads, ``batches-1-thread`` one. Look at
+``load``, too: where other programs keep the cores busy, the threads of each small operation wait for one
+another and ``batches`` may fall below the DataLoader; one thread (OMP_NUM_THREADS=1) suffers far less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import PIL
+import torch
+import torchvision
+from PIL import Image
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+from torchvision.transforms import v2
+
+from transfer.data.augment import Augment
+from transfer.data.batches import Batches
+from transfer.data.dataset import Images
+
+SIDE, BATCH, PAD, WORKERS = 32, 128, 4, 2
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+class PilImages(TorchDataset[Any]):
+    """The usual way: a PIL image and a pipeline of transforms for each sample."""
+
+    def __init__(self, images: Images) -> None:
+        self.images, self.labels = images.pixels.permute(0, 2, 3, 1).numpy(), images.labels.tolist()
+        self.transform = v2.Compose(
+            [
+                v2.ToImage(),
+                v2.RandomCrop(SIDE, padding=PAD),
+                v2.RandomHorizontalFlip(),
+                v2.ToDtype(torch.float32, scale=True),
+                v2.Normalize(MEAN, STD),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        """Return one transformed image and its label."""
+        return self.transform(Image.fromarray(self.images[index])), self.labels[index]
+
+
+def walks(count: int) -> dict[str, tuple[int, Iterable[Any]]]:
+    """Return what is compared, by name: threads of this process, and a walk over ``count`` random images."""
+    source = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (count, 3, SIDE, SIDE), generator=source, dtype=torch.uint8)
+    images, threads = Images(pixels, torch.arange(count) % 10), torch.get_num_threads()
+    loader = DataLoader(PilImages(images), BATCH, shuffle=True, num_workers=WORKERS, persistent_workers=True)
+    augment = Augment(pad_crop=PAD, flip=True)
+    batches = Batches(images, size=SIDE, batch=BATCH, mean=MEAN, std=STD, augment=augment, shuffle=True)
+    return {"dataloader": (threads, loader), "batches": (threads, batches), "batches-1-thread": (1, batches)}
+
+
+def rate(threads: int, walk: Iterable[Any]) -> float:
+    """Return the images per second of one walk with so many threads."""
+    torch.set_num_threads(threads)
+    begin = time.perf_counter()
+    seen = sum(len(inputs) for inputs, _ in walk)
+    return seen / (time.perf_counter() - begin)
+
+
+def measure(compared: dict[str, tuple[int, Iterable[Any]]], turns: int) -> dict[str, list[float]]:
+    """Time whole walks in turn; the first of each, which starts the workers, does not count."""
+    rates: dict[str, list[float]] = {name: [] for name in compared}
+    for turn in range(turns + 1):
+        for name, (threads, walk) in compared.items():
+            speed = rate(threads, walk)
+            if turn:
+                rates[name].append(speed)
+    return rates
+
+
+def model() -> str:
+    """Return the processor's name, as far as the system tells."""
+    listed = Path("/proc/cpuinfo")
+    lines = listed.read_text().splitlines() if listed.exists() else []
+    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.machine())
+
+
+def main() -> None:
+    """Read the options, measure, print JSON lines."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=10_000, help="images in the split (default 10000)")
+    parser.add_argument("--turns", type=int, default=7, help="timed walks of each (default 7)")
+    options = parser.parse_args()
+    if min(options.images, options.turns) < 1:
+        parser.error("--images and --turns must be 1 or more")
+    load = [round(os.getloadavg()[0], 2)]
+    compared = walks(options.images)
+    rates = measure(compared, options.turns)
+    load.append(round(os.getloadavg()[0], 2))
+    settings = {"side": SIDE, "batch": BATCH, "pad": PAD, "flip": True, "workers": WORKERS, **vars(options)}
+    versions = {"python": platform.python_version(), "torch": torch.__version__}
+    versions |= {"torchvision": torchvision.__version__, "pillow": PIL.__version__}
+    cpu = {"model": model(), "cores": os.cpu_count(), "load": load}
+    base = statistics.median(rates["dataloader"])
+    for name, seen in rates.items():
+        middle = statistics.median(seen)
+        line = {"name": name, "images_per_s": round(middle), "ratio": round(middle / base, 2)}
+        line |= {"threads": compared[name][0], "lowest": round(min(seen)), "highest": round(max(seen))}
+        print(json.dumps({**line, "settings": settings, "versions": versions, "cpu": cpu}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from checkpoints.errors import InputError
+from transfer import data
+
+
+def write(root: Path, split: str, **counts: int) -> None:
+    for name, count in counts.items():
+        (root / split / name).mkdir(parents=True)
+        for i in range(count):
+            Image.new("RGB", (6, 5), (i, 0, 0)).save(root / split / name / f"{i}.png")
+
+
+@pytest.mark.parametrize("held", ["val", "test"])
+def test_class_folders_become_classes_in_sorted_order(tmp_path, held):
+    write(tmp_path, "train", dog=2, cat=3)
+    write(tmp_path, held, cat=1, dog=1)
+    (tmp_path / "train/cat/notes.txt").write_text("no image")
+    (tmp_path / "train/.hidden").mkdir()
+    loaded = data.load(f"imagefolder:{tmp_path}")
+    assert (loaded.classes, loaded.test_split) == (("cat", "dog"), held)
+    assert loaded.train.labels.tolist() == [0, 0, 0, 1, 1]
+    assert [path.parent.name for path in loaded.test.paths] == ["cat", "dog"]
+
+
+def test_val_is_preferred_to_test(tmp_path):
+    for split in ("train", "val", "test"):
+        write(tmp_path, split, a=1)
+    assert data.load(f"imagefolder:{tmp_path}").test_split == "val"
+
+
+def test_class_folders_that_disagree_are_named(tmp_path):
+    write(tmp_path, "train", a=1, b=1)
+    write(tmp_path, "val", a=1, c=1)
+    with pytest.raises(InputError, match="differ: b is not in val, c is not in train; make them agree"):
+        data.load(f"imagefolder:{tmp_path}")
+
+
+def test_absent_and_empty_folders_are_named(tmp_path):
+    with pytest.raises(InputError, match="no path given"):
+        data.load("imagefolder:")
+    with pytest.raises(InputError, match="no folder train in it"):
+        data.load(f"imagefolder:{tmp_path / 'nowhere'}")
+    (tmp_path / "train").mkdir()
+    with pytest.raises(InputError, match="no folder val or test in it"):
+        data.load(f"imagefolder:{tmp_path}")
+    (tmp_path / "val").mkdir()
+    with pytest.raises(InputError, match="train: has no class folders"):
+        data.load(f"imagefolder:{tmp_path}")
+    for split in ("train", "val"):
+        (tmp_path / split / "a").mkdir()
+    with pytest.raises(InputError, match=r"train/a: has no images"):
+        data.load(f"imagefolder:{tmp_path}")
+
+
+def test_an_unreadable_folder_is_named(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    for split in ("train", "val"):
+        write(tmp_path, split, a=1)
+    monkeypatch.setattr("transfer.data.imagefolder.os.scandir", refuse)
+    with pytest.raises(InputError, match=r"train: cannot be read .Permission denied.; check its permissions"):
+        data.load(f"imagefolder:{tmp_path}")

@@ -1,0 +1,252 @@
+"""The laws that hold for every method, over nets of every kind."""
+
+import copy
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+
+import checkpoints.architectures  # noqa: F401
+from checkpoints.errors import InputError
+from tests.pruning.small_nets import Activated, TinyVgg, images, randomised
+from transfer.errors import ScoreError
+from transfer.pruning import Masks, methods, prune, score
+from transfer.pruning.prunable import prunable
+
+
+class TinyMlp(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(192, 16), nn.ReLU(True), nn.Linear(16, 16), nn.ReLU(True))
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.head(self.net(x))
+
+
+def warm(model):
+    """Let BatchNorm meet data, so that its statistics are not the defaults."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model.train()
+        for _ in range(3):
+            model(torch.randn(8, 3, 8, 8) if not hasattr(model, "side") else torch.randn(8, 3, model.side, model.side))
+    return model
+
+
+def timm_net(name, side, **options):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = timm.create_model(name, num_classes=3, **options)
+    model.side = side
+    return model
+
+
+NETS = {
+    "test_resnet": lambda: warm(timm_net("test_resnet", 32, zero_init_last=False)),
+    "resnet20": lambda: warm(timm_net("resnet20", 32)),
+    "vgg": lambda: warm(randomised(TinyVgg())),
+    "mlp": TinyMlp,
+    "leaky": lambda: Activated(nn.LeakyReLU(0.2, inplace=True)),
+    "gelu": lambda: Activated(nn.GELU()),
+}
+METHODS = methods()
+every_method = pytest.mark.parametrize("method", METHODS)
+every_net = pytest.mark.parametrize("net", NETS)
+
+
+@pytest.fixture(scope="module", params=NETS)
+def case(request):
+    model = NETS[request.param]()
+    side = getattr(model, "side", 8)
+    return model, [images((3, side, side), 4, seed) for seed in range(2)]
+
+
+def snapshot(model):
+    return {
+        "state": {k: v.clone() for k, v in model.state_dict().items()},
+        "modes": [m.training for m in model.modules()],
+        "requires_grad": [p.requires_grad for p in model.parameters()],
+        "grad": [None if p.grad is None else p.grad.clone() for p in model.parameters()],
+        "hooks": [(len(m._forward_hooks), len(m._forward_pre_hooks)) for m in model.modules()],
+        "attributes": [sorted(vars(m)) for m in model.modules()],
+        "rng": torch.get_rng_state(),
+        "threads": torch.get_num_threads(),
+        "relu": (torch.relu, torch.nn.functional.relu, torch.nn.functional.batch_norm),
+    }
+
+
+def same(before, after):
+    for key, old in before.items():
+        new = after[key]
+        if key == "state":
+            assert old.keys() == new.keys()
+            assert all(torch.equal(old[name], new[name]) for name in old), "state_dict changed"
+        elif key == "grad":
+            assert all(a is b is None or torch.equal(a, b) for a, b in zip(old, new, strict=True)), "grad changed"
+        elif key == "rng":
+            assert torch.equal(old, new), "global RNG changed"
+        else:
+            assert old == new, key
+
+
+@every_method
+def test_score_is_pure_and_repeatable(method, case):
+    model, batches = case
+    model.train()
+    list(model.modules())[1].eval()  # a mixture of modes
+    parameters = list(model.parameters())
+    parameters[0].requires_grad_(False)
+    parameters[1].grad = torch.ones_like(parameters[1])
+    before = snapshot(model)
+    first = score(method, model, batches, seed=3)
+    same(before, snapshot(model))
+    second = score(method, model, batches, seed=3)
+    weights = prunable(model)
+    assert list(first) == list(weights)
+    for name, values in first.items():
+        assert values.dtype == torch.float64
+        assert values.shape == weights[name].shape
+        assert torch.isfinite(values).all()
+        assert not values.requires_grad
+        assert torch.equal(values, second[name]), "the same call gave other scores"
+    parameters[0].requires_grad_(True)
+    parameters[1].grad = None
+
+
+@every_method
+def test_score_is_pure_after_an_exception(method):
+    model = NETS["test_resnet"]()
+
+    def broken(outputs, targets):
+        raise ValueError("a broken loss")
+
+    def batches():
+        yield images((3, 32, 32), 2)
+        raise ValueError("a broken loader")
+
+    class Breaks(nn.Module):
+        def forward(self, x):
+            raise ValueError("a broken layer")
+
+    before = snapshot(model)
+    for arguments in ({"batches": batches()}, {"batches": [images((3, 32, 32), 2)], "loss": broken}):
+        if method in ("random", "magnitude", "synflow-l2") or (method == "px" and "loss" in arguments):
+            score(method, model, **arguments)  # they do not look that far
+        else:
+            with pytest.raises(ValueError, match="a broken"):
+                score(method, model, **arguments)
+        same(before, snapshot(model))
+    if method not in ("random", "magnitude"):
+        model.act2 = Breaks() if hasattr(model, "act2") else None
+        model.global_pool, kept = Breaks(), model.global_pool
+        before = snapshot(model)
+        with pytest.raises(ValueError, match="a broken layer"):
+            score(method, model, [images((3, 32, 32), 2)])
+        same(before, snapshot(model))
+        model.global_pool = kept
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.9, 0.98])
+@every_method
+def test_prune_keeps_the_exact_count_and_applies_it(method, sparsity, case):
+    model, batches = copy.deepcopy(case[0]), case[1]
+    state = {k: v.clone() for k, v in model.state_dict().items()}
+    masks = prune(model, batches, method=method, sparsity=sparsity, rounds=3)
+    total = sum(w.numel() for w in prunable(model).values())
+    assert masks.total == total
+    assert masks.kept == total - int(sparsity * total + 0.5)
+    for name, tensor in model.state_dict().items():
+        if name in masks:
+            assert torch.equal(tensor, state[name].masked_fill(~masks[name], 0.0))
+        else:
+            assert torch.equal(tensor, state[name]), f"{name} is not prunable and changed"
+    again = copy.deepcopy(case[0])
+    assert prune(again, batches, method=method, sparsity=sparsity, rounds=3).digest() == masks.digest()
+
+
+@every_method
+def test_masks_are_nested_over_rounds(method, case):
+    model, batches = copy.deepcopy(case[0]), case[1]
+    masks = Masks.full(prunable(model))
+    for sparsity in (0.5, 0.8, 0.95):
+        from transfer.pruning.selection import select
+
+        scores = score(method, model, batches, masks=masks)
+        new = Masks(select(scores, masks, int((1 - sparsity) * masks.total)))
+        assert not any(bool((new[name] & ~masks[name]).any()) for name in new), "a pruned weight returned"
+        new.apply_(model)
+        masks = new
+
+
+@every_method
+def test_order_of_samples_in_a_batch_does_not_matter(method, case):
+    model, batches = case
+    turned = [(x.flip(0), y.flip(0)) for x, y in batches]
+    first, second = score(method, model, batches), score(method, model, turned)
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], rtol=1e-3, atol=1e-5 * float(first[name].abs().max()))
+
+
+@every_method
+def test_excluded_modules_are_neither_scored_nor_pruned(method):
+    model = NETS["resnet20"]()
+    batches = [images((3, 32, 32), 4)]
+    before = model.fc.weight.clone()
+    masks = prune(model, batches, method=method, sparsity=0.9, rounds=2, exclude=("fc", "layer1.*"))
+    assert not any(name.startswith(("fc", "layer1")) for name in masks)
+    assert torch.equal(model.fc.weight, before)
+    with pytest.raises(InputError, match="matches no"):
+        prune(model, batches, method=method, sparsity=0.9, exclude=("nothing.*",))
+
+
+@pytest.mark.parametrize("method", ["snip", "px"])
+def test_scores_that_are_not_finite_are_refused_and_the_model_is_left(method):
+    model = NETS["mlp"]()
+    with torch.no_grad():
+        model.head.weight[0, 0] = torch.nan
+    before = snapshot(model)
+    with pytest.raises(ScoreError, match=rf"{method}.*head"):
+        prune(model, [images((3, 8, 8), 4)], method=method, sparsity=0.5)
+    state = {k: v for k, v in model.state_dict().items() if k != "head.weight"}
+    assert all(torch.equal(before["state"][k], v) for k, v in state.items())
+
+
+@every_method
+def test_a_failed_prune_leaves_the_weights(method):
+    model = NETS["mlp"]()
+    good, state = images((3, 8, 8), 4), {}
+    state = {k: v.clone() for k, v in model.state_dict().items()}
+    calls = []
+
+    class Fails:
+        def __iter__(self):
+            calls.append(1)
+            if len(calls) > 2:
+                raise KeyboardInterrupt
+            return iter([good])
+
+    if method in ("random", "magnitude"):
+        return  # they never look at the batches
+    with pytest.raises(KeyboardInterrupt):
+        prune(model, Fails(), method=method, sparsity=0.9, rounds=5)
+    assert all(torch.equal(state[k], v) for k, v in model.state_dict().items())
+
+
+@pytest.mark.slow
+@every_method
+@pytest.mark.parametrize("net", ["tv_resnet50", "resnet50_clip_gap", "resnet18"])
+def test_large_nets_as_they_come(method, net):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = {
+            "tv_resnet50": lambda: torchvision.models.resnet50(num_classes=3),
+            "resnet50_clip_gap": lambda: timm.create_model("resnet50_clip_gap", num_classes=3, zero_init_last=False),
+            "resnet18": lambda: torchvision.models.resnet18(num_classes=3),
+        }[net]()
+    before = snapshot(model)
+    scores = score(method, model, [images((3, 64, 64), 4)])
+    same(before, snapshot(model))
+    assert all(bool((s > 0).any()) for s in scores.values()), "a whole layer scores 0"

@@ -1,0 +1,222 @@
+"""The path algebra: operations it knows, errors for those it does not, and numbers over any depth."""
+
+import math
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from checkpoints.errors import InputError
+from tests.pruning.small_nets import Activated, images
+from transfer.pruning import score
+from transfer.pruning.paths import NoPathError, follow, stand_ins
+
+
+def ones_view(model):
+    return stand_ins(model, lambda _, w: torch.ones_like(w))
+
+
+def count(model, shape):
+    """Number of paths, as an exact pair (mantissa, exponent)."""
+    with torch.no_grad():
+        x = torch.ones(1, *shape)
+        out = follow(model, x, x, ones_view(model), None, gated=False)
+    return out.tensor.double().sum().item(), out.exponent
+
+
+class Chain(nn.Module):
+    def __init__(self, width, depth):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = torch.relu(layer(x))
+        return x
+
+
+@pytest.mark.parametrize(("width", "depth"), [(2, 3), (7, 10), (64, 60), (100, 200)])
+def test_the_number_of_paths_of_a_chain_in_float32(width, depth):
+    mantissa, exponent = count(Chain(width, depth), (width,))
+    exact = width ** (depth + 1)  # a Python integer
+    found = math.log2(mantissa) + exponent
+    assert abs(found - math.log2(exact)) < 1e-6 * max(1, math.log2(exact))
+
+
+def test_float32_agrees_with_float64_on_a_deep_residual_net():
+    torch.manual_seed(0)
+    model = timm.create_model("resnet50", num_classes=5, zero_init_last=False).eval()
+    x = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        single = follow(model, x, x.square(), ones_view(model), None, gated=True)
+        model.double()
+        double = follow(model, x.double(), x.double().square(), ones_view(model), None, gated=True)
+    assert double.exponent > 300, "this is why the exponent is kept apart"
+    aligned = single.tensor.double() * 2.0 ** (single.exponent - double.exponent)
+    torch.testing.assert_close(aligned, double.tensor, rtol=1e-4, atol=0)  # gates near 0 may differ
+
+
+def test_rescaling_is_exact_in_float64():
+    torch.manual_seed(0)
+    model = timm.create_model("test_resnet", num_classes=5, zero_init_last=False).double().eval()
+    x = torch.randn(3, 3, 32, 32, dtype=torch.float64)
+    with torch.no_grad():
+        views = ones_view(model)
+        first = follow(model, x, x.square(), views, None, gated=True)
+        assert all(view.settled for view in views.values())
+        second = follow(model, x, x.square(), views, None, gated=True)  # powers now lie in the views
+        for view in (views := ones_view(model)).values():
+            view.settled = True  # no rescaling at all
+        plain = follow(model, x, x.square(), views, None, gated=True)
+    assert torch.equal(first.tensor, second.tensor)
+    assert first.exponent == second.exponent
+    assert torch.equal(first.tensor * 2.0**first.exponent, plain.tensor)
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [nn.ReLU(), nn.ReLU(True), nn.LeakyReLU(0.3), nn.LeakyReLU(0.3, True), nn.PReLU(6, 0.2), nn.ReLU6(True), nn.GELU()]
+    + [nn.SiLU(True), nn.Hardswish(True), nn.ELU(inplace=True), nn.Mish(True)],
+    ids=lambda a: f"{type(a).__name__} {'in place' if getattr(a, 'inplace', False) else ''}",
+)
+def test_gates_reproduce_the_network_itself(activation):
+    """With its own weights, plain gates and no biases, the path network of slopes is the network."""
+    torch.manual_seed(0)
+    if isinstance(activation, nn.PReLU):
+        activation = nn.PReLU(1, 0.2)
+    model = Activated(activation).double().eval()
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            parameter.data.zero_()
+    x = torch.randn(5, 3, 8, 8, dtype=torch.float64)
+    root = Activated(nn.Identity()).double()  # slopes enter squared; compare with a network of squared slopes by hand
+    root.load_state_dict({k: v for k, v in model.state_dict().items() if "net.1." not in k and "net.3." not in k})
+    views = stand_ins(model, lambda _, w: w.clone())
+    with torch.no_grad():
+        found = follow(model, x, x, views, None, gated=True)
+        z1 = model.net[0](x)
+        s1 = torch.where(z1 == 0, 0, activation(z1.clone()) / z1)
+        z2 = model.net[2](activation(z1.clone()))
+        s2 = torch.where(z2 == 0, 0, activation(z2.clone()) / z2)
+        expected = model.net[5](model.net[4](model.net[2](z1 * s1**2) * s2**2))
+    torch.testing.assert_close(found.tensor * 2.0**found.exponent, expected, rtol=1e-10, atol=1e-12)
+
+
+class Odd(nn.Module):
+    def __init__(self, odd, *, layers=None):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4, 3)
+        self.odd = odd
+        self.extra = layers
+
+    def forward(self, x):
+        x = self.odd(self.conv(x))
+        return self.fc(x.mean((2, 3)))
+
+
+class Function(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+class Standardised(nn.Conv2d):
+    def forward(self, x):
+        return self._conv_forward(x, self.weight - self.weight.mean(), self.bias)
+
+
+WITHOUT_PATHS = {
+    "softmax": Function(lambda x: x.softmax(1)),
+    "sigmoid gate": Function(lambda x: x * torch.sigmoid(x.mean((2, 3), keepdim=True))),
+    "layer norm": nn.LayerNorm(8),
+    "group norm": nn.GroupNorm(2, 4),
+    "instance norm": nn.InstanceNorm2d(4),
+    "batch norm without statistics": nn.BatchNorm2d(4, track_running_stats=False),
+    "data times data": Function(lambda x: x * x),
+    "computed weight": Standardised(4, 4, 1),
+    "minus": Function(lambda x: x - x.mean()),
+    "clamp": Function(lambda x: x.clamp(min=0)),
+    "a tensor factor": Function(lambda x: x * torch.ones(4, 1, 1)),
+    "pad with one": Function(lambda x: nn.functional.pad(x, (1, 1), value=1.0)),
+    "one minus": Function(lambda x: 1 - x),
+}
+
+
+@pytest.mark.parametrize("method", ["px", "synflow-l2"])
+@pytest.mark.parametrize("what", WITHOUT_PATHS)
+def test_what_has_no_paths_is_an_error_that_names_the_module_and_the_way_out(what, method):
+    model = Odd(WITHOUT_PATHS[what])
+    with pytest.raises(NoPathError, match=r"odd.*random, magnitude and snip") as caught:
+        score(method, model, [images((3, 8, 8), 2)])
+    assert "\n" not in str(caught.value)
+
+
+WITH_PATHS = {
+    "number": Function(lambda x: 2 * x / 3),
+    "in-place number": Function(lambda x: x.mul_(0.5)),
+    "bias": Function(lambda x: x + torch.ones(4, 1, 1)),
+    "pad": Function(lambda x: nn.functional.pad(x, (1, 1, 1, 1))),
+    "cat": Function(lambda x: torch.cat([x[:, :2], x[:, 2:]], 1)),
+    "chunk": Function(lambda x: torch.cat(x.chunk(2, 1)[::-1], 1)),
+    "interpolate": nn.Upsample(scale_factor=2, mode="bilinear"),
+    "average pool": nn.AvgPool2d(2),
+    "adaptive max pool": nn.AdaptiveMaxPool2d(2),
+    "dropout": nn.Dropout(0.5),
+    "identity": nn.Identity(),
+    "contiguous": Function(lambda x: x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)),
+    "depthwise": nn.Conv2d(4, 4, 3, groups=4),
+    "transposed": nn.ConvTranspose2d(4, 4, 2, 2),
+    "stack": Function(lambda x: torch.stack([x, x]).sum(0)),
+}
+
+
+@pytest.mark.parametrize("what", WITH_PATHS)
+def test_what_has_paths_is_scored(what):
+    scores = score("px", Odd(WITH_PATHS[what]), [images((3, 8, 8), 2)])
+    assert all(bool((s > 0).any()) for s in scores.values())
+
+
+class PreActivation(nn.Module):
+    """A BatchNorm whose input is also the skip, followed by an in-place ReLU: the skip must not be overwritten."""
+
+    def __init__(self, inplace):
+        super().__init__()
+        self.stem, self.bn = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+        self.relu, self.conv, self.fc = nn.ReLU(inplace), nn.Conv2d(4, 4, 1), nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = self.stem(x)
+        x = self.conv(self.relu(self.bn(x))) + x
+        return self.fc(x.mean((2, 3)))
+
+
+def test_in_place_operations_change_nothing():
+    torch.manual_seed(0)
+    fresh, in_place = PreActivation(False), PreActivation(True)
+    in_place.load_state_dict(fresh.state_dict())
+    a, b = (score("px", m, [images((3, 8, 8), 2)]) for m in (fresh, in_place))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_an_image_with_no_active_path_is_an_error():
+    model = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(32, 2))
+    nn.init.constant_(model[0].bias, -1e6)
+    with pytest.raises(RuntimeError, match="no path that is kept and active"):
+        score("px", model, [images((3, 4, 4), 2)])
+
+
+def test_a_model_that_returns_no_tensor():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(4, 2)
+
+        def forward(self, x):
+            return {"out": self.fc(x.flatten(1))}
+
+    with pytest.raises(InputError, match="the output is dict"):
+        score("synflow-l2", Two(), [images((1, 2, 2), 2)])

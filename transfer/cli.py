@@ -1,0 +1,151 @@
+"""The ``transfer`` command."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from checkpoints.errors import InputError, near
+from transfer.launch import one_line_errors, parse
+from transfer.recipe import Data, Prune
+
+HELP = """usage: transfer COMMAND [OPTIONS]
+
+Prune a pretrained vision backbone before fine-tuning it.
+
+commands:
+  run RECIPE [flags]         run a recipe; the same as python -m recipes.RECIPE [flags]
+  prune [flags]              prune a backbone and write it to a file that timm and torchvision load
+  evaluate RUN [flags]       test the model of a run folder again
+  backbones list             show the pretrained backbones and whether they are on this machine
+  backbones fetch NAME       download one
+  backbones verify NAME      check the file of one
+
+Each command has --help. Recipes: {recipes}.
+Example: transfer run digits --prune.method px --prune.sparsity 0.982"""
+
+
+@dataclass(frozen=True)
+class PruneBackbone:
+    """Prune a pretrained trunk with real images and write it to a file.
+
+    The head takes part in scoring but is neither pruned nor written. The file holds plain weights with exact zeros
+    under timm's keys, which for ResNets are torchvision's too, and says in its metadata how it was made:
+    timm.create_model(arch, num_classes=0, checkpoint_path=FILE), or load it here as FILE.
+    """
+
+    backbone: str
+    """A name of `transfer backbones list`, timm:<model.tag>, random:<arch> or <file>@<arch>."""
+    out: Path
+    """The .safetensors file to write; must not exist."""
+    data: Data = field(default_factory=Data)
+    prune: Prune = field(default_factory=Prune)
+    seed: int = 0
+    """Of the head and the pruning set."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Test the model of a finished run again and print its metrics as JSON."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """The run's folder."""
+    best: bool = False
+    """The weights of the best epoch instead of the last."""
+
+
+@dataclass(frozen=True)
+class Backbones:
+    """List, download or check pretrained backbones."""
+
+    action: Annotated[str, tyro.conf.Positional] = "list"
+    """list, fetch or verify."""
+    name: Annotated[str, tyro.conf.Positional] = ""
+    """Which one, for fetch and verify."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of the ``transfer`` command."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help"):
+        print(HELP.format(recipes=", ".join(_recipes())))
+        sys.exit(0 if words else 2)
+    commands: dict[str, Callable[[list[str]], None]] = {
+        "run": _run, "prune": _prune, "evaluate": _evaluate, "backbones": _backbones,
+    }  # fmt: skip
+    with one_line_errors():
+        if words[0] not in commands:
+            raise InputError(f"unknown command {words[0]!r}; {near(words[0], list(commands))}")
+        commands[words[0]](words[1:])
+
+
+def _run(words: list[str]) -> None:
+    if not words or words[0].startswith("-"):
+        raise InputError(f"say which recipe: transfer run RECIPE [flags]; known: {', '.join(_recipes())}")
+    name = words[0].replace("-", "_")
+    if name not in _recipes():
+        raise InputError(f"unknown recipe {words[0]!r}; {near(name, _recipes())}")
+    import runpy
+
+    sys.argv = [f"transfer run {name}", *words[1:]]
+    runpy.run_module(f"recipes.{name}", run_name="__main__", alter_sys=True)
+
+
+def _recipes() -> list[str]:
+    spec = find_spec("recipes")
+    folders = spec.submodule_search_locations if spec is not None else None
+    return sorted(p.stem for folder in folders or () for p in Path(folder).glob("*.py") if p.stem != "__init__")
+
+
+def _prune(words: list[str]) -> None:
+    asked = parse(PruneBackbone, None, words, None)
+    from transfer.prune_backbone import prune_backbone
+
+    made = prune_backbone(asked.backbone, asked.data, asked.prune, seed=asked.seed, out=asked.out)
+    print(f"{made.masks}\n{made.path}")
+
+
+def _evaluate(words: list[str]) -> None:
+    asked = parse(Evaluate, None, words, None)
+    import json
+
+    from transfer.runner import load_run
+    from transfer.training.loop import evaluate
+
+    job, model = load_run(asked.run, which="best" if asked.best else "last")
+    print(json.dumps(evaluate(model, job.loaders.test, accelerator=job.accelerator), sort_keys=True))
+
+
+def _backbones(words: list[str]) -> None:
+    asked = parse(Backbones, Backbones(), words, None)
+    if asked.action not in ("list", "fetch", "verify"):
+        raise InputError(f"unknown action {asked.action!r}; {near(asked.action, ['list', 'fetch', 'verify'])}")
+    import checkpoints
+
+    if asked.action == "list":
+        _list_backbones()
+    elif not asked.name:
+        raise InputError(
+            f"say which backbone: transfer backbones {asked.action} NAME; {', '.join(checkpoints.names())}"
+        )
+    elif asked.action == "fetch":
+        print(checkpoints.fetch(asked.name))
+    else:
+        found = checkpoints.verify(asked.name)
+        print(f"{found.path}\nsha256 {found.sha256}, checked against {found.against}")
+
+
+def _list_backbones() -> None:
+    import checkpoints
+    from transfer.report import tables
+
+    rows = []
+    for name in checkpoints.names():
+        entry = checkpoints.describe(name)
+        rows.append((name, entry.arch, entry.licence or "unknown", "yes" if checkpoints.present(name) else "no"))
+    tables.show(("name", "architecture", "licence", "here"), rows)
+    print("also " + ", ".join(checkpoints.FORMS))

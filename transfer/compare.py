@@ -1,0 +1,101 @@
+"""compare(): one recipe under several methods, sparsities and seeds, as a table and a plot."""
+
+import dataclasses
+import hashlib
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from checkpoints.errors import InputError
+from transfer.files import write_json, write_whole
+from transfer.pruning.saliency import ITERATIVE
+from transfer.recipe import Recipe
+from transfer.report import plots, tables
+from transfer.runner import Result, prepare, run
+
+COLUMNS = ("method", "sparsity", "weights kept", "accuracy", "empty layers")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Rows (method, sparsity, kept, mean, std, empty, accuracies) and the folder with the table and the plot."""
+
+    folder: Path
+    rows: list[dict[str, Any]]
+
+
+def cells(recipe: Recipe, methods: Sequence[str], sparsities: Sequence[float], seeds: Sequence[int]) -> list[Recipe]:
+    """Return the recipes of a comparison: the dense model, then every method at every sparsity, each for all seeds.
+
+    Raises:
+        InputError: nothing to compare, a value named twice, or a recipe that cannot be run.
+    """
+    for name, values in (("methods", methods), ("sparsities", sparsities), ("seeds", seeds)):
+        if not values or len(set(values)) != len(values):
+            raise InputError(f"{name} are {list(values)}; give one or more, each once")
+    grid = [("dense", 0.0)] + [(method, sparsity) for method in methods for sparsity in sparsities if sparsity]
+    found = []
+    for method, sparsity in grid:
+        rounds = recipe.prune.rounds if method in ITERATIVE else None  # a one-shot method stays one
+        prune = dataclasses.replace(recipe.prune, method=method, sparsity=sparsity, rounds=rounds)
+        found += [dataclasses.replace(recipe, prune=prune, seed=seed) for seed in seeds]
+    for cell in found:
+        cell.check()
+    return found
+
+
+def compare(
+    recipe: Recipe, *, methods: Sequence[str], sparsities: Sequence[float], seeds: Sequence[int],
+    out: Path = Path("runs"), progress: bool = False,
+) -> Comparison:  # fmt: skip
+    """Run every cell, each in a run folder of its own, with the same settings for all; resumes where it was stopped.
+
+    Raises:
+        InputError: before anything is written, for what can be known then.
+    """
+    todo = cells(recipe, methods, sparsities, seeds)
+    prepare(todo[-1])
+    results: list[Result] = []
+    for number, cell in enumerate(todo, start=1):
+        if progress:
+            what = f"{cell.prune.method} {cell.prune.sparsity:.2%}" if cell.prune.sparsity else "dense"
+            print(f"[{number}/{len(todo)}] {what}, seed {cell.seed}", flush=True)
+        results.append(run(cell, out=out, progress=progress))
+    rows = [_row([r.metrics for r in results[i : i + len(seeds)]]) for i in range(0, len(results), len(seeds))]
+    names = "\n".join(sorted(result.folder.name for result in results))
+    folder = out / f"{recipe.name}-comparison-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
+    write_json(folder / "comparison.json", {"rows": rows, "runs": [result.folder.name for result in results]})
+    write_whole(folder / "comparison.md", tables.markdown(COLUMNS, lines(rows)))
+    title = f"{recipe.data.name} from {recipe.backbone}, {recipe.train.epochs} epochs, {len(seeds)} seed(s)"
+    plots.comparison(rows, folder / "comparison.png", title=title)
+    return Comparison(folder, rows)
+
+
+def lines(rows: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """Return the rows as text under :data:`COLUMNS`; accuracy is mean ± standard deviation over the seeds."""
+    return [
+        (
+            row["method"],
+            f"{row['sparsity']:.2%}",
+            f"{row['kept']:,}",
+            f"{row['mean']:.2%}" + (f" ± {100 * row['std']:.2f}" if len(row["accuracies"]) > 1 else ""),
+            ", ".join(row["empty"]) or "none",
+        )
+        for row in rows
+    ]
+
+
+def _row(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    accuracies = [run["accuracy"] for run in runs]
+    empty = sorted({layer for run in runs for layer in run.get("empty_layers", [])})
+    return {
+        "method": runs[0]["method"],
+        "sparsity": runs[0]["sparsity"],
+        "kept": runs[0]["kept"],
+        "accuracies": accuracies,
+        "mean": statistics.fmean(accuracies),
+        "std": statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0,
+        "empty": empty,
+    }

@@ -1,0 +1,38 @@
+"""Which random geometry training uses. Plain data without torch: recipes hold it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from checkpoints.errors import InputError
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random training geometry; all off = none. Raises InputError for values out of range.
+
+    ``pad_crop``: black pixels added on each side before a random crop at native size.
+    ``flip``: mirror left and right with probability 1/2.
+    ``resized_crop``: area range, in (0, 1], of a random resized crop; None = off; excludes ``pad_crop``.
+    ``ratio``: range of width / height of that crop.
+    """
+
+    pad_crop: int = 0
+    flip: bool = False
+    resized_crop: tuple[float, float] | None = None
+    ratio: tuple[float, float] = (0.75, 4 / 3)
+
+    def __post_init__(self) -> None:
+        if self.pad_crop < 0:
+            raise InputError(f"pad_crop must be 0 (off) or more pixels, got {self.pad_crop}")
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            raise InputError(f"ratio must be two numbers with 0 < low <= high, got {self.ratio}")
+        if self.resized_crop is None:
+            return
+        if not 0 < self.resized_crop[0] <= self.resized_crop[1] <= 1:
+            raise InputError(f"resized_crop must be two areas with 0 < low <= high <= 1, got {self.resized_crop}")
+        if self.pad_crop:
+            raise InputError(
+                f"pad_crop={self.pad_crop} and resized_crop={self.resized_crop} exclude each other; "
+                "set pad_crop to 0 or resized_crop to None"
+            )

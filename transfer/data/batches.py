@@ -1,0 +1,90 @@
+"""Normalised batches of a split, the same for any number of processes and workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from checkpoints.errors import InputError
+from transfer.data.augment import Augment
+from transfer.data.dataset import Images, Split
+from transfer.data.from_files import FromFiles
+from transfer.data.in_memory import InMemory
+from transfer.data.order import Order
+from transfer.data.preprocess import Preprocess
+
+
+class Batches:
+    """Walks over a split; each yields (inputs float32 (n, 3, size, size) on ``device``, targets int64 (n,)).
+
+    ``batch`` counts the samples of a *global* batch, of which process ``rank`` of ``world`` yields its
+    contiguous part (parts differ by at most one sample and may be empty when a last batch is smaller than
+    ``world``). Order and augmentation follow from ``seed`` and the epoch alone: a second walk yields the same
+    tensors, and the parts of all ranks joined are the batch of one. The global random state is neither read
+    nor changed.
+
+    Without ``augment``: images in memory are resized to ``size`` × ``size`` if they differ; files have their
+    shorter side resized to ``size`` · 256 / 224 and the centre cut out. With it: pad-crop at native size,
+    flip, then the same resizing; or a random resized crop, flip. Resampling is antialiased. ``mean`` and
+    ``std`` are for pixels from 0 to 1. ``drop_last`` drops a smaller last batch, unless it is the only one.
+    ``workers`` decode files.
+
+    Raises InputError: ``size`` or ``batch`` below 1, an unknown interpolation, an empty split; and, while
+    walking, a file that is not a readable image.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        *,
+        size: int,
+        batch: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        interpolation: str = "bilinear",
+        augment: Augment | None = None,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        rank: int = 0,
+        world: int = 1,
+        workers: int = 0,
+        channels_last: bool = False,
+    ) -> None:
+        if batch < 1:
+            raise InputError(f"batch must be 1 sample or more, got {batch}")
+        if workers < 0:
+            raise InputError(f"workers must be 0 (decode in this process) or more, got {workers}")
+        if not 0 <= rank < world:
+            raise ValueError(f"rank must lie in [0, world), got rank {rank} of world {world}")
+        if len(split) == 0:
+            raise InputError("the split has no images; give it at least one")
+        look = Preprocess(size, tuple(mean), tuple(std), interpolation, augment, channels_last)
+        self._order = Order(len(split), batch, shuffle, drop_last, seed)
+        self._rank, self._world, self._epoch = rank, world, 0
+        device = torch.device(device)
+        self._source: InMemory | FromFiles
+        if isinstance(split, Images):
+            self._source = InMemory(split, look, seed=seed, device=device)
+        else:
+            self._source = FromFiles(split, look, seed=seed, device=device, workers=workers)
+
+    def __len__(self) -> int:
+        """The number of global batches in a walk, the same on every rank."""
+        return len(self._order)
+
+    @property
+    def samples(self) -> int:
+        """The number of samples that a walk yields over all ranks."""
+        return self._order.samples
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order and the augmentation of the walks that start from now on."""
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        epoch = self._epoch
+        return self._source.walk(self._order.batches(epoch), epoch=epoch, rank=self._rank, world=self._world)

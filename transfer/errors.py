@@ -1,0 +1,13 @@
+"""The errors for what goes wrong during a run; what the user can mend before it is an ``InputError``."""
+
+
+class RunError(RuntimeError):
+    """A run cannot go on; what was finished is kept. The message is one line."""
+
+
+class ScoreError(RunError):
+    """A method gave scores that cannot rank the weights."""
+
+
+class TrainingError(RunError):
+    """Training cannot go on."""

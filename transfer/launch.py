@@ -1,0 +1,80 @@
+"""Run a recipe from the command line: flags over a typed recipe, one-line errors, an exit code that says what failed.
+
+Exit codes: 0 done; 1 failed during the run, what was finished is kept; 2 the input cannot be used, nothing was written;
+130 and 143 stopped by Ctrl-C or SIGTERM, the same command goes on.
+"""
+
+import signal
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from checkpoints.errors import InputError
+from transfer.errors import RunError
+from transfer.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A recipe and where its run folder goes."""
+
+    recipe: Annotated[Recipe, tyro.conf.arg(name="")]
+    out: Path = Path("runs")
+    """Folder that holds the run folders."""
+    dry_run: bool = False
+    """Check everything and say what would run; write nothing."""
+
+
+def main(recipe: Recipe, argv: Sequence[str] | None = None) -> None:
+    """Override the recipe from the command line, run it, print the result."""
+    launch = parse(Launch, Launch(recipe), argv, sys.modules.get("__main__"))
+    with one_line_errors():
+        from transfer import runner
+        from transfer.report import tables
+
+        if launch.dry_run:
+            print(tables.plan(runner.prepare(launch.recipe), launch.out))
+        else:
+            tables.show_result(runner.run(launch.recipe, out=launch.out, progress=True))
+
+
+def parse(kind: Any, default: Any, argv: Sequence[str] | None, module: Any) -> Any:
+    """Return ``kind`` from the command line; ``--help`` begins with the script's own docstring."""
+    text = (getattr(module, "__doc__", None) or kind.__doc__ or "").strip()
+    prog = f"python -m {module.__spec__.name}" if getattr(module, "__spec__", None) else None
+    with one_line_errors():
+        return tyro.cli(kind, default=default, args=argv, description=text, prog=prog)
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn what users can meet into one line on stderr and an exit code; anything else is a bug and shows whole."""
+    warnings.showwarning = _show_warning
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        yield
+    except InputError as error:
+        _leave(2, f"error: {error}")
+    except KeyboardInterrupt:
+        _leave(130, "stopped; the same command goes on from the last finished epoch")
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        _leave(1, f"error: {error.strerror or error}{where}; what was finished is kept")
+    except RunError as error:
+        _leave(1, f"error: {error}")
+
+
+def _leave(code: int, line: str) -> None:
+    print(" ".join(line.split()), file=sys.stderr)
+    sys.exit(code)
+
+
+def _show_warning(message: Any, category: Any, *_: Any, **__: Any) -> None:
+    if issubclass(category, UserWarning):
+        print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)

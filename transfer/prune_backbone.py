@@ -1,0 +1,49 @@
+"""prune_backbone(): a pretrained trunk in, a file with the pruned trunk out."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import checkpoints
+from checkpoints.errors import InputError
+from transfer.models.classifier import heads
+from transfer.pruning import Masks, prune
+from transfer.recipe import Data, Prune, Recipe
+from transfer.runner import prepare
+
+
+@dataclass(frozen=True)
+class PrunedBackbone:
+    """The file that was written, and its masks."""
+
+    path: Path
+    masks: Masks
+
+
+def prune_backbone(backbone: str, data: Data, pruning: Prune, *, seed: int = 0, out: Path) -> PrunedBackbone:
+    """Prune a backbone with real images of a task and write it with exact zeros, in timm's keys.
+
+    The head that the task needs for scoring is neither pruned nor written.
+
+    Raises:
+        InputError: before anything is done, for what can be known then; the file exists.
+    """
+    if out.suffix != ".safetensors":
+        raise InputError(f"out is {out}; give a name that ends in .safetensors")
+    if out.exists():
+        raise InputError(f"{out} exists; remove it or choose another name")
+    if not pruning.sparsity:
+        raise InputError("prune.sparsity is 0, which leaves the backbone as it is; give the fraction to remove")
+    job = prepare(Recipe(name="prune", backbone=backbone, data=data, prune=pruning, seed=seed))
+    head = tuple(heads(job.model, job.backbone.arch))
+    asked = job.recipe.prune
+    masks = prune(
+        job.model, job.pruning_set,
+        method=asked.method, sparsity=asked.sparsity, rounds=asked.rounds, schedule=asked.schedule,
+        exclude=(*asked.exclude, *head), seed=seed, accelerator=job.accelerator, progress=True,
+    )  # fmt: skip
+    kept = {key: value.cpu() for key, value in job.model.state_dict().items() if key.rpartition(".")[0] not in head}
+    pruned = dataclasses.replace(job.backbone, state_dict=kept)
+    how = {"pruned_from": backbone, "pruning": json.dumps(dataclasses.asdict(asked)), "masks": masks.digest()}
+    return PrunedBackbone(checkpoints.save(pruned, out, **how), masks)

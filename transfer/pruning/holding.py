@@ -1,0 +1,52 @@
+"""Hold masks during training: pruned weights stay exactly 0 under any optimizer."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from transfer.pruning.masks import Masks
+
+
+class Hold:
+    """Masks gradients when they are complete and weights after every optimizer step, until :meth:`remove`.
+
+    Both are needed: with gradients alone, momentum or weight decay from before moves pruned weights; with weights
+    alone, the gradients of pruned weights count in the clipping norm. Safe to make again after a resume. Under
+    accelerate give the wrapped optimizer or the bare one, and the model before it is wrapped or after.
+    """
+
+    def __init__(self, masks: Masks, model: nn.Module, optimizer: torch.optim.Optimizer):
+        model = getattr(model, "module", model) if not _has(model, masks) else model
+        bare = getattr(optimizer, "optimizer", optimizer)
+        self._pruned: list[tuple[nn.Parameter, Tensor]] = [
+            (p, ~masks[name].to(p.device)) for name, p in masks.match(model).items()
+        ]
+        self._handles: list[Any] = [bare.register_step_post_hook(lambda *_: self._zero_weights())]
+        for parameter, pruned in self._pruned:
+            self._handles.append(parameter.register_post_accumulate_grad_hook(_masked(pruned)))
+        self._zero_weights()
+
+    @torch.no_grad()
+    def _zero_weights(self) -> None:
+        for parameter, pruned in self._pruned:
+            parameter.masked_fill_(pruned, 0.0)
+
+    def remove(self) -> None:
+        """Stop holding: take every hook away."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+
+def _masked(pruned: Tensor) -> Any:
+    def hook(parameter: Tensor) -> None:
+        if parameter.grad is not None:
+            parameter.grad.masked_fill_(pruned, 0.0)
+
+    return hook
+
+
+def _has(model: nn.Module, masks: Masks) -> bool:
+    names = dict(model.named_parameters())
+    return all(name in names for name in masks)

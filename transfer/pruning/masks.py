@@ -1,0 +1,175 @@
+"""Masks: which weights are kept. A mapping from parameter name to a bool tensor, and what can be done with it."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from checkpoints.errors import InputError
+from transfer.files import write_whole
+
+if TYPE_CHECKING:
+    from transfer.pruning.holding import Hold
+
+
+class Masks(Mapping[str, Tensor]):
+    """An immutable mapping of parameter names to bool masks of the parameters' shapes; True = kept."""
+
+    def __init__(self, masks: Mapping[str, Tensor]):
+        for name, mask in masks.items():
+            if mask.dtype != torch.bool:
+                raise InputError(f"mask of {name} has dtype {mask.dtype}; masks are bool, True = kept")
+        self._masks = dict(masks)
+
+    @classmethod
+    def full(cls, weights: Mapping[str, Tensor]) -> "Masks":
+        """Return masks that keep every weight."""
+        return cls({name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()})
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._masks[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._masks)
+
+    def __len__(self) -> int:
+        return len(self._masks)
+
+    def __repr__(self) -> str:
+        return f"Masks({self.kept:,} of {self.total:,} weights kept, sparsity {self.sparsity:.4%})"
+
+    @property
+    def total(self) -> int:
+        """Number of prunable weights."""
+        return sum(mask.numel() for mask in self.values())
+
+    @property
+    def kept(self) -> int:
+        """Number of kept weights."""
+        return sum(int(mask.sum()) for mask in self.values())
+
+    @property
+    def density(self) -> float:
+        """Kept fraction, in [0, 1]."""
+        return self.kept / self.total
+
+    @property
+    def sparsity(self) -> float:
+        """Removed fraction, in [0, 1]."""
+        return 1 - self.density
+
+    def digest(self) -> str:
+        """Return a SHA-256 over names, shapes and bits: equal masks, equal digest, on every machine."""
+        sha = hashlib.sha256()
+        for name, mask in sorted(self.items()):
+            sha.update(f"{name}{tuple(mask.shape)}".encode())
+            sha.update(_packed(mask).tobytes())
+        return sha.hexdigest()
+
+    def layers(self) -> list[dict[str, Any]]:
+        """Return one row a layer: name, total, kept, density, output units and dead output units.
+
+        An output unit is one row of a linear weight or one kernel of a convolution (first dimension); it is dead when
+        all its weights are pruned (Iurada 2024, figure 6).
+        """
+        return [_layer(name, mask) for name, mask in self.items()]
+
+    def collapsed(self) -> list[str]:
+        """Return the names of the layers without a kept weight."""
+        return [name for name, mask in self.items() if not bool(mask.any())]
+
+    def apply_(self, model: nn.Module) -> None:
+        """Set the pruned weights of the model to exactly 0.0, in place.
+
+        Raises:
+            InputError: a mask has no parameter of its name and shape in the model.
+        """
+        parameters = self.match(model)
+        with torch.no_grad():
+            for name, mask in self.items():
+                parameters[name].masked_fill_(~mask.to(parameters[name].device), 0.0)
+
+    def match(self, model: nn.Module) -> dict[str, nn.Parameter]:
+        """Return the model's parameters by mask name.
+
+        Raises:
+            InputError: a mask has no parameter of its name and shape in the model.
+        """
+        parameters = dict(model.named_parameters())
+        for name, mask in self.items():
+            if name not in parameters:
+                raise InputError(f"mask {name} has no parameter in {type(model).__name__}; were they made for it?")
+            if parameters[name].shape != mask.shape:
+                got, want = tuple(mask.shape), tuple(parameters[name].shape)
+                raise InputError(f"mask {name} has shape {got}; the model's parameter has {want}")
+        return {name: parameters[name] for name in self}
+
+    def hold(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> "Hold":
+        """Keep the pruned weights at zero while the optimizer trains the model; see :class:`Hold`."""
+        from transfer.pruning.holding import Hold
+
+        return Hold(self, model, optimizer)
+
+    def save(self, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
+        """Write the masks to a safetensors file, one bit a weight, whole or not at all."""
+        from safetensors.torch import save
+
+        shapes = json.dumps({name: list(mask.shape) for name, mask in self.items()})
+        packed = {name: torch.from_numpy(_packed(mask)) for name, mask in self.items()}
+        note = {**(metadata or {}), "format": "px-transfer masks 1", "shapes": shapes}
+        write_whole(Path(path), save(packed, metadata=note))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Masks":
+        """Read masks that :meth:`save` wrote.
+
+        Raises:
+            InputError: the file is absent, damaged or not a mask file.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(str(path), framework="np") as file:
+                shapes = json.loads((file.metadata() or {})["shapes"])
+                return cls({name: _unpacked(file.get_tensor(name), shape) for name, shape in shapes.items()})
+        except FileNotFoundError as error:
+            raise InputError(f"no mask file at {path}") from error
+        except (
+            SafetensorError,
+            KeyError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            OSError,
+            OverflowError,
+        ) as error:
+            raise InputError(f"{path} is not a whole mask file of this project ({error}); make it again") from error
+
+
+def _layer(name: str, mask: Tensor) -> dict[str, Any]:
+    kept, units = int(mask.sum()), mask.shape[0]
+    dead = units - int(mask.flatten(1).any(1).sum())
+    return {
+        "layer": name.removesuffix(".weight"),
+        "total": mask.numel(),
+        "kept": kept,
+        "density": kept / mask.numel(),
+        "units": units,
+        "dead_units": dead,
+    }
+
+
+def _packed(mask: Tensor) -> np.ndarray:
+    return np.packbits(mask.reshape(-1).cpu().numpy())
+
+
+def _unpacked(bits: np.ndarray, shape: list[int]) -> Tensor:
+    count = int(np.prod(shape, dtype=np.int64))
+    if any(side < 0 for side in shape) or bits.dtype != np.uint8 or bits.size != (count + 7) // 8:
+        raise ValueError(f"{bits.size} bytes of {bits.dtype} for shape {shape}")
+    return torch.from_numpy(np.unpackbits(bits, count=count).astype(bool)).view(shape)

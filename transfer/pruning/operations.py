@@ -1,0 +1,62 @@
+"""What each torch operation is to a path, recognised by the operation itself and never by a module's name."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import resolve_name
+
+
+def _methods(names: str) -> set[Any]:
+    return {getattr(Tensor, name) for name in names.split()}
+
+
+WEIGHTED = {
+    F.conv1d,
+    F.conv2d,
+    F.conv3d,
+    F.conv_transpose1d,
+    F.conv_transpose2d,
+    F.conv_transpose3d,
+    F.linear,
+}
+NORM = {F.batch_norm, torch.batch_norm}
+RELU = {F.relu, torch.relu, Tensor.relu, F.relu_, torch.relu_, Tensor.relu_}
+SLOPED = {
+    F.leaky_relu,
+    F.relu6,
+    F.hardtanh,
+    F.prelu,
+    F.elu,
+    F.celu,
+    F.selu,
+    F.gelu,
+    F.silu,
+    F.mish,
+    F.hardswish,
+}
+MAX_POOL: dict[Any, Callable[..., tuple[Tensor, Tensor]]] = {
+    F.max_pool2d: F.max_pool2d_with_indices,
+    torch.max_pool2d: F.max_pool2d_with_indices,
+    F.adaptive_max_pool2d: F.adaptive_max_pool2d_with_indices,
+}
+ADD = {torch.add} | _methods("add __add__ __radd__ add_ __iadd__")
+JOIN = {torch.cat, torch.concat, torch.stack}
+BY_NUMBER: dict[Any, Any] = {  # products and quotients with a Python number, and what does the same out of place
+    **dict.fromkeys({torch.mul} | _methods("mul mul_ __mul__ __rmul__ __imul__"), torch.mul),
+    **dict.fromkeys({torch.div} | _methods("div div_ __truediv__ __itruediv__"), torch.div),
+}
+_SHAPE = "mean sum flatten reshape permute transpose squeeze unsqueeze chunk split narrow roll flip clone unbind"
+LINEAR = _methods(_SHAPE) | {getattr(torch, name) for name in _SHAPE.split()}
+LINEAR |= _methods("view contiguous expand unflatten __getitem__ to float double")
+LINEAR |= {F.avg_pool1d, F.avg_pool2d, F.avg_pool3d, F.adaptive_avg_pool1d, F.adaptive_avg_pool2d}
+LINEAR |= {F.adaptive_avg_pool3d, F.interpolate, F.pad, F.pixel_shuffle, F.pixel_unshuffle}
+LINEAR |= {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout}
+
+
+def name(func: Any) -> str:
+    """Return an operation's name as a user would write it."""
+    full = resolve_name(func) or getattr(func, "__name__", str(func))
+    return full.removeprefix("torch.nn.functional.")

@@ -1,0 +1,257 @@
+"""The path algebra: what a network computes when only its input-output paths are kept.
+
+A ReLU network is a sum over paths from an input unit to an output unit; a path's value is the product of the weights
+on it, its activation the product of the gates on it (Gebhart 2021, eq. 6-8; Iurada 2024, eq. 6). :func:`follow` runs
+the model as it is and, beside every tensor that depends on the input, carries the tensor of a *linear* network of the
+same graph: weights replaced by a view of them (ones, squares, absolute values), biases dropped, BatchNorm reduced to
+its scale or to 1, activations replaced by the gates of the model's own forward, or by nothing.
+
+It watches operations, not modules, so functional calls, in-place ReLUs and modules used many times all count. Fixed
+linear steps (average pooling, interpolation, a product with a number) stay as they are. An operation without a
+meaning on paths raises :class:`NoPathError`.
+
+Numbers: a product over 50 layers leaves float32 (in ResNet-50 the ones-view reaches 1e125), so the linear network's
+tensors carry a power of two (:mod:`transfer.pruning.scaled`).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from checkpoints.errors import InputError
+from transfer.pruning import operations as ops
+from transfer.pruning.scaled import Scaled, View
+
+Norm = Callable[[Tensor], Tensor]
+
+
+class NoPathError(InputError):
+    """The network has an operation without a meaning on paths."""
+
+
+def stand_ins(model: nn.Module, view: Callable[[str, Tensor], Tensor]) -> dict[int, View]:
+    """Return, by ``id`` of each weight (parameters of two or more dimensions), the view that stands for it."""
+    weights = ((name, p) for name, p in model.named_parameters() if p.dim() > 1)
+    return {id(p): View(view(name, p.detach())) for name, p in weights}
+
+
+def follow(
+    model: nn.Module,
+    inputs: Tensor,
+    start: Tensor,
+    views: Mapping[int, View],
+    norm: Norm | None,
+    *,
+    gated: bool,
+) -> Scaled:
+    """Run the model on ``inputs`` and its linear path network on ``start``; return the latter's output.
+
+    Gradients flow through the path network when they are enabled, never through the model.
+
+    Args:
+        model: the network, in eval mode; nothing of it is changed.
+        inputs: (N, C, H, W) what the model sees; it only sets the gates.
+        start: (N, C, H, W) non-negative input of the path network, such as squared images or ones.
+        views: by ``id`` of a weight, what stands for it; a view that asks for no gradient may be rescaled in place.
+        norm: from a BatchNorm's scale γ/√(σ²+ε) to what stands for it; None for 1.
+        gated: True: a ReLU passes what the model's ReLU passes (another activation multiplies by its squared slope
+            φ(z)/z, 0 at z = 0) and a max-pool picks what the model's picks. False: an activation passes everything
+            and a max-pool takes the maximum of the path network itself.
+
+    Raises:
+        NoPathError: an operation has no meaning on paths; names the module and the methods that do work.
+    """
+    machine = _Follow(model, views, norm, gated)
+    first = inputs.clone()
+    first.path = Scaled(start)  # type: ignore[attr-defined]
+    try:
+        with torch.no_grad(), machine:
+            output = model(first)
+        if not _on_path(output):
+            raise NoPathError(f"the output is {type(output).__name__}, not one tensor made from the input")
+    except NoPathError as error:
+        raise NoPathError(_explain(error, model)) from None
+    return output.path  # type: ignore[no-any-return]
+
+
+class _Follow(TorchFunctionMode):
+    """Runs every operation as it is, and gives its result the path tensor that belongs to it."""
+
+    def __init__(self, model: nn.Module, views: Mapping[int, View], norm: Norm | None, gated: bool) -> None:
+        super().__init__()
+        self.views, self.norm, self.gated = views, norm, gated
+        self.fixed = {id(buffer) for buffer in model.buffers()}
+        self.grad = torch.is_grad_enabled()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        on_path = sum(_on_path(x) for x in _tensors([args, kwargs]))
+        if not on_path:
+            return func(*args, **kwargs)
+        rule = _RULES.get(func)
+        if rule is not None and (on_path == 1 or rule in (_add, _join)):
+            return rule(self, func, *args, **kwargs)
+        if on_path > 1:
+            raise NoPathError(f"{ops.name(func)} joins two tensors that both depend on the input")
+        out = func(*args, **kwargs)
+        if any(True for _ in _tensors([out])):
+            raise NoPathError(f"{ops.name(func)} has no meaning on paths")
+        return out
+
+    def path(self, func: Any, x: Tensor, *args: Any, raised: int = 0, **kwargs: Any) -> Scaled:
+        """Apply an operation to the path tensor of ``x``, with gradients if the caller wants them."""
+        with torch.set_grad_enabled(self.grad):
+            return Scaled(func(_path(x).tensor, *args, **kwargs), _path(x).exponent + raised)
+
+
+def _weighted(
+    run: _Follow,
+    func: Any,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *args: Any,
+    **kwargs: Any,
+) -> Tensor:
+    view = run.views.get(id(weight))
+    if view is None and id(weight) not in run.fixed:
+        raise NoPathError(f"{ops.name(func)} has a weight that is neither a parameter nor a buffer of the model")
+    out = func(input, weight, bias, *args, **kwargs)
+    if view is None:  # a buffer: fixed coefficients
+        return _give(out, run.path(func, input, weight, None, *args, **kwargs))
+    path = run.path(func, input, view.tensor, None, *args, raised=view.exponent, **kwargs)
+    with torch.set_grad_enabled(run.grad):
+        return _give(out, path if view.settled else path.rescaled(view))
+
+
+def _batch_norm(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    out = func(input, *args, **kwargs)
+    names = ("mean", "var", "weight", "bias", "training", "momentum", "eps")
+    given = dict(zip(names, args, strict=False)) | {k.removeprefix("running_"): v for k, v in kwargs.items()}
+    if given.get("training") or given.get("var") is None:
+        raise NoPathError("a BatchNorm without running statistics has no fixed scale")
+    if run.norm is None:
+        return _give(out, _path(input))
+    scale = torch.rsqrt(given["var"].to(_path(input).tensor.dtype) + given.get("eps", 1e-5))
+    scale = scale if given.get("weight") is None else given["weight"] * scale
+    return _give(out, run.path(torch.mul, input, run.norm(scale).view(-1, *[1] * (input.dim() - 2))))
+
+
+def _relu(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    path = _path(input)
+    out = _give(func(input, *args, **kwargs), path)
+    return _give(out, run.path(_pass_active, out, out)) if run.gated else out
+
+
+def _sloped(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    before = input.clone() if kwargs.get("inplace") else input
+    path, out = _path(input), func(input, *args, **kwargs)
+    _give(out, path)
+    if not run.gated:
+        return out
+    slope = torch.where(before == 0, 0, out / before)
+    return _give(out, run.path(torch.mul, out, slope.square()))
+
+
+def _max_pool(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Any:
+    if kwargs.get("return_indices"):
+        raise NoPathError(f"{ops.name(func)} with return_indices has no meaning on paths")
+    out, choice = ops.MAX_POOL[func](input, *args, **kwargs)
+    return _give(out, run.path(_pick, input, choice) if run.gated else run.path(func, input, *args, **kwargs))
+
+
+def _linear(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Any:
+    if func is F.pad and (kwargs.get("value") or any(args[2:])):
+        raise NoPathError("pad with a value other than 0 has no meaning on paths")
+    path = run.path(func, input, *args, **kwargs)
+    out = func(input, *args, **kwargs)
+    if isinstance(out, Tensor):
+        return _give(out, path)
+    return tuple(_give(part, Scaled(p, path.exponent)) for part, p in zip(out, path.tensor, strict=True))
+
+
+def _by_number(run: _Follow, func: Any, input: Any, other: Any, **kwargs: Any) -> Tensor:
+    if isinstance(input, Tensor) and isinstance(other, Tensor):
+        raise NoPathError(f"{ops.name(func)} multiplies by a tensor that is no weight of a convolution or linear layer")
+    path = run.path(ops.BY_NUMBER[func], input, other)
+    return _give(func(input, other, **kwargs), path)
+
+
+def _add(run: _Follow, func: Any, input: Any, other: Any, *, alpha: float = 1, **kwargs: Any) -> Tensor:
+    if alpha != 1:
+        raise NoPathError(f"{ops.name(func)} with alpha={alpha} has no meaning on paths")
+    paths = [_path(x) for x in (input, other) if _on_path(x)]  # a bias or a number is no path
+    with torch.set_grad_enabled(run.grad):
+        path = paths[0].plus(paths[1] if len(paths) > 1 else None)
+    out = func(input, other, **kwargs)
+    if path.tensor.shape != out.shape:
+        raise NoPathError(f"{ops.name(func)} of a constant that is larger than its input has no meaning on paths")
+    return _give(out, path)
+
+
+def _join(run: _Follow, func: Any, tensors: Iterable[Any], *args: Any, **kwargs: Any) -> Tensor:
+    parts = list(tensors)
+    if not all(_on_path(part) for part in parts):
+        raise NoPathError(f"{ops.name(func)} with a constant has no meaning on paths")
+    high = max(_path(part).exponent for part in parts)
+    with torch.set_grad_enabled(run.grad):
+        path = Scaled(func([_path(part).at(high) for part in parts], *args, **kwargs), high)
+    return _give(func(parts, *args, **kwargs), path)
+
+
+_RULES: dict[Any, Callable[..., Any]] = {
+    **dict.fromkeys(ops.WEIGHTED, _weighted),
+    **dict.fromkeys(ops.NORM, _batch_norm),
+    **dict.fromkeys(ops.RELU, _relu),
+    **dict.fromkeys(ops.SLOPED, _sloped),
+    **dict.fromkeys(ops.MAX_POOL, _max_pool),
+    **dict.fromkeys(ops.LINEAR, _linear),
+    **dict.fromkeys(ops.BY_NUMBER, _by_number),
+    **dict.fromkeys(ops.ADD, _add),
+    **dict.fromkeys(ops.JOIN, _join),
+}
+
+
+def _pass_active(path: Tensor, active: Tensor) -> Tensor:
+    """Return ``path`` where the ReLU's output is positive, else 0: the ReLU's own backward, one fused kernel."""
+    return torch.ops.aten.threshold_backward(path, active, 0.0)
+
+
+def _pick(path: Tensor, choice: Tensor) -> Tensor:
+    return path.flatten(2).gather(2, choice.flatten(2)).view_as(choice)
+
+
+def _give(out: Tensor, path: Scaled) -> Tensor:
+    out.path = path  # type: ignore[attr-defined]
+    return out
+
+
+def _path(x: Tensor) -> Scaled:
+    return x.path  # type: ignore[attr-defined, no-any-return]
+
+
+def _on_path(x: Any) -> bool:
+    return isinstance(x, Tensor) and hasattr(x, "path")
+
+
+def _tensors(values: Any) -> Iterator[Tensor]:
+    for value in values.values() if isinstance(values, dict) else values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (tuple, list, dict)):
+            yield from _tensors(value)
+
+
+def _explain(error: NoPathError, model: nn.Module) -> str:
+    names = {id(module): name for name, module in model.named_modules()}
+    where, step = type(model).__name__, error.__traceback__
+    while step is not None:  # the innermost module whose forward was running
+        owner = step.tb_frame.f_locals.get("self")
+        if isinstance(owner, nn.Module) and names.get(id(owner)):
+            where = f"{names[id(owner)]} ({type(owner).__name__})"
+        step = step.tb_next
+    return f"path methods cannot score {where}: {error}; random, magnitude and snip work on any network"

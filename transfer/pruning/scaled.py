@@ -1,0 +1,57 @@
+"""Tensors with a power of two kept apart: exact rescaling, so that float32 holds products over any depth."""
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+_ZERO = -(2**40)  # the exponent of a tensor of zeros: it loses every alignment
+
+
+@dataclass(eq=False)
+class View:
+    """What stands for a weight in a pass: ``tensor · 2**exponent``; ``settled`` once its power of two is chosen."""
+
+    tensor: Tensor
+    exponent: int = 0
+    settled: bool = False
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """The value ``tensor · 2**exponent``."""
+
+    tensor: Tensor
+    exponent: int = 0
+
+    def at(self, exponent: int) -> Tensor:
+        """Return the tensor that stands for the same value at another (higher) exponent."""
+        if exponent == self.exponent:
+            return self.tensor
+        return self.tensor * _power(self.exponent - exponent)
+
+    def plus(self, other: "Scaled | None") -> "Scaled":
+        """Add, exponents aligned to the higher one."""
+        if other is None:
+            return self
+        high = max(self.exponent, other.exponent)
+        return Scaled(self.at(high) + other.at(high), high)
+
+    def rescaled(self, view: View | None = None) -> "Scaled":
+        """Bring the largest entry to [0.5, 1) by a power of two, which is exact.
+
+        A view that asks for no gradient takes the power over for good, so that later calls need no reduction.
+        """
+        largest = float(self.tensor.detach().abs().amax())
+        if largest == 0.0 or not math.isfinite(largest):
+            return Scaled(self.tensor, self.exponent if largest else _ZERO)
+        shift = math.frexp(largest)[1]
+        if view is not None and not view.tensor.requires_grad:
+            view.tensor.mul_(_power(-shift))
+            view.exponent += shift
+            view.settled = True
+        return Scaled(self.tensor * _power(-shift), self.exponent + shift)
+
+
+def _power(exponent: int) -> float:
+    return math.ldexp(1.0, max(exponent, -1100))  # 0.0 below the smallest float64

@@ -1,0 +1,41 @@
+"""How much is kept after round r of R."""
+
+import math
+
+from checkpoints.errors import InputError, near
+
+SCHEDULES = ("exponential", "linear")
+
+
+def density(final: float, round_: int, rounds: int, schedule: str = "exponential") -> float:
+    """Return the density after round ``round_`` (1 … ``rounds``), in (0, 1].
+
+    Exponential: ``final ** (round_ / rounds)`` (Tanaka 2020, algorithm 1). Linear: the same number of weights goes
+    in every round. The last round is exactly ``final``.
+    """
+    if round_ == rounds:
+        return final
+    if schedule == "exponential":
+        return final ** (round_ / rounds)
+    return 1 - (1 - final) * round_ / rounds
+
+
+def kept(total: int, sparsity: float) -> int:
+    """Return how many of ``total`` weights stay: ``total − floor(sparsity · total + 0.5)``."""
+    return total - math.floor(sparsity * total + 0.5)
+
+
+def check(total: int | None, sparsity: float, rounds: int, schedule: str) -> None:
+    """Refuse a schedule that cannot be followed; ``total=None`` where the number of weights is not known yet.
+
+    Raises:
+        InputError: sparsity outside [0, 1), fewer than one weight left, rounds < 1, or an unknown schedule.
+    """
+    if not 0 <= sparsity < 1:  # also false for nan
+        raise InputError(f"sparsity is {sparsity}; it is the fraction removed, in [0, 1): for 90 % give 0.9")
+    if rounds < 1:
+        raise InputError(f"rounds is {rounds}; give 1 or more")
+    if schedule not in SCHEDULES:
+        raise InputError(f"unknown schedule {schedule!r}; {near(schedule, list(SCHEDULES))}")
+    if total is not None and kept(total, sparsity) < 1:
+        raise InputError(f"sparsity {sparsity} leaves none of {total} weights; give at most {1 - 1 / total:.9g}")

@@ -1,0 +1,185 @@
+"""What to do: frozen dataclasses that hold one run, checked before any work, written to and read from JSON.
+
+Torch is not imported here, so that ``--help`` is quick.
+"""
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from checkpoints.errors import InputError
+from transfer.data.augment import Augment
+
+
+@dataclass(frozen=True)
+class Data:
+    """The downstream task's images."""
+
+    name: str = "digits"
+    """digits, fashion-mnist, cifar10, cifar100, tiny-imagenet or imagefolder:<path>."""
+    size: int = 32
+    """Side of the images that the model sees, in pixels."""
+    augment: Augment = field(default_factory=Augment)
+    """Random geometry during training."""
+    workers: int = 4
+    """Processes that decode files; images in memory need none."""
+
+
+@dataclass(frozen=True)
+class Prune:
+    """Pruning before fine-tuning."""
+
+    method: str = "px"
+    """random, magnitude, snip, synflow-l2 or px."""
+    sparsity: float = 0.9
+    """Fraction of the weights removed, in [0, 1); 0 trains the dense model."""
+    rounds: int | None = None
+    """Rounds of scoring; None = what the method's paper uses."""
+    schedule: str = "exponential"
+    """How density falls over the rounds: exponential or linear."""
+    per_class: int = 10
+    """Images of each class in the pruning set."""
+    batch: int = 64
+    """Images a mini-batch of the pruning set."""
+    exclude: tuple[str, ...] = ()
+    """Globs over module names that are not pruned, such as fc."""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Fine-tuning of the sparse model."""
+
+    epochs: int = 10
+    """Passes over the training images."""
+    batch: int = 128
+    """Images a step, over all processes."""
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    lr: float = 0.1
+    """Highest learning rate."""
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 1e-4
+    """On every parameter, as in the papers."""
+    schedule: Literal["milestones", "cosine"] = "milestones"
+    milestones: tuple[int, ...] = ()
+    """Epochs at whose start the learning rate is multiplied by gamma."""
+    gamma: float = 0.1
+    warmup: int = 0
+    """Epochs of linear warm-up."""
+    clip_norm: float | None = None
+    """Largest norm of the gradient of the kept weights; None = no clipping."""
+    precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+    """Mixed precision; auto = bf16 on GPUs that have it, else none."""
+    channels_last: bool = True
+    """Memory layout; faster convolutions on most devices."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One run: a backbone, a task, a pruning and a fine-tuning."""
+
+    name: str
+    """Begins the run folder's name."""
+    backbone: str = "embedded"
+    """A name of `transfer backbones`, timm:<model.tag>, random:<arch> or <file>@<arch>."""
+    stem: Literal["imagenet", "cifar"] = "imagenet"
+    """imagenet keeps the backbone's stem; cifar replaces 7×7 and max-pool by a new 3×3 convolution."""
+    data: Data = field(default_factory=Data)
+    prune: Prune = field(default_factory=Prune)
+    train: Train = field(default_factory=Train)
+    seed: int = 0
+    """Of the head, the pruning set, the order of the images and the augmentation."""
+
+    def resolved(self) -> "Recipe":
+        """Return the recipe as it is run: rounds filled in; without pruning, no pruning options left to differ."""
+        if self.prune.sparsity == 0:
+            return dataclasses.replace(self, prune=Prune(method="dense", sparsity=0.0, rounds=1))
+        if self.prune.rounds is not None:
+            return self
+        from transfer.pruning import default_rounds
+
+        rounds = default_rounds(self.prune.method)
+        return dataclasses.replace(self, prune=dataclasses.replace(self.prune, rounds=rounds))
+
+    def check(self) -> None:
+        """Refuse what can be seen to be wrong without loading anything.
+
+        Raises:
+            InputError: one line that says what, got, allowed.
+        """
+        prune, train = self.prune, self.train
+        if not 0 <= prune.sparsity < 1:
+            raise InputError(f"prune.sparsity is {prune.sparsity}; it is the fraction removed, in [0, 1): 0.9 for 90 %")
+        if prune.sparsity > 0:
+            from transfer.pruning import schedule
+            from transfer.pruning.saliency import find
+
+            find(prune.method)
+            schedule.check(None, prune.sparsity, 1 if prune.rounds is None else prune.rounds, prune.schedule)
+        least = {"data.size": 1, "data.workers": 0, "prune.per_class": 1, "prune.batch": 1, "train.epochs": 0}
+        least |= {
+            "train.batch": 1,
+            "train.lr": 0,
+            "train.momentum": 0,
+            "train.weight_decay": 0,
+            "train.gamma": 0,
+        }
+        least |= {"train.warmup": 0, "seed": 0}
+        for path, low in least.items():
+            value = self._at(path)
+            if not (low <= value < float("inf")):
+                raise InputError(f"{path} is {value}; give {low} or more")
+        if train.clip_norm is not None and not train.clip_norm > 0:
+            raise InputError(f"train.clip_norm is {train.clip_norm}; give a positive norm, or leave it out")
+
+    def _at(self, path: str) -> Any:
+        value: Any = self
+        for part in path.split("."):
+            value = getattr(value, part)
+        return value
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return typing.cast(dict[str, Any], json.loads(json.dumps(dataclasses.asdict(self))))
+
+    @classmethod
+    def from_dict(cls, content: Any) -> "Recipe":
+        """Read what :meth:`to_dict` gave.
+
+        Raises:
+            InputError: a key is unknown or a value has the wrong type; names it.
+        """
+        return typing.cast("Recipe", _read(cls, content, "recipe"))
+
+
+def _read(kind: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        return _read_dataclass(typing.cast(type, kind), value, where)
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        return None if value is None else _read(next(p for p in parts if p is not type(None)), value, where)
+    if origin is tuple and isinstance(value, (list, tuple)):
+        return tuple(_read(parts[0], item, where) for item in value)
+    if origin is Literal and value in parts:
+        return value
+    if kind is float and type(value) in (int, float):
+        return float(value)
+    if kind in (int, str, bool) and type(value) is kind:
+        return value
+    raise InputError(f"{where} is {value!r}; it should be {getattr(kind, '__name__', kind)}")
+
+
+def _read_dataclass(kind: type, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise InputError(f"{where} is {value!r}; it should be an object")
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(value) - set(hints))
+    if unknown:
+        raise InputError(f"{where} has unknown entries {', '.join(unknown)}; known: {', '.join(hints)}")
+    try:
+        return kind(**{key: _read(hints[key], item, f"{where}.{key}") for key, item in value.items()})
+    except TypeError as error:
+        raise InputError(f"{where} is not complete: {error}") from error

@@ -1,0 +1,67 @@
+"""Tables in the terminal and in Markdown."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transfer.runner import Job, Result
+
+
+def show(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
+    """Print a table to stdout; text to the left, numbers to the right."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title or None, title_justify="left")
+    for column, sample in zip(columns, rows[0], strict=True):
+        table.add_column(column, justify="right" if sample[:1].isdigit() else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return the same table in Markdown."""
+    rule = ["---:" if sample[:1].isdigit() else "---" for sample in rows[0]]
+    return "".join("| " + " | ".join(row) + " |\n" for row in (columns, rule, *rows))
+
+
+def show_result(result: "Result") -> None:
+    """Print what a finished run found and where it is."""
+    m: Mapping[str, Any] = result.metrics
+    rows = [
+        ("backbone", f"{m['backbone']} ({m['arch']})"),
+        ("data", f"{m['dataset']} {m['split']}, {m['image_size']} px"),
+        ("method", f"{m['method']}, {m['rounds']} rounds" if m["sparsity"] else "dense, no pruning"),
+        (
+            "sparsity",
+            f"{m['sparsity']:.4%} (density {1 - m['sparsity']:.4%}; {m['kept']:,} of {m['total']:,} weights)",
+        ),
+        (
+            "accuracy",
+            f"{m['accuracy']:.2%} after the last epoch, {m['best_accuracy']:.2%} after epoch {m['best_epoch']}",
+        ),
+        ("folder", str(result.folder)),
+    ]
+    if m.get("empty_layers"):
+        rows.insert(4, ("empty layers", ", ".join(m["empty_layers"])))
+    show(("run", m["recipe"]), rows)
+
+
+def plan(job: "Job", out: Path) -> str:
+    """Return what a run would do, in a few lines."""
+    from transfer.run_folder import RunFolder
+
+    recipe, data = job.recipe, job.dataset
+    pruning = f"{recipe.prune.method} to {recipe.prune.sparsity:.4%} in {recipe.prune.rounds} rounds"
+    lines = [
+        f"backbone  {recipe.backbone} ({job.backbone.arch})",
+        f"data      {data.name}: {len(data.train)} training, {len(data.test)} {data.test_split} images, "
+        f"{len(data.classes)} classes, {recipe.data.size} px",
+        f"pruning   {pruning if recipe.prune.sparsity else 'none (dense)'}",
+        f"training  {recipe.train.epochs} epochs, batch {recipe.train.batch}, {recipe.train.optimizer} {recipe.train.lr:g}",
+        f"device    {job.accelerator.device}, {job.accelerator.num_processes} process(es)",
+        f"folder    {RunFolder(out, recipe, job.backbone.digest()).path} (not made: dry run)",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,105 @@
+"""A run's folder: its name says what ran, its lock keeps a second run out, its files are whole or absent."""
+
+import csv
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from checkpoints.errors import InputError
+from transfer.files import write_json, write_whole
+from transfer.recipe import Recipe
+
+
+def folder_name(recipe: Recipe, weights: str) -> str:
+    """Return ``<recipe>-<backbone>-<method>-<sparsity>-s<seed>-<hash>`` of a resolved recipe.
+
+    ``weights`` is the backbone's digest; the hash covers it and the recipe, and nothing of the machine.
+    """
+    pruning = f"{recipe.prune.method}-{recipe.prune.sparsity:g}" if recipe.prune.sparsity else "dense"
+    content = json.dumps([recipe.to_dict(), weights], sort_keys=True)
+    short = hashlib.sha256(content.encode()).hexdigest()[:8]
+    slugs = [_slug(recipe.name), _slug(recipe.backbone), pruning, f"s{recipe.seed}", short]
+    return "-".join(slugs)
+
+
+class RunFolder:
+    """The files of one run under ``out``."""
+
+    def __init__(self, out: Path, recipe: Recipe, weights: str):
+        self.path = out / folder_name(recipe, weights)
+        self._recipe = recipe
+
+    @contextmanager
+    def opened(self) -> Iterator["RunFolder"]:
+        """Make the folder and hold its lock.
+
+        Raises:
+            InputError: it cannot be made, another process is running there, or another recipe made it.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / ".lock", timeout=0)
+            with lock:
+                self._claim()
+                yield self
+        except Timeout as error:
+            raise InputError(
+                f"another process is running in {self.path}; wait for it, or choose another --out"
+            ) from error
+        except (PermissionError, FileExistsError, NotADirectoryError) as error:
+            raise InputError(
+                f"cannot write to {error.filename or self.path} ({error.strerror}); choose another --out"
+            ) from error
+
+    def _claim(self) -> None:
+        mine = self._recipe.to_dict()
+        if not self.file("recipe.json").exists():
+            self.write_json("recipe.json", mine)
+        elif read_json(self.file("recipe.json")) != mine:
+            raise InputError(f"{self.path} was made by another recipe; choose another --out or remove the folder")
+
+    def file(self, name: str) -> Path:
+        """Return the path of a file of the run."""
+        return self.path / name
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write a JSON file."""
+        write_json(self.file(name), content)
+
+    def write_lines(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write one JSON object a line."""
+        lines = "".join(json.dumps(row, sort_keys=True, allow_nan=False) + "\n" for row in rows)
+        write_whole(self.file(name), lines)
+
+    def write_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write rows of equal keys as CSV."""
+        text = io.StringIO()
+        table = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+        write_whole(self.file(name), text.getvalue())
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        InputError: it is absent or no JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise InputError(f"there is no {path}; is {path.parent} the folder of a run?") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{path} is not JSON ({error}); remove the folder and run again") from error
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower().replace("/", "-")).strip("-.")[-40:]
