@@ -133,7 +133,7 @@ def _backbones(words: list[str]) -> None:
             f"say which backbone: transfer backbones {asked.action} NAME; {', '.join(checkpoints.names())}"
         )
     elif asked.action == "fetch":
-        print(checkpoints.fetch(asked.name))
+        print(checkpoints.obtain(asked.name))
     else:
         found = checkpoints.verify(asked.name)
         print(f"{found.path}\nsha256 {found.sha256}, checked against {found.against}")
@@ -146,6 +146,16 @@ def _list_backbones() -> None:
     rows = []
     for name in checkpoints.names():
         entry = checkpoints.describe(name)
-        rows.append((name, entry.arch, entry.licence or "unknown", "yes" if checkpoints.present(name) else "no"))
+        rows.append((name, entry.arch, entry.licence or "unknown", _here(name)))
     tables.show(("name", "architecture", "licence", "here"), rows)
     print("also " + ", ".join(checkpoints.FORMS))
+
+
+def _here(name: str) -> str:
+    import checkpoints
+
+    try:
+        checkpoints.verify(name)
+    except InputError as error:
+        return "no" if "not on this machine" in str(error) else "damaged"
+    return "yes"

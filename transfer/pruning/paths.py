@@ -56,7 +56,7 @@ def follow(
         model: the network, in eval mode; nothing of it is changed.
         inputs: (N, C, H, W) what the model sees; it only sets the gates.
         start: (N, C, H, W) non-negative input of the path network, such as squared images or ones.
-        views: by ``id`` of a weight, what stands for it; a view that asks for no gradient may be rescaled in place.
+        views: by ``id`` of a weight, what stands for it; rescaled in place unless gradients are enabled.
         norm: from a BatchNorm's scale γ/√(σ²+ε) to what stands for it; None for 1.
         gated: True: a ReLU passes what the model's ReLU passes (another activation multiplies by its squared slope
             φ(z)/z, 0 at z = 0) and a max-pool picks what the model's picks. False: an activation passes everything

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 _ZERO = -(2**40)  # the exponent of a tensor of zeros: it loses every alignment
@@ -40,13 +41,13 @@ class Scaled:
     def rescaled(self, view: View | None = None) -> "Scaled":
         """Bring the largest entry to [0.5, 1) by a power of two, which is exact.
 
-        A view that asks for no gradient takes the power over for good, so that later calls need no reduction.
+        Where no gradients are recorded, the view takes the power over for good: later calls need no reduction.
         """
         largest = float(self.tensor.detach().abs().amax())
         if largest == 0.0 or not math.isfinite(largest):
             return Scaled(self.tensor, self.exponent if largest else _ZERO)
         shift = math.frexp(largest)[1]
-        if view is not None and not view.tensor.requires_grad:
+        if view is not None and not torch.is_grad_enabled():
             view.tensor.mul_(_power(-shift))
             view.exponent += shift
             view.settled = True
