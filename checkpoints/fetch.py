@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,7 +95,8 @@ def _from_hub(source: Source, target: Path) -> Path:
     reason: Exception | None = None
     for name in source.hub_files:
         try:
-            return Path(hf_hub_download(source.hub, name))
+            with _quiet_retries():
+                return Path(hf_hub_download(source.hub, name))
         except LocalEntryNotFoundError as error:
             reason = error.__cause__ if isinstance(error.__cause__, Exception) else error
             break
@@ -104,6 +108,18 @@ def _from_hub(source: Source, target: Path) -> Path:
     why = " ".join(str(reason).split())
     remedy = f"download it elsewhere and put it at {target}"
     raise InputError(f"cannot download {source.address()} ({why}); {remedy}") from None
+
+
+@contextmanager
+def _quiet_retries() -> Iterator[None]:
+    """Keep the hub's warning about each retry off the terminal: what fails for good is one line of ours."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def check(path: Path, source: Source) -> str:

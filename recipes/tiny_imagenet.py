@@ -2,8 +2,8 @@
 
 Paper's row: images resized to 224 for training and test alike; batch 256, 182 epochs, SGD momentum 0.9, lr 0.1 (× 0.1
 at 91 and 136), weight decay 1e-4; random resized crop (area 0.1-1, ratio 0.8-1.25), flip; 10 images a class for
-scoring, 100 rounds; 3 seeds. Its accuracies are printed only as a figure (fig. 3). Not yet run here on the real data: no expected
-range is given.
+scoring, 100 rounds; 3 seeds. Its accuracies are printed only as a figure (fig. 3). Not yet run by us on the real data:
+no expected range is given.
 
     python -m recipes.tiny_imagenet --backbone mocov2 --prune.method px --prune.sparsity 0.982 --seed 0
 """

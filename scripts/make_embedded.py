@@ -47,7 +47,7 @@ def main() -> None:
         "paper": "He et al. 2016, arXiv:1512.03385",
         "classes": list(classes),
         "accuracy": round(100 * accuracy, 2),
-        "accuracy_of": "percent of the 10,000 test images, weights of the last epoch, with the head that is not shipped",
+        "accuracy_of": "percent of the 10,000 test images, last epoch, with the head that is not shipped",
         "epochs": recipe.train.epochs,
         "command": f"python scripts/make_embedded.py --seed {args.seed}",
         "seed": args.seed,

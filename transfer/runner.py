@@ -14,10 +14,11 @@ from checkpoints.errors import InputError
 from transfer import data as datasets
 from transfer.data.batches import Batches
 from transfer.data.dataset import Dataset
-from transfer.data.pruning_set import PruningSet, pruning_set
+from transfer.data.pruning_set import PruningSet, balanced, pruning_set
 from transfer.environment import environment, versions
+from transfer.errors import ScoreError
 from transfer.models import classifier
-from transfer.pruning import Masks, prune, schedule
+from transfer.pruning import Masks, prune, schedule, score
 from transfer.pruning.prunable import prunable
 from transfer.recipe import Recipe
 from transfer.report import plots
@@ -49,8 +50,8 @@ class Job:
         """Training and test batches of this process."""
         recipe, accelerator = self.recipe, self.accelerator
         shared: dict[str, Any] = {
-            **self.look, "batch": recipe.train.batch, "rank": accelerator.process_index,
-            "world": accelerator.num_processes, "workers": recipe.data.workers, "channels_last": recipe.train.channels_last,
+            **self.look, "batch": recipe.train.batch, "channels_last": recipe.train.channels_last,
+            "rank": accelerator.process_index, "world": accelerator.num_processes, "workers": recipe.data.workers,
         }  # fmt: skip
         train = Batches(
             self.dataset.train,
@@ -100,8 +101,9 @@ def prepare(recipe: Recipe) -> Job:
     if recipe.prune.sparsity:
         total = sum(w.numel() for w in prunable(model, recipe.prune.exclude).values())
         schedule.check(total, recipe.prune.sparsity, recipe.prune.rounds or 1, recipe.prune.schedule)
+        balanced(dataset.train.labels, dataset.classes, per_class=recipe.prune.per_class, seed=recipe.seed)
     job = Job(recipe, backbone, dataset, model.to(accelerator.device), accelerator)
-    _try_forward(job)
+    _rehearse(job)
     return job
 
 
@@ -157,7 +159,7 @@ def _pruned(job: Job, folder: RunFolder, progress: bool) -> tuple[Masks | None, 
         total = sum(w.numel() for w in prunable(job.model).values())
         return None, {"sparsity": 0.0, "kept": total, "total": total, "pruning_set": None}, 0.0
     start, path = time.perf_counter(), folder.file("masks.safetensors")
-    images = job.pruning_set
+    images, timing = job.pruning_set, folder.file("timing.json")
     if path.exists():
         masks = Masks.load(path)
         masks.apply_(job.model)
@@ -174,7 +176,8 @@ def _pruned(job: Job, folder: RunFolder, progress: bool) -> tuple[Masks | None, 
         "empty_layers": [name.removesuffix(".weight") for name in masks.collapsed()],
         "pruning_set": {"images": len(images.indices), "per_class": prune_.per_class, "digest": images.digest},
     }  # fmt: skip
-    return masks, facts, time.perf_counter() - start
+    seconds = read_json(timing)["prune_s"] if timing.exists() else time.perf_counter() - start
+    return masks, facts, seconds
 
 
 def _keep(job: Job, folder: RunFolder, history: History, best: bool, seconds: float) -> None:
@@ -225,19 +228,22 @@ def _scores(history: History) -> dict[str, Any]:
     }
 
 
-def _try_forward(job: Job) -> None:
-    """Run two black images through the model, so that a size it cannot take is known before any work."""
-    size = job.recipe.data.size
-    modes = [(module, module.training) for module in job.model.modules()]
+def _rehearse(job: Job) -> None:
+    """Score two images of noise, so that a size or a method that the model cannot take is known before any work."""
+    recipe, size = job.recipe, job.recipe.data.size
+    images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)).to(job.accelerator.device)
+    targets = torch.zeros(2, dtype=torch.int64, device=job.accelerator.device)
     try:
-        with torch.no_grad():
-            job.model.eval()(torch.zeros(2, 3, size, size, device=job.accelerator.device))
-    except (RuntimeError, AssertionError) as error:
+        evaluate(job.model, [(images, targets)])
+        if recipe.prune.sparsity:
+            score(recipe.prune.method, job.model, [(images, targets)], exclude=recipe.prune.exclude)
+    except ScoreError:
+        pass  # the real images decide
+    except InputError:
+        raise
+    except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{job.backbone.arch} cannot take images of {size} px ({reason}); set data.size") from error
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def load_run(folder: Path, *, which: str = "last") -> tuple[Job, nn.Module]:

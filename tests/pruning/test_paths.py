@@ -76,22 +76,28 @@ def test_rescaling_is_exact_in_float64():
 
 @pytest.mark.parametrize(
     "activation",
-    [nn.ReLU(), nn.ReLU(True), nn.LeakyReLU(0.3), nn.LeakyReLU(0.3, True), nn.PReLU(6, 0.2), nn.ReLU6(True), nn.GELU()]
-    + [nn.SiLU(True), nn.Hardswish(True), nn.ELU(inplace=True), nn.Mish(True)],
+    [
+        nn.ReLU(),
+        nn.ReLU(True),
+        nn.LeakyReLU(0.3),
+        nn.LeakyReLU(0.3, True),
+        nn.PReLU(1, 0.2),
+        nn.ReLU6(True),
+        nn.GELU(),
+        nn.SiLU(True),
+        nn.Hardswish(True),
+        nn.ELU(inplace=True),
+        nn.Mish(True),
+    ],
     ids=lambda a: f"{type(a).__name__} {'in place' if getattr(a, 'inplace', False) else ''}",
 )
-def test_gates_reproduce_the_network_itself(activation):
-    """With its own weights, plain gates and no biases, the path network of slopes is the network."""
+def test_gates_are_the_squared_slopes_of_any_activation(activation):
     torch.manual_seed(0)
-    if isinstance(activation, nn.PReLU):
-        activation = nn.PReLU(1, 0.2)
     model = Activated(activation).double().eval()
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
             parameter.data.zero_()
     x = torch.randn(5, 3, 8, 8, dtype=torch.float64)
-    root = Activated(nn.Identity()).double()  # slopes enter squared; compare with a network of squared slopes by hand
-    root.load_state_dict({k: v for k, v in model.state_dict().items() if "net.1." not in k and "net.3." not in k})
     views = stand_ins(model, lambda _, w: w.clone())
     with torch.no_grad():
         found = follow(model, x, x, views, None, gated=True)

@@ -108,8 +108,9 @@ def test_prunable_is_conv_and_linear_by_type_and_shared_weights_count_once():
 
 
 def test_schedule():
-    assert [schedule.density(0.01, r, 2) for r in (1, 2)] == pytest.approx([0.1, 0.01])
-    assert [schedule.density(0.2, r, 2, "linear") for r in (1, 2)] == pytest.approx([0.6, 0.2])
+    assert [schedule.sparsity_after(r, 2, 0.99) for r in (1, 2)] == pytest.approx([0.9, 0.99])
+    assert [schedule.sparsity_after(r, 2, 0.8, "linear") for r in (1, 2)] == pytest.approx([0.4, 0.8])
+    assert schedule.sparsity_after(7, 7, 0.982) == 0.982
     assert schedule.kept(1000, 0.9) == 100
     assert schedule.kept(3, 0.5) == 1
     assert schedule.kept(270_896, 0.982) == 270_896 - 266_020

@@ -47,7 +47,7 @@ def prune(
         method: one of :func:`transfer.pruning.methods`.
         sparsity: fraction removed, in [0, 1).
         rounds: 1 or more; None = the paper's number, see :func:`default_rounds`.
-        schedule: "exponential" or "linear", see :func:`transfer.pruning.schedule.density`.
+        schedule: "exponential" or "linear", see :func:`transfer.pruning.schedule.sparsity_after`.
         loss: (outputs, targets) → mean over samples; None = cross entropy.
         exclude: globs over module names that are not pruned and do not count in N.
         seed: of whatever the method draws.
@@ -69,9 +69,7 @@ def prune(
     before = {name: w.detach().clone() for name, w in weights.items()}
     try:
         for round_ in track(range(1, rounds + 1), f"prune {method} {sparsity:.2%}", shown=progress and rounds > 1):
-            keep = schedules.kept(masks.total, 1 - schedules.density(1 - sparsity, round_, rounds, schedule))
-            if round_ == rounds:
-                keep = schedules.kept(masks.total, sparsity)
+            keep = schedules.kept(masks.total, schedules.sparsity_after(round_, rounds, sparsity, schedule))
             scores = score(
                 method, bare, batches,
                 masks=masks, loss=loss, exclude=exclude, seed=seed, accelerator=accelerator, **options,

@@ -75,7 +75,7 @@ def follow(
             raise NoPathError(f"the output is {type(output).__name__}, not one tensor made from the input")
     except NoPathError as error:
         raise NoPathError(_explain(error, model)) from None
-    return output.path  # type: ignore[no-any-return]
+    return _path(output)
 
 
 class _Follow(TorchFunctionMode):
@@ -231,7 +231,7 @@ def _give(out: Tensor, path: Scaled) -> Tensor:
 
 
 def _path(x: Tensor) -> Scaled:
-    return x.path  # type: ignore[attr-defined, no-any-return]
+    return x.path  # type: ignore[attr-defined]
 
 
 def _on_path(x: Any) -> bool:

@@ -52,4 +52,4 @@ class Processes:
             raise RunError("the processes made different masks; do they see the same weights and batches?")
 
     def _gathered(self, value: Tensor) -> Tensor:
-        return self._accelerator.gather(value.unsqueeze(0))  # type: ignore[union-attr, no-any-return]
+        return self._accelerator.gather(value.unsqueeze(0))  # type: ignore[union-attr]

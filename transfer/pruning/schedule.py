@@ -7,17 +7,17 @@ from checkpoints.errors import InputError, near
 SCHEDULES = ("exponential", "linear")
 
 
-def density(final: float, round_: int, rounds: int, schedule: str = "exponential") -> float:
-    """Return the density after round ``round_`` (1 … ``rounds``), in (0, 1].
+def sparsity_after(round_: int, rounds: int, final: float, schedule: str = "exponential") -> float:
+    """Return the sparsity after round ``round_`` (1 … ``rounds``), in [0, 1); after the last exactly ``final``.
 
-    Exponential: ``final ** (round_ / rounds)`` (Tanaka 2020, algorithm 1). Linear: the same number of weights goes
-    in every round. The last round is exactly ``final``.
+    Exponential: the density is multiplied by the same number in every round, ``(1 − final) ** (round_ / rounds)``
+    (Tanaka 2020, algorithm 1). Linear: the same number of weights goes in every round.
     """
     if round_ == rounds:
         return final
     if schedule == "exponential":
-        return final ** (round_ / rounds)
-    return 1 - (1 - final) * round_ / rounds
+        return 1 - (1 - final) ** (round_ / rounds)
+    return final * round_ / rounds
 
 
 def kept(total: int, sparsity: float) -> int:

@@ -1,19 +1,20 @@
 """Exact selection of the weights with the largest scores, over layers of any dynamic range.
 
-A float64 is ordered like its bits (negative numbers apart, see ``_ordered``), so the threshold is found as in a radix
-sort: a histogram over the top 16 bits names one bin, and only what lies in that bin is sorted. This is exact under
+A float64 is ordered like its bits (negative numbers apart, see :func:`ordered`), so the threshold is found as in a
+radix sort: a histogram over the top 16 bits names one bin, and only what lies in that bin is sorted. This is exact under
 ties, zeros and scores that span hundreds of orders of magnitude, and several times faster than ``torch.kthvalue``
 (scripts/bench_scoring.py).
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
 
-_SIGN = torch.iinfo(torch.int64).min
-_TOP = 3 if sys.byteorder == "little" else 0  # which 16-bit word of a float64 holds its sign, exponent and first bits
+_LOWEST = torch.iinfo(torch.int64).min  # below every finite score: what is pruned already
+_TOP = 3 if sys.byteorder == "little" else 0  # which 16-bit part of a float64 holds its sign, exponent and first bits
+_HALF = 1 << 15
 
 
 def select(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], keep: int) -> dict[str, Tensor]:
@@ -29,43 +30,45 @@ def select(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], keep: int)
     Returns:
         New masks with exactly ``keep`` True in all, each a subset of the old one.
     """
-    words = {name: _ordered(score.detach().reshape(-1)) for name, score in scores.items()}
-    alive = {name: masks[name].reshape(-1) for name in scores}
     if keep == 0:
         return {name: torch.zeros_like(masks[name]) for name in scores}
-    cut, ties = _threshold(words, alive, keep)
+    words = {name: ordered(score, masks[name]) for name, score in scores.items()}
+    cut, spare = threshold(words.values(), keep)
     chosen = {}
-    for name, word in words.items():
-        mask = (word > cut) & alive[name]
-        if ties > 0:
-            level = torch.nonzero((word == cut) & alive[name]).view(-1)[:ties]
-            mask[level] = True
-            ties -= len(level)
+    for name in reversed(words):  # of the words equal to the cut, the last ``spare`` go
+        mask = words[name] >= cut
+        if spare:
+            level = torch.nonzero(words[name] == cut).view(-1)[-spare:]
+            mask[level] = False
+            spare -= len(level)
         chosen[name] = mask.view(masks[name].shape)
-    return chosen
+    return {name: chosen[name] for name in scores}
 
 
-def _ordered(score: Tensor) -> Tensor:
-    """Return int64 words whose order is the order of the float64 scores; −0.0 counts as 0.0."""
-    word = (score.to(torch.float64) + 0.0).view(torch.int64)
-    if bool((word < 0).any()):  # two's complement runs the wrong way for negative floats
-        word = torch.where(word < 0, _SIGN - word, word)
-    return word
+def ordered(score: Tensor, mask: Tensor) -> Tensor:
+    """Return int64 words (flat) in the order of the float64 scores; −0.0 counts as 0.0, a pruned weight comes last."""
+    word = score.detach().to(torch.float64).contiguous().view(torch.int64).view(-1)
+    if int(word.min()) < 0:  # two's complement runs the wrong way for negative floats
+        word = torch.where(word < 0, _LOWEST - word, word)
+    return word if bool(mask.all()) else word.masked_fill(~mask.reshape(-1), _LOWEST)
 
 
-def _threshold(words: dict[str, Tensor], alive: dict[str, Tensor], keep: int) -> tuple[int, int]:
-    """Return the keep-th largest word and how many words equal to it are to be kept."""
-    counts = torch.zeros(1 << 16, dtype=torch.int64)
-    for name, word in words.items():
-        counts += torch.bincount(_bins(word)[alive[name]], minlength=1 << 16).cpu()
+def threshold(words: Iterable[Tensor], keep: int) -> tuple[int, int]:
+    """Return the ``keep``-th largest word, and how many words beyond ``keep`` are not below it."""
+    words = list(words)
+    counts = torch.zeros(2 * _HALF, dtype=torch.int64)
+    for word in words:
+        if int(word.min()) < 0:
+            counts += torch.bincount(_top(word).to(torch.int32) + _HALF, minlength=2 * _HALF).cpu()
+        else:
+            counts[_HALF:] += torch.bincount(_top(word), minlength=_HALF).cpu()
     above = counts.flip(0).cumsum(0).flip(0)  # words in this bin or a higher one
     bin_ = int(torch.nonzero(above >= keep).max())
     rest = keep - (int(above[bin_ + 1]) if bin_ + 1 < len(above) else 0)
-    level = torch.cat([word[(_bins(word) == bin_) & alive[name]].cpu() for name, word in words.items()])
+    level = torch.cat([word[_top(word) == bin_ - _HALF].cpu() for word in words])
     cut = int(torch.kthvalue(level, len(level) - rest + 1).values)
-    return cut, rest - int((level > cut).sum())
+    return cut, int((level >= cut).sum()) - rest
 
 
-def _bins(word: Tensor) -> Tensor:
-    """Return the top 16 bits of each word as 0 … 65535, in the words' order."""
-    return word.view(torch.int16)[_TOP::4].to(torch.int32) + (1 << 15)
+def _top(word: Tensor) -> Tensor:
+    return word.view(torch.int16)[_TOP::4]

@@ -53,14 +53,14 @@ def plan(job: "Job", out: Path) -> str:
     """Return what a run would do, in a few lines."""
     from transfer.run_folder import RunFolder
 
-    recipe, data = job.recipe, job.dataset
+    recipe, data, train = job.recipe, job.dataset, job.recipe.train
     pruning = f"{recipe.prune.method} to {recipe.prune.sparsity:.4%} in {recipe.prune.rounds} rounds"
     lines = [
         f"backbone  {recipe.backbone} ({job.backbone.arch})",
         f"data      {data.name}: {len(data.train)} training, {len(data.test)} {data.test_split} images, "
         f"{len(data.classes)} classes, {recipe.data.size} px",
         f"pruning   {pruning if recipe.prune.sparsity else 'none (dense)'}",
-        f"training  {recipe.train.epochs} epochs, batch {recipe.train.batch}, {recipe.train.optimizer} {recipe.train.lr:g}",
+        f"training  {train.epochs} epochs, batch {train.batch}, {train.optimizer} {train.lr:g}",
         f"device    {job.accelerator.device}, {job.accelerator.num_processes} process(es)",
         f"folder    {RunFolder(out, recipe, job.backbone.digest()).path} (not made: dry run)",
     ]

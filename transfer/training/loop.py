@@ -140,7 +140,7 @@ class _Run:
         self.data, self.train, self.task, self.accelerator, self.seed = data, train, task, accelerator, seed
         self.bare = model.to(accelerator.device)
         if train.channels_last:
-            self.bare.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.bare.to(memory_format=torch.channels_last)
         if masks is not None:
             masks.apply_(self.bare)
         self.steps = len(data.train)

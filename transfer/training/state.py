@@ -32,7 +32,7 @@ class State:
         if not self.path.exists():
             return None
         try:
-            return torch.load(self.path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
+            return torch.load(self.path, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, pickle.UnpicklingError, KeyError, OSError) as error:
             raise RunError(f"{self.path} is damaged ({error}); delete it to train again from the start") from error
 

@@ -29,4 +29,4 @@ def find(method: str) -> Callable[..., dict[str, Any]]:
     """
     if method not in _METHODS:
         raise InputError(f"unknown method {method!r}; {near(method, methods())}")
-    return import_module(f"{__name__}.{_METHODS[method]}").score  # type: ignore[no-any-return]
+    return import_module(f"{__name__}.{_METHODS[method]}").score

@@ -1,0 +1,72 @@
+"""Evaluation equals accuracy and mean loss by hand, and leaves the model as it was."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import transfer
+from checkpoints import InputError
+from transfer.training import Loaders, evaluate
+
+
+def uneven(model: nn.Module) -> None:
+    """Put modules in different modes, as with a frozen BatchNorm."""
+    model.train()
+    for module in list(model.modules())[::3]:
+        module.training = False
+
+
+def test_accuracy_and_mean_loss_over_batches_of_different_size(
+    network: Callable[[], nn.Module], loaders: Loaders
+) -> None:
+    model = network().eval()
+    found = evaluate(model, loaders.test)
+    inputs, targets = (torch.cat(parts) for parts in zip(*loaders.test, strict=True))
+    assert [len(x) for x, _ in loaders.test] == [16, 16, 8]
+    with torch.no_grad():
+        outputs = model(inputs)
+    assert found["accuracy"] == (outputs.argmax(1) == targets).double().mean().item()
+    assert found["loss"] == pytest.approx(F.cross_entropy(outputs.double(), targets).item(), rel=1e-5)
+
+
+def test_the_model_is_left_as_it_was(network: Callable[[], nn.Module], loaders: Loaders) -> None:
+    model = network()
+    uneven(model)
+    modes, random = [m.training for m in model.modules()], torch.get_rng_state()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    evaluate(model, loaders.test)
+    assert [m.training for m in model.modules()] == modes
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_the_model_is_left_as_it_was_when_the_data_fail(network: Callable[[], nn.Module], loaders: Loaders) -> None:
+    def failing() -> Iterator[tuple[Tensor, Tensor]]:
+        yield next(iter(loaders.test))
+        raise InputError("a.png is not an image")
+
+    model = network()
+    uneven(model)
+    modes = [m.training for m in model.modules()]
+    with pytest.raises(InputError, match="a.png"):
+        evaluate(model, failing())
+    assert [m.training for m in model.modules()] == modes
+
+
+def test_empty_parts_of_a_batch_are_passed_over(network: Callable[[], nn.Module], loaders: Loaders) -> None:
+    model = network()
+    empty = (torch.zeros(0, 3, 16, 16), torch.zeros(0, dtype=torch.int64))
+    assert evaluate(model, [empty, *loaders.test, empty]) == evaluate(model, loaders.test)
+
+
+def test_no_batch_is_refused(network: Callable[[], nn.Module]) -> None:
+    with pytest.raises(InputError, match="yield nothing"):
+        evaluate(network(), [])
+
+
+def test_it_is_a_call_of_the_package() -> None:
+    assert transfer.evaluate is evaluate

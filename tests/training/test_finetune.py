@@ -1,0 +1,161 @@
+"""Fine-tuning: masks hold, a stopped training goes on to the same bits, a loss that is not finite ends it cleanly."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from checkpoints import InputError
+from transfer.errors import TrainingError
+from transfer.pruning import Masks
+from transfer.recipe import Train
+from transfer.tasks.classification import Classification
+from transfer.training import History, Loaders, finetune
+from transfer.training.loop import accelerator_for
+from transfer.training.state import State
+
+SGD = Train(epochs=1, batch=16, lr=0.05, nesterov=True, weight_decay=1e-3, clip_norm=1.0)
+ADAMW = Train(epochs=1, batch=16, optimizer="adamw", lr=1e-3, weight_decay=0.1, schedule="cosine", warmup=1)
+LONG = replace(SGD, epochs=3, schedule="cosine", warmup=1)
+
+
+class BreaksInEpoch(Classification):
+    """Cross entropy that is not a number from some training step on."""
+
+    def __init__(self, step: int) -> None:
+        object.__setattr__(self, "left", [step])
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if outputs.requires_grad:
+            self.left[0] -= 1
+        return super().loss(outputs, targets) * (float("nan") if self.left[0] < 0 else 1.0)
+
+
+def hooks(model: nn.Module) -> int:
+    return sum(len(getattr(p, "_post_accumulate_grad_hooks", None) or {}) for p in model.parameters())
+
+
+def stop_after(epoch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the process end where a kill hurts most honestly: when the state of an epoch has just been written."""
+    save = State.save
+
+    def save_and_stop(self: State, content: dict[str, Any]) -> None:
+        save(self, content)
+        if len(content["epochs"]) == epoch:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(State, "save", save_and_stop)
+
+
+@pytest.mark.parametrize("train", [SGD, ADAMW, replace(SGD, optimizer="adam", channels_last=False)])
+def test_pruned_weights_stay_exactly_zero(sparse: tuple[nn.Module, Masks], loaders: Loaders, train: Train) -> None:
+    model, masks = sparse
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    finetune(model, masks, loaders, train)
+    after = dict(model.named_parameters())
+    for name, mask in masks.items():
+        assert (after[name][~mask] == 0).all()
+        assert (after[name][mask] != before[name][mask]).any()
+    assert hooks(model) == 0
+
+
+def test_masks_are_applied_to_a_dense_model(
+    sparse: tuple[nn.Module, Masks], network: Callable[[], nn.Module], loaders: Loaders
+) -> None:
+    model, masks = network(), sparse[1]
+    finetune(model, masks, loaders, replace(SGD, epochs=0))
+    assert sum(int((model.get_parameter(name) == 0).sum()) for name in masks) == masks.total - masks.kept
+
+
+def test_a_dense_model_learns(network: Callable[[], nn.Module], loaders: Loaders) -> None:
+    history = finetune(network(), None, loaders, replace(SGD, epochs=2, lr=0.02))
+    assert [row["epoch"] for row in history.epochs] == [1, 2]
+    assert history.epochs[1]["train_loss"] < history.epochs[0]["train_loss"]
+    assert history.best["accuracy"] == max(row["accuracy"] for row in history.epochs)
+    assert set(history.last) == {"epoch", "lr", "train_loss", "test_loss", "accuracy"}
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 3])
+def test_a_stopped_training_goes_on_to_the_same_bits(
+    epoch: int, network: Callable[[], nn.Module], sparse: tuple[nn.Module, Masks],
+    loaders: Loaders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    masks, undisturbed = sparse[1], network()
+    expected = finetune(undisturbed, masks, loaders, LONG)
+    with monkeypatch.context() as patch:
+        stop_after(epoch, patch)
+        with pytest.raises(KeyboardInterrupt):
+            finetune(network(), masks, loaders, LONG, folder=tmp_path)
+    torch.rand(5)  # the global random state of the new process is another
+    resumed = network()
+    history = finetune(resumed, masks, loaders, LONG, folder=tmp_path)
+    assert (history.epochs, history.best_epoch) == (expected.epochs, expected.best_epoch)
+    assert len(history.seconds) == 3
+    for key, value in undisturbed.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[key]), key
+
+
+def test_after_epoch_sees_each_epoch_and_the_best(network: Callable[[], nn.Module], loaders: Loaders) -> None:
+    seen: list[tuple[int, bool, float]] = []
+
+    def note(history: History, best: bool) -> None:
+        seen.append((len(history.epochs), best, history.last["accuracy"]))
+
+    history = finetune(network(), None, loaders, LONG, after_epoch=note)
+    top = -1.0
+    for number, best, accuracy in seen:
+        assert best == (accuracy > top)
+        top = max(top, accuracy)
+        assert number <= 3
+    assert history.best_epoch == [number for number, best, _ in seen if best][-1]
+
+
+def test_a_loss_that_is_not_a_number_keeps_the_epoch_before(
+    sparse: tuple[nn.Module, Masks], loaders: Loaders, tmp_path: Path
+) -> None:
+    model, masks = sparse
+    with pytest.raises(TrainingError, match="training loss of epoch 2 is nan") as caught:
+        finetune(model, masks, loaders, LONG, task=BreaksInEpoch(6 + 2), folder=tmp_path)
+    assert "\n" not in str(caught.value)
+    kept = State(tmp_path).load()
+    assert kept is not None
+    assert [row["epoch"] for row in kept["epochs"]] == [1]
+    assert all(torch.isfinite(value).all() for value in kept["model"].values())
+
+
+def test_masks_are_let_go_when_training_fails(sparse: tuple[nn.Module, Masks], loaders: Loaders) -> None:
+    model, masks = sparse
+    with pytest.raises(TrainingError):
+        finetune(model, masks, loaders, SGD, task=BreaksInEpoch(2))
+    assert hooks(model) == 0
+
+
+def test_a_test_loss_that_is_not_a_number_ends_training(network: Callable[[], nn.Module], loaders: Loaders) -> None:
+    broken = [(torch.full((4, 3, 16, 16), float("nan")), torch.zeros(4, dtype=torch.int64))]
+    with pytest.raises(TrainingError, match="loss of epoch 1 is nan"):
+        finetune(network(), None, Loaders(loaders.train, broken), SGD)
+
+
+def test_half_precision_wants_a_gpu() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(InputError, match="train.precision is fp16, which needs a GPU"):
+        accelerator_for(Train(precision="fp16"))
+
+
+def test_another_precision_in_the_same_process(network: Callable[[], nn.Module], loaders: Loaders) -> None:
+    accelerator_for(Train(precision="no"))
+    accelerator = accelerator_for(Train(precision="bf16"))
+    try:
+        model = network()
+        history = finetune(model, None, loaders, replace(SGD, precision="bf16"), accelerator=accelerator)
+        assert history.last["train_loss"] > 0
+        assert {p.dtype for p in model.parameters()} == {torch.float32}
+        assert model(torch.zeros(2, 3, 16, 16)).dtype == torch.float32  # the model is the user's again: no autocast
+        assert "forward" not in vars(model)
+    finally:
+        accelerator_for(Train(precision="no"))

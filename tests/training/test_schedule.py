@@ -1,0 +1,61 @@
+"""Optimizers and the learning rate by hand: ten steps an epoch."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from transfer.recipe import Train
+from transfer.training.optimizers import factor, optimizer
+
+STEPS = 10
+
+
+@pytest.mark.parametrize(("step", "expected"), [(0, 1.0), (19, 1.0), (20, 0.5), (39, 0.5), (40, 0.25), (1000, 0.25)])
+def test_milestones_count_from_the_start_of_their_epoch(step: int, expected: float) -> None:
+    train = Train(epochs=5, milestones=(2, 4), gamma=0.5)
+    assert factor(train, step, STEPS) == expected
+
+
+@pytest.mark.parametrize(("step", "expected"), [(0, 1.0), (10, 0.75), (15, 0.5), (20, 0.25), (30, 0.0), (31, 0.0)])
+def test_cosine(step: int, expected: float) -> None:
+    assert factor(Train(epochs=3, schedule="cosine"), step, STEPS) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(("step", "expected"), [(0, 1 / 20), (9, 0.5), (19, 1.0), (20, 1.0), (30, 0.5), (40, 0.0)])
+def test_cosine_after_two_epochs_of_warm_up(step: int, expected: float) -> None:
+    train = Train(epochs=4, schedule="cosine", warmup=2)
+    assert factor(train, step, STEPS) == pytest.approx(expected, abs=1e-12)
+
+
+def test_milestones_after_warm_up() -> None:
+    train = Train(epochs=4, milestones=(2,), warmup=1)
+    assert [factor(train, step, 2) for step in range(6)] == pytest.approx([0.5, 1, 1, 1, 0.1, 0.1])
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "milestones"])
+def test_a_warm_up_as_long_as_the_training_is_finite(schedule: str) -> None:
+    train = Train(epochs=2, schedule=schedule, warmup=2)  # type: ignore[arg-type]
+    values = [factor(train, step, STEPS) for step in range(2 * STEPS + 2)]
+    assert all(math.isfinite(value) and 0 <= value <= 1 for value in values)
+
+
+def test_sgd_gets_every_option() -> None:
+    made = optimizer(nn.Linear(2, 2), Train(lr=0.3, momentum=0.8, nesterov=True, weight_decay=0.01))
+    assert isinstance(made, torch.optim.SGD)
+    group = made.param_groups[0]
+    assert (group["lr"], group["momentum"], group["nesterov"], group["weight_decay"]) == (0.3, 0.8, True, 0.01)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
+def test_adam(name: str, kind: type) -> None:
+    made = optimizer(nn.Linear(2, 2), Train(optimizer=name, lr=0.01, weight_decay=0.2))  # type: ignore[arg-type]
+    assert type(made) is kind
+    assert (made.param_groups[0]["lr"], made.param_groups[0]["weight_decay"]) == (0.01, 0.2)
+
+
+def test_frozen_parameters_are_left_out() -> None:
+    model = nn.Linear(2, 2)
+    model.bias.requires_grad_(False)
+    assert optimizer(model, Train()).param_groups[0]["params"] == [model.weight]
