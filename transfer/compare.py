@@ -68,7 +68,8 @@ def compare(
     folder = out / f"{recipe.name}-comparison-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
     write_json(folder / "comparison.json", {"rows": rows, "runs": [result.folder.name for result in results]})
     write_whole(folder / "comparison.md", tables.markdown(COLUMNS, lines(rows)))
-    title = f"{recipe.data.name} from {recipe.backbone}, {recipe.train.epochs} epochs, {len(seeds)} seed(s)"
+    spread = f"mean ± std over {len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}"
+    title = f"{recipe.data.name} from {recipe.backbone}, {recipe.train.epochs} epochs, {spread}"
     plots.comparison(rows, folder / "comparison.png", title=title)
     return Comparison(folder, rows)
 

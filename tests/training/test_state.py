@@ -77,6 +77,6 @@ def test_code_in_the_file_does_not_run(tmp_path: Path, writer: str) -> None:
     if writer == "torch":
         torch.save(hostile, state.path)
     else:
-        state.path.write_bytes(pickle.dumps(hostile))
+        state.path.write_bytes(pickle.dumps(hostile, protocol=2))
     refused(state)
     assert not made.exists()

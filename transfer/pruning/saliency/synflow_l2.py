@@ -40,8 +40,9 @@ def of_squared_network(problem: "Problem", cotangent: Tensor | None) -> dict[str
         h = follow(problem.model, ones, ones, views, torch.square, gated=False).tensor
         weight = torch.ones_like(h) if cotangent is None else Scaled(cotangent).rescaled().tensor.to(h.dtype)
         parts = torch.autograd.grad(h, list(leaves.values()), weight.view_as(h), allow_unused=True)
-    found = zip(leaves.items(), parts, strict=True)
-    return {name: _product(leaf, part) for (name, leaf), part in found}
+    gradients = dict(zip(leaves, parts, strict=True))
+    del views, parts, h  # let each layer's tensors go as its scores are made
+    return {name: _product(leaves.pop(name), gradients.pop(name)) for name in list(leaves)}
 
 
 def _product(leaf: Tensor, part: Tensor | None) -> Tensor:

@@ -1,0 +1,184 @@
+"""The command line as a user meets it: help that is quick, and one line and an exit code for bad input."""
+
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from transfer import cli
+
+COMMAND = [sys.executable, "-c", "from transfer.cli import main; main()"]
+ROOT = Path(__file__).parents[1]
+Outcome = tuple[int, str, str]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder, and an empty folder of downloads."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("TRANSFER_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return tmp_path / "here"
+
+
+@pytest.fixture
+def command(here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Callable]:
+    """Run ``transfer ...`` in this process, where torch is loaded already, and put back what it sets."""
+    import signal
+
+    before, shown = signal.getsignal(signal.SIGTERM), warnings.showwarning
+    monkeypatch.setattr(sys, "argv", ["transfer"])
+
+    def run(*words: str) -> Outcome:
+        capfd.readouterr()
+        code = 0
+        try:
+            cli.main(words)
+        except SystemExit as left:
+            code = int(left.code or 0)
+        return code, *capfd.readouterr()
+
+    yield run
+    signal.signal(signal.SIGTERM, before)
+    warnings.showwarning = shown
+
+
+def python(*words: str, trace: bool = False) -> subprocess.CompletedProcess[str]:
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    first = [sys.executable, *(["-X", "importtime"] if trace else [])]
+    environment = {**os.environ, "PYTHONPATH": paths}
+    return subprocess.run([*first, *words], capture_output=True, text=True, env=environment, timeout=120, check=False)
+
+
+def imported(trace: str) -> set[str]:
+    return {line.rpartition("|")[2].strip() for line in trace.splitlines() if line.startswith("import time:")}
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (("-c", COMMAND[2], "--help"), "usage: transfer COMMAND"),
+        (("-c", COMMAND[2], "run", "digits", "--help"), "--prune.sparsity"),
+        (("-c", COMMAND[2], "prune", "--help"), "--backbone"),
+        (("-c", COMMAND[2], "evaluate", "--help"), "--best"),
+        (("-c", COMMAND[2], "backbones", "--help"), "list, fetch or verify"),
+        (("-m", "recipes.digits", "--help"), "Handwritten digits from the embedded backbone"),
+        (("-m", "recipes.quickstart", "--help"), "--seeds"),
+    ],
+    ids=lambda value: " ".join(value[1:]) if isinstance(value, tuple) else None,
+)
+def test_help_does_not_wait_for_torch(here: Path, words: tuple[str, ...], shown: str) -> None:
+    found = python(*words, trace=True)
+    assert found.returncode == 0
+    assert shown in found.stdout
+    heavy = {"torch", "torchvision", "timm", "accelerate", "sklearn", "matplotlib", "numpy"}
+    assert not heavy & imported(found.stderr)
+    assert not list(here.iterdir())
+
+
+def test_the_recipe_flags_of_the_issue_are_there(here: Path) -> None:
+    for name in ("digits", "fashion_mnist", "cifar10", "cifar100", "tiny_imagenet", "quickstart"):
+        text = python("-m", f"recipes.{name}", "--help").stdout
+        for flag in ("--backbone", "--prune.method", "--prune.sparsity", "--prune.rounds", "--train.epochs", "--seed"):
+            assert flag in text, (name, flag)
+        assert "--out" in text
+        assert "--dry-run" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("rnu", "digits"), "unknown command 'rnu'; did you mean run?"),
+        (("run", "digit"), "unknown recipe 'digit'; did you mean digits?"),
+        (("run",), "say which recipe"),
+        (("run", "digits", "--prune.sparsity", "abc"), "sparsity"),
+        (("run", "digits", "--prune.sparsty", "0.5"), "sparsty"),
+        (("run", "digits", "--train.optimizer", "rmsprop"), "rmsprop"),
+        (("prune", "--backbone", "embedded"), "out"),
+        (("evaluate",), "run"),
+        (("backbones", "lst"), "did you mean list?"),
+        (("backbones", "fetch"), "say which backbone"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_a_mistyped_command_is_one_line(here: Path, words: tuple[str, ...], says: str) -> None:
+    found = python(*COMMAND[1:], *words)
+    assert (found.returncode, found.stdout) == (2, "")
+    assert found.stderr.count("\n") == 1
+    assert says in found.stderr
+    assert not list(here.iterdir())
+
+
+DIGITS = ("run", "digits", "--prune.rounds", "1")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ((*DIGITS, "--prune.method", "pxx"), "unknown method 'pxx'; did you mean px?"),
+        ((*DIGITS, "--backbone", "embeded"), "unknown backbone 'embeded'; did you mean embedded?"),
+        ((*DIGITS, "--backbone", "random:resnet200x"), "unknown architecture 'resnet200x'; did you mean"),
+        ((*DIGITS, "--backbone", "gone.pth@resnet18"), "gone.pth"),
+        ((*DIGITS, "--backbone", "mocov2"), "mocov2"),
+        ((*DIGITS, "--data.name", "digitss"), "dataset 'digitss' is unknown; did you mean digits?"),
+        ((*DIGITS, "--data.name", "cifar10"), "cifar"),
+        ((*DIGITS, "--data.name", "imagefolder:."), "no folder train"),
+        ((*DIGITS, "--data.name", "imagefolder:/nowhere"), "/nowhere"),
+        ((*DIGITS, "--data.size", "0"), "data.size is 0"),
+        ((*DIGITS, "--backbone", "random:vgg11_bn", "--data.size", "8"), "cannot take images of 8 px"),
+        ((*DIGITS, "--prune.sparsity", "1"), "prune.sparsity is 1.0"),
+        ((*DIGITS, "--prune.sparsity", "nan"), "prune.sparsity is nan"),
+        ((*DIGITS, "--prune.sparsity", "-1"), "prune.sparsity is -1.0"),
+        ((*DIGITS, "--prune.sparsity", "0.9999999"), "leaves none of 270896 weights"),
+        (("run", "digits", "--prune.rounds", "0"), "rounds is 0"),
+        ((*DIGITS, "--prune.per-class", "5000"), "ask for at most 139 a class"),
+        ((*DIGITS, "--prune.exclude", "nothing.like.it"), "nothing.like.it"),
+        ((*DIGITS, "--train.batch", "0"), "train.batch is 0"),
+        ((*DIGITS, "--train.nesterov", "--train.momentum", "0"), "momentum"),
+        ((*DIGITS, "--train.precision", "fp16"), "needs a GPU"),
+        ((*DIGITS, "--seed", "-1"), "seed is -1"),
+        (("evaluate", "nonsense"), "is nonsense the folder of a run?"),
+        (("evaluate", "."), "the folder of a run?"),
+        (("prune", "--backbone", "embedded", "--out", "x.pt"), ".safetensors"),
+        (("prune", "--backbone", "embedded", "--out", "x.safetensors", "--prune.sparsity", "0"), "sparsity is 0"),
+        (("backbones", "verify", "nope"), "unknown backbone 'nope'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_bad_input_is_one_line_and_nothing_is_written(
+    here: Path, command: Callable[..., Outcome], words: tuple[str, ...], says: str
+) -> None:
+    code, out, error = command(*words)
+    assert (code, out) == (2, "")
+    assert error.count("\n") == 1
+    assert error.startswith("error: ")
+    assert says in error
+    assert not list(here.iterdir())
+
+
+def test_bad_input_in_a_process_of_its_own(here: Path) -> None:
+    found = python("-m", "recipes.digits", "--prune.method", "magnitud")
+    assert (found.returncode, found.stdout) == (2, "")
+    assert found.stderr == "error: unknown method 'magnitud'; did you mean magnitude?\n"
+    assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize("name", ["recipes.digits", "recipes.quickstart"])
+def test_a_dry_run_writes_nothing(here: Path, name: str, command: Callable[..., Outcome]) -> None:
+    code, out, error = command("run", name.removeprefix("recipes."), "--dry-run", "--train.epochs", "1")
+    assert (code, error) == (0, "")
+    assert "digits-" in out or "quickstart-" in out
+    assert "270896" in out.replace(",", "") or "px" in out
+    assert not list(here.iterdir())
+
+
+def test_evaluate_of_a_file_is_one_line(here: Path, command: Callable[..., Outcome]) -> None:
+    (here / "model.safetensors").write_bytes(b"x")
+    code, _, error = command("evaluate", "model.safetensors")
+    assert code == 2
+    assert error.count("\n") == 1

@@ -1,0 +1,135 @@
+"""Recipes: JSON there and back, and every bad value refused in one line before any work."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from checkpoints import InputError
+from transfer.data.augment import Augment
+from transfer.recipe import Data, Prune, Recipe, Train
+
+REAL = st.floats(0, 1e6, allow_nan=False)
+COUNT = st.integers(1, 1000)
+AUGMENT = st.builds(Augment, pad_crop=st.integers(0, 8), flip=st.booleans()) | st.builds(
+    Augment, resized_crop=st.tuples(st.floats(0.01, 0.5), st.floats(0.5, 1.0)), ratio=st.just((0.8, 1.25))
+)
+RECIPES = st.builds(
+    Recipe,
+    name=st.text(min_size=1),
+    backbone=st.text(),
+    stem=st.sampled_from(["imagenet", "cifar"]),
+    data=st.builds(Data, name=st.text(), size=COUNT, augment=AUGMENT, workers=st.integers(0, 9)),
+    prune=st.builds(
+        Prune,
+        method=st.sampled_from(["px", "snip", "random"]),
+        sparsity=st.floats(0, 1, exclude_max=True),
+        rounds=st.none() | COUNT,
+        exclude=st.lists(st.text()).map(tuple),
+    ),
+    train=st.builds(
+        Train,
+        epochs=st.integers(0, 200),
+        optimizer=st.sampled_from(["sgd", "adam", "adamw"]),
+        lr=REAL,
+        milestones=st.lists(COUNT).map(tuple),
+        clip_norm=st.none() | st.floats(1e-3, 1e3),
+        channels_last=st.booleans(),
+    ),
+    seed=st.integers(0, 2**31),
+)
+
+PRUNE, TRAIN = Prune(rounds=1), Train()
+nan, inf = float("nan"), float("inf")
+BAD: dict[str, Recipe] = {
+    f"{room} {key} {value}": replace(Recipe("r"), **{room: replace(base, **{key: value})})
+    for room, base, key, values in [
+        ("prune", PRUNE, "sparsity", (1.0, 1.5, -0.1, nan, inf, "0.9")),
+        ("prune", PRUNE, "rounds", (0, -1, 1.5)),
+        ("prune", PRUNE, "method", ("pxx", "", "dense")),
+        ("prune", PRUNE, "schedule", ("cosine",)),
+        ("prune", PRUNE, "per_class", (0,)),
+        ("prune", PRUNE, "batch", (0,)),
+        ("train", TRAIN, "epochs", (-1, 0.5)),
+        ("train", TRAIN, "batch", (0, -8)),
+        ("train", TRAIN, "lr", (-0.1, nan, inf)),
+        ("train", TRAIN, "momentum", (-0.5, nan)),
+        ("train", TRAIN, "weight_decay", (-1e-4, inf)),
+        ("train", TRAIN, "gamma", (-1.0, nan)),
+        ("train", TRAIN, "warmup", (-1,)),
+        ("train", TRAIN, "clip_norm", (0.0, -1.0, nan)),
+        ("train", TRAIN, "optimizer", ("rmsprop",)),
+        ("train", TRAIN, "schedule", ("linear",)),
+        ("train", TRAIN, "precision", ("fp8",)),
+        ("data", Data(), "size", (0, -32)),
+        ("data", Data(), "workers", (-1,)),
+    ]
+    for value in values
+} | {
+    "nesterov without momentum": Recipe("r", train=Train(nesterov=True, momentum=0.0)),
+    "seed -1": Recipe("r", seed=-1),
+    "seed 2**70": Recipe("r", seed=2**70),
+    "stem": Recipe("r", stem="mnist"),  # type: ignore[arg-type]
+}
+
+
+@settings(deadline=None, max_examples=60)
+@given(RECIPES)
+def test_json_there_and_back(recipe: Recipe) -> None:
+    content = json.loads(json.dumps(recipe.to_dict()))
+    back = Recipe.from_dict(content)
+    assert back == recipe
+    assert back.to_dict() == content
+
+
+@pytest.mark.parametrize("recipe", BAD.values(), ids=BAD.keys())
+def test_a_bad_value_is_refused_in_one_line(recipe: Recipe) -> None:
+    with pytest.raises(InputError) as caught:
+        recipe.check()
+    assert str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        ({"name": "r", "sparsity": 0.9}, "unknown entries sparsity"),
+        ({"name": "r", "prune": {"Sparsity": 0.9}}, r"recipe\.prune has unknown entries Sparsity"),
+        ({"name": "r", "prune": {"sparsity": "0.9"}}, r"recipe\.prune\.sparsity is '0\.9'"),
+        ({"name": "r", "prune": {"rounds": 1.5}}, r"recipe\.prune\.rounds is 1\.5"),
+        ({"name": "r", "prune": {"exclude": "fc"}}, r"recipe\.prune\.exclude"),
+        ({"name": "r", "prune": {"exclude": [1]}}, r"recipe\.prune\.exclude is 1"),
+        ({"name": "r", "train": {"epochs": True}}, r"recipe\.train\.epochs is True"),
+        ({"name": "r", "train": {"optimizer": "rmsprop"}}, "rmsprop"),
+        ({"name": "r", "train": {"optimizer": ["sgd"]}}, r"recipe\.train\.optimizer"),
+        ({"name": "r", "data": None}, r"recipe\.data is None; it should be an object"),
+        ({"name": "r", "data": {"augment": {"flip": 1}}}, r"recipe\.data\.augment\.flip is 1"),
+        ({"name": "r", "data": {"augment": {"pad_crop": -1}}}, "pad_crop"),
+        ({"name": "r", "data": {"augment": {"resized_crop": [0.5]}}}, "resized_crop"),
+        ({"name": "r", "data": {"augment": {"ratio": []}}}, "ratio"),
+        ({"backbone": "embedded"}, "name"),
+        ({"name": 3}, r"recipe\.name is 3"),
+        ([], r"recipe is \[\]"),
+        (None, "recipe is None"),
+    ],
+)
+def test_json_of_another_form_is_refused(content: Any, match: str) -> None:
+    with pytest.raises(InputError, match=match) as caught:
+        Recipe.from_dict(content)
+    assert "\n" not in str(caught.value)
+
+
+def test_rounds_are_filled_in_and_nothing_of_a_dense_run_is_left_to_differ() -> None:
+    assert Recipe("r", prune=Prune(method="px")).resolved().prune.rounds == 100
+    assert Recipe("r", prune=Prune(method="magnitude")).resolved().prune.rounds == 1
+    assert Recipe("r", prune=Prune(method="px", rounds=7)).resolved().prune.rounds == 7
+    dense = [Recipe("r", prune=Prune(method=method, sparsity=0.0, rounds=3)).resolved() for method in ("px", "snip")]
+    assert dense[0] == dense[1] == dense[0].resolved()
+    dense[0].check()
+
+
+def test_whole_numbers_are_read_as_fractions() -> None:
+    assert Recipe.from_dict({"name": "r", "train": {"lr": 1}}).train.lr == 1.0
