@@ -60,7 +60,7 @@ def test_the_hash_covers_the_recipe_and_the_weights_and_no_place() -> None:
 
 def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path, RECIPE, "w")
-    held = "import sys; from filelock import FileLock; l = FileLock(sys.argv[1]); l.acquire(); print(1, flush=True); input()"
+    held = "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print(1, flush=True); input()"
     with folder.opened():
         pass
     command = [sys.executable, "-c", held, str(folder.file(".lock"))]

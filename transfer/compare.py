@@ -82,10 +82,15 @@ def lines(rows: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
             f"{row['sparsity']:.2%}",
             f"{row['kept']:,}",
             f"{row['mean']:.2%}" + (f" ± {100 * row['std']:.2f}" if len(row["accuracies"]) > 1 else ""),
-            ", ".join(row["empty"]) or "none",
+            _some(row["empty"]),
         )
         for row in rows
     ]
+
+
+def _some(names: Sequence[str], most: int = 2) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return (", ".join(names[:most]) + more) or "none"
 
 
 def _row(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def test_the_model_is_left_as_it_was_when_the_data_fail(network: Callable[[], nn
     model = network()
     uneven(model)
     modes = [m.training for m in model.modules()]
-    with pytest.raises(InputError, match="a.png"):
+    with pytest.raises(InputError, match=r"a\.png"):
         evaluate(model, failing())
     assert [m.training for m in model.modules()] == modes
 

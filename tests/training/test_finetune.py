@@ -143,7 +143,7 @@ def test_a_test_loss_that_is_not_a_number_ends_training(network: Callable[[], nn
 def test_half_precision_wants_a_gpu() -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    with pytest.raises(InputError, match="train.precision is fp16, which needs a GPU"):
+    with pytest.raises(InputError, match=r"train\.precision is fp16, which needs a GPU"):
         accelerator_for(Train(precision="fp16"))
 
 

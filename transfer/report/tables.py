@@ -33,7 +33,10 @@ def show_result(result: "Result") -> None:
     rows = [
         ("backbone", f"{m['backbone']} ({m['arch']})"),
         ("data", f"{m['dataset']} {m['split']}, {m['image_size']} px"),
-        ("method", f"{m['method']}, {m['rounds']} round{'s' * (m['rounds'] != 1)}" if m["sparsity"] else "dense, no pruning"),
+        (
+            "method",
+            f"{m['method']}, {m['rounds']} round{'s' * (m['rounds'] != 1)}" if m["sparsity"] else "dense, no pruning",
+        ),
         (
             "sparsity",
             f"{m['sparsity']:.4%} (density {1 - m['sparsity']:.4%}; {m['kept']:,} of {m['total']:,} weights)",
