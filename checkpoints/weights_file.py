@@ -43,7 +43,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(_serialized(tensors, metadata))
+        part.write_bytes(serialized(tensors, metadata))
         os.replace(part, path)
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -51,8 +51,8 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
         raise InputError(f"cannot write {path}: {error}; give a folder you can write") from None
 
 
-def _serialized(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
-    """Return the file's bytes, with the metadata sorted: safetensors itself writes them in any order."""
+def serialized(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """Return a .safetensors file's bytes, the metadata sorted: safetensors itself writes them in any order."""
     from safetensors.torch import save
 
     content = save({key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}, dict(metadata))

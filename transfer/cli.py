@@ -102,7 +102,7 @@ def _recipes() -> list[str]:
 
 
 def _prune(words: list[str]) -> None:
-    asked = parse(PruneBackbone, None, words, None)
+    asked = parse(PruneBackbone, None, words, prog="transfer prune")
     from transfer.prune_backbone import prune_backbone
 
     made = prune_backbone(asked.backbone, asked.data, asked.prune, seed=asked.seed, out=asked.out)
@@ -110,7 +110,7 @@ def _prune(words: list[str]) -> None:
 
 
 def _evaluate(words: list[str]) -> None:
-    asked = parse(Evaluate, None, words, None)
+    asked = parse(Evaluate, None, words, prog="transfer evaluate")
     import json
 
     from transfer.runner import load_run
@@ -121,7 +121,7 @@ def _evaluate(words: list[str]) -> None:
 
 
 def _backbones(words: list[str]) -> None:
-    asked = parse(Backbones, Backbones(), words, None)
+    asked = parse(Backbones, Backbones(), words, prog="transfer backbones")
     if asked.action not in ("list", "fetch", "verify"):
         raise InputError(f"unknown action {asked.action!r}; {near(asked.action, ['list', 'fetch', 'verify'])}")
     import checkpoints

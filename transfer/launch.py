@@ -4,14 +4,17 @@ Exit codes: 0 done; 1 failed during the run, what was finished is kept; 2 the in
 130 and 143 stopped by Ctrl-C or SIGTERM, the same command goes on.
 """
 
+import io
+import os
+import re
 import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import tyro
 
@@ -44,12 +47,23 @@ def main(recipe: Recipe, argv: Sequence[str] | None = None) -> None:
             tables.show_result(runner.run(launch.recipe, out=launch.out, progress=True))
 
 
-def parse(kind: Any, default: Any, argv: Sequence[str] | None, module: Any) -> Any:
-    """Return ``kind`` from the command line; ``--help`` begins with the script's own docstring."""
+def parse(kind: Any, default: Any, argv: Sequence[str] | None, module: Any = None, prog: str | None = None) -> Any:
+    """Return ``kind`` from the command line; ``--help`` begins with the docstring of the script ``module``.
+
+    A mistyped flag is one line on stderr and exit code 2.
+    """
     text = (getattr(module, "__doc__", None) or kind.__doc__ or "").strip()
-    prog = f"python -m {module.__spec__.name}" if getattr(module, "__spec__", None) else None
-    with one_line_errors():
-        return tyro.cli(kind, default=default, args=argv, description=text, prog=prog)
+    if getattr(module, "__spec__", None):
+        prog = f"python -m {module.__spec__.name}"
+    complaint = io.StringIO()
+    try:
+        with redirect_stderr(complaint):
+            return tyro.cli(kind, default=default, args=argv, description=text, prog=prog)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        words = " ".join(re.sub("[─│╭╮╰╯]+", " ", complaint.getvalue()).split())
+        _leave(2, f"error: {words.partition(' For full helptext')[0]}; --help lists the flags")
 
 
 @contextmanager
@@ -62,7 +76,12 @@ def one_line_errors() -> Iterator[None]:
     except InputError as error:
         _leave(2, f"error: {error}")
     except KeyboardInterrupt:
-        _leave(130, "stopped; the same command goes on from the last finished epoch")
+        _leave(130, "stopped; a run goes on from its last finished epoch when the same command is given again")
+    except BrokenPipeError:  # the reader of our output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except torch_out_of_memory() as error:
+        _leave(1, f"error: out of memory ({str(error).splitlines()[0]}); try a smaller train.batch or prune.batch")
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         _leave(1, f"error: {error.strerror or error}{where}; what was finished is kept")
@@ -70,7 +89,13 @@ def one_line_errors() -> Iterator[None]:
         _leave(1, f"error: {error}")
 
 
-def _leave(code: int, line: str) -> None:
+def torch_out_of_memory() -> type[BaseException] | tuple[()]:
+    """Return torch's error for a full device, without importing torch for it."""
+    torch = sys.modules.get("torch")
+    return torch.OutOfMemoryError if torch is not None else ()
+
+
+def _leave(code: int, line: str) -> NoReturn:
     print(" ".join(line.split()), file=sys.stderr)
     sys.exit(code)
 

@@ -110,6 +110,7 @@ class Recipe:
         Raises:
             InputError: one line that says what, got, allowed.
         """
+        _read(Recipe, dataclasses.asdict(self), self.name)
         prune, train = self.prune, self.train
         if not 0 <= prune.sparsity < 1:
             raise InputError(f"prune.sparsity is {prune.sparsity}; it is the fraction removed, in [0, 1): 0.9 for 90 %")
@@ -132,6 +133,10 @@ class Recipe:
             value = self._at(path)
             if not (low <= value < float("inf")):
                 raise InputError(f"{path} is {value}; give {low} or more")
+        if self.seed >= 2**32:
+            raise InputError(f"seed is {self.seed}; give a number below 2**32")
+        if train.nesterov and train.momentum == 0:
+            raise InputError("train.nesterov needs train.momentum above 0; give 0.9, or leave nesterov out")
         if train.clip_norm is not None and not train.clip_norm > 0:
             raise InputError(f"train.clip_norm is {train.clip_norm}; give a positive norm, or leave it out")
 
@@ -162,7 +167,10 @@ def _read(kind: Any, value: Any, where: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         return None if value is None else _read(next(p for p in parts if p is not type(None)), value, where)
     if origin is tuple and isinstance(value, (list, tuple)):
-        return tuple(_read(parts[0], item, where) for item in value)
+        kinds = [parts[0]] * len(value) if parts[-1] is Ellipsis else parts
+        if len(kinds) != len(value):
+            raise InputError(f"{where} is {value!r}; it should hold {len(kinds)} values")
+        return tuple(_read(kind, item, where) for kind, item in zip(kinds, value, strict=True))
     if origin is Literal and value in parts:
         return value
     if kind is float and type(value) in (int, float):

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from checkpoints.errors import InputError
 from transfer.files import write_json, write_whole
@@ -43,17 +43,23 @@ class RunFolder:
         Raises:
             InputError: it cannot be made, another process is running there, or another recipe made it.
         """
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            self._take(lock)
+            yield self
+        finally:
+            lock.release()
+
+    def _take(self, lock: BaseFileLock) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / ".lock", timeout=0)
-            with lock:
-                self._claim()
-                yield self
+            lock.acquire()
+            self._claim()
         except Timeout as error:
             raise InputError(
                 f"another process is running in {self.path}; wait for it, or choose another --out"
             ) from error
-        except (PermissionError, FileExistsError, NotADirectoryError) as error:
+        except OSError as error:
             raise InputError(
                 f"cannot write to {error.filename or self.path} ({error.strerror}); choose another --out"
             ) from error
@@ -95,8 +101,8 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise InputError(f"there is no {path}; is {path.parent} the folder of a run?") from error
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise InputError(f"there is no file {path}; is {path.parent} the folder of a run?") from error
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path} is not JSON ({error}); remove the folder and run again") from error
 

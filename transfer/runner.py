@@ -1,5 +1,6 @@
 """run(): one recipe from the backbone to the finished run folder."""
 
+import copy
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from transfer.recipe import Recipe
 from transfer.report import plots
 from transfer.run_folder import RunFolder, read_json
 from transfer.training.loop import History, Loaders, accelerator_for, evaluate, finetune
+from transfer.training.state import State
 from transfer.training.weights import digest, load_weights, save_weights
 
 
@@ -194,7 +196,7 @@ def _finish(job: Job, folder: RunFolder, masks: Masks | None, history: History, 
     plots.accuracy(history.epochs, folder.file("plots/accuracy.png"), title=folder.path.name)
     plots.density(layers, folder.file("plots/density.png"), title=folder.path.name)
     folder.write_json("result.json", {**metrics, "weights_digest": digest(job.model)})
-    folder.file("state.pt").unlink(missing_ok=True)
+    State(folder.path).clear()
 
 
 def _described(job: Job) -> dict[str, Any]:
@@ -235,6 +237,8 @@ def _rehearse(job: Job) -> None:
     targets = torch.zeros(2, dtype=torch.int64, device=job.accelerator.device)
     try:
         evaluate(job.model, [(images, targets)])
+        with torch.random.fork_rng(), torch.no_grad():  # one image a process may be too few for BatchNorm
+            copy.deepcopy(job.model).train()(images[: recipe.train.batch // job.accelerator.num_processes])
         if recipe.prune.sparsity:
             score(recipe.prune.method, job.model, [(images, targets)], exclude=recipe.prune.exclude)
     except ScoreError:
@@ -243,7 +247,10 @@ def _rehearse(job: Job) -> None:
         raise
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"{job.backbone.arch} cannot take images of {size} px ({reason}); set data.size") from error
+        raise InputError(
+            f"{job.backbone.arch} cannot take images of {size} px in batches of {recipe.train.batch} ({reason}); "
+            "set data.size or train.batch"
+        ) from error
 
 
 def load_run(folder: Path, *, which: str = "last") -> tuple[Job, nn.Module]:

@@ -60,7 +60,6 @@ def test_its_features_know_more_of_digits_than_random_ones(backbone: Backbone) -
         accuracies.append(evaluate(model, Batches(digits.test, **look))["accuracy"])
         nearest = torch.cdist(features, means).argmin(1)
         assert accuracies[-1] == pytest.approx(float((nearest == labels).float().mean()), abs=0.01)
-    print(accuracies)
     assert accuracies[0] > accuracies[1]
 
 

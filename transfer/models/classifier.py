@@ -55,6 +55,10 @@ def heads(model: Any, arch: str) -> dict[str, nn.Module]:
 
 
 def _load_trunk(model: nn.Module, backbone: Backbone, heads: set[str]) -> None:
+    own = model.state_dict()
+    wrong = [key for key, value in backbone.state_dict.items() if key in own and own[key].shape != value.shape]
+    if wrong:
+        raise InputError(f"the weights of {backbone.card.name} have another shape than {backbone.arch}: {wrong[0]}")
     missing, unexpected = model.load_state_dict(dict(backbone.state_dict), strict=False)
     stray = [key for key in missing if key.rpartition(".")[0] not in heads]
     if stray or unexpected:
@@ -79,6 +83,6 @@ def _small_stem(model: Any, arch: str, generator: torch.Generator) -> None:
             f"stem='cifar' wants a 7×7 stem with max-pool, which {arch} does not have; "
             "use stem='imagenet' and larger images, such as data.size=224"
         )
-    model.conv1 = nn.Conv2d(conv.in_channels, conv.out_channels, 3, 1, 1, bias=False)
+    model.conv1 = torch.nn.utils.skip_init(nn.Conv2d, conv.in_channels, conv.out_channels, 3, 1, 1, bias=False)
     _renew(model.conv1, generator)
     model.maxpool = nn.Identity()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from checkpoints.errors import InputError
+from checkpoints.weights_file import serialized
 from transfer.files import write_whole
 
 if TYPE_CHECKING:
@@ -117,12 +118,10 @@ class Masks(Mapping[str, Tensor]):
 
     def save(self, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
         """Write the masks to a safetensors file, one bit a weight, whole or not at all."""
-        from safetensors.torch import save
-
         shapes = json.dumps({name: list(mask.shape) for name, mask in self.items()})
         packed = {name: torch.from_numpy(_packed(mask)) for name, mask in self.items()}
         note = {**(metadata or {}), "format": "px-transfer masks 1", "shapes": shapes}
-        write_whole(Path(path), save(packed, metadata=note))
+        write_whole(Path(path), serialized(packed, note))
 
     @classmethod
     def load(cls, path: str | Path) -> "Masks":

@@ -1,9 +1,9 @@
 """Exact selection of the weights with the largest scores, over layers of any dynamic range.
 
 A float64 is ordered like its bits (negative numbers apart, see :func:`ordered`), so the threshold is found as in a
-radix sort: a histogram over the top 16 bits names one bin, and only what lies in that bin is sorted. This is exact under
-ties, zeros and scores that span hundreds of orders of magnitude, and several times faster than ``torch.kthvalue``
-(scripts/bench_scoring.py).
+radix sort: a histogram over the top 16 bits names one bin, and only what lies in that bin is sorted. This is exact
+under ties, zeros and scores that span hundreds of orders of magnitude, and several times faster than
+``torch.kthvalue`` (scripts/bench_scoring.py).
 """
 
 import sys

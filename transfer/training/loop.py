@@ -3,12 +3,14 @@
 import math
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -71,6 +73,9 @@ def accelerator_for(train: Train) -> Accelerator:
         precision = "bf16" if cuda and torch.cuda.is_bf16_supported() else "no"
     if precision == "fp16" and not cuda:
         raise InputError("train.precision is fp16, which needs a GPU; use no or bf16")
+    state = AcceleratorState._shared_state
+    if state and state.get("_mixed_precision") != precision:  # accelerate allows one precision a process unless reset
+        AcceleratorState._reset_state()
     return Accelerator(mixed_precision=precision)
 
 
@@ -111,11 +116,21 @@ def finetune(
     accelerator = accelerator or accelerator_for(train)
     run = _Run(model, masks, data, train, task, accelerator, seed)
     state = State(folder) if folder is not None else None
+    try:
+        return _train(run, state, after_epoch, progress)
+    finally:
+        run.close()
+
+
+def _train(
+    run: "_Run", state: State | None, after_epoch: Callable[[History, bool], None] | None, progress: bool
+) -> History:
+    train, task, accelerator = run.train, run.task, run.accelerator
     history = run.restore(state.load() if state else None)
     for epoch in range(len(history.epochs), train.epochs):
         start = time.perf_counter()
         label = f"epoch {epoch + 1}/{train.epochs}"
-        row = {"epoch": epoch + 1, "lr": run.lr, **run.epoch(epoch, label, progress), **run.test()}
+        row = {"epoch": epoch + 1, "lr": run.lr, **run.epoch(epoch, label, progress), **run.test(epoch)}
         best = not history.best_epoch or row[task.headline] > history.best[task.headline]
         history.epochs.append(row)
         history.best_epoch = epoch + 1 if best else history.best_epoch
@@ -126,7 +141,6 @@ def finetune(
             if state:
                 state.save(run.snapshot(history))
         accelerator.wait_for_everyone()
-    run.close()
     return history
 
 
@@ -163,13 +177,7 @@ class _Run:
             loss = self.step(inputs, targets)
             total += torch.stack([loss.double() * len(inputs), loss.new_tensor(len(inputs)).double()]).to(total.device)
         total = self.accelerator.reduce(total, "sum")
-        mean = float(total[0] / total[1])
-        if not math.isfinite(mean):
-            raise TrainingError(
-                f"the training loss of epoch {epoch + 1} is {mean} at learning rate {self.lr:g}; "
-                "try a lower train.lr, train.clip_norm or train.precision no; the epoch before is kept"
-            )
-        return {"train_loss": mean}
+        return {"train_loss": self.finite(float(total[0] / total[1]), "training", epoch)}
 
     def step(self, inputs: Tensor, targets: Tensor) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
@@ -182,9 +190,18 @@ class _Run:
         self.scheduler.step()
         return loss.detach()
 
-    def test(self) -> dict[str, float]:
+    def finite(self, loss: float, what: str, epoch: int) -> float:
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the {what} loss of epoch {epoch + 1} is {loss} at learning rate {self.lr:g}; "
+                "try a lower train.lr, train.clip_norm or train.precision no; the epoch before is kept"
+            )
+        return loss
+
+    def test(self, epoch: int) -> dict[str, float]:
         found = evaluate(self.model, self.data.test, task=self.task, accelerator=self.accelerator)
-        return {key if key != "loss" else "test_loss": value for key, value in found.items()}
+        loss = self.finite(found.pop("loss"), "test", epoch)
+        return {"test_loss": loss, **found}
 
     def snapshot(self, history: History) -> dict[str, Any]:
         scaler = self.accelerator.scaler
@@ -210,8 +227,11 @@ class _Run:
         return History(saved["epochs"], saved["best_epoch"], saved["seconds"])
 
     def close(self) -> None:
+        """Give the model back as it came: no hooks, no wrapped forward."""
         if self.hold is not None:
             self.hold.remove()
+        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        vars(self.bare).pop("forward", None)
         self.accelerator.free_memory()
 
 
@@ -233,15 +253,19 @@ def evaluate(
     model.eval()
     counts: Tensor | None = None
     loss = torch.zeros(2, dtype=torch.float64)
-    for inputs, targets in data:
-        if not len(inputs):
-            continue  # this process has no part of a last, small batch
-        outputs = model(inputs)
-        new = task.counts(outputs, targets)
-        counts = new if counts is None else counts + new
-        loss += torch.tensor([float(task.loss(outputs.float(), targets)) * len(inputs), len(inputs)], dtype=loss.dtype)
-    for module, training in modes:
-        module.training = training
+    try:
+        for inputs, targets in data:
+            if not len(inputs):
+                continue  # this process has no part of a last, small batch
+            with accelerator.autocast() if accelerator is not None else nullcontext():
+                outputs = model(inputs)
+            new = task.counts(outputs, targets)
+            counts = new if counts is None else counts + new
+            share = float(task.loss(outputs.float(), targets)) * len(inputs)
+            loss += torch.tensor([share, len(inputs)], dtype=loss.dtype)
+    finally:
+        for module, training in modes:
+            module.training = training
     if counts is None:
         raise InputError("the test batches yield nothing; give at least one image")
     if accelerator is not None and accelerator.num_processes > 1:

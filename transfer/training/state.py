@@ -10,6 +10,8 @@ import torch
 from transfer.errors import RunError
 from transfer.files import write_whole
 
+KEYS = {"model", "optimizer", "scheduler_step", "scaler", "epochs", "best_epoch", "seconds"}
+
 
 class State:
     """The training state in a run folder: weights, optimizer, scaler, epochs so far."""
@@ -32,10 +34,17 @@ class State:
         if not self.path.exists():
             return None
         try:
-            return torch.load(self.path, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, pickle.UnpicklingError, KeyError, OSError) as error:
-            raise RunError(f"{self.path} is damaged ({error}); delete it to train again from the start") from error
+            content = torch.load(self.path, map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError, LookupError, OSError, ValueError, TypeError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise self._damaged(reason) from error
+        if not isinstance(content, dict) or not set(content) >= KEYS:
+            raise self._damaged("it holds no training state")
+        return content
 
     def clear(self) -> None:
         """Remove the file: the run is finished."""
         self.path.unlink(missing_ok=True)
+
+    def _damaged(self, reason: str) -> RunError:
+        return RunError(f"{self.path} is damaged ({reason}); delete it to train again from the start")

@@ -7,14 +7,13 @@ import torch
 from torch import nn
 
 from checkpoints.errors import InputError
+from checkpoints.weights_file import serialized
 from transfer.files import write_whole
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
     """Write the state dict, whole or not at all."""
-    from safetensors.torch import save
-
-    write_whole(path, save({key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}))
+    write_whole(path, serialized(model.state_dict(), {}))
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -28,8 +27,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
     try:
         model.load_state_dict(load_file(path))
-    except FileNotFoundError as error:
-        raise InputError(f"there is no {path}; has the run finished?") from error
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise InputError(f"there is no file {path}; has the run finished?") from error
     except (SafetensorError, RuntimeError) as error:
         raise InputError(f"{path} does not hold this model's weights: {str(error).splitlines()[0]}") from error
 
