@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     sparsities = tuple(sorted({*asked.sparsities, recipe.prune.sparsity}))
     seeds = asked.seeds or (recipe.seed,)
     with one_line_errors():
-        from transfer import compare, runner
+        from transfer import compare, environment, runner
         from transfer.report import tables
 
         if asked.dry_run:
@@ -66,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             recipe, methods=methods, sparsities=sparsities, seeds=seeds, out=asked.out, progress=True
         )
         tables.show(compare.COLUMNS, compare.lines(found.rows), title=f"{recipe.data.name} from {recipe.backbone}")
-        print(f"plot    {found.folder / 'comparison.png'}\nfolder  {found.folder}")
+        if environment.main_process():
+            print(f"plot    {found.folder / 'comparison.png'}\nfolder  {found.folder}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from checkpoints.errors import InputError
+from transfer.environment import main_process
 from transfer.files import write_json, write_whole
 from transfer.pruning.saliency import ITERATIVE
 from transfer.recipe import Recipe
@@ -59,13 +60,15 @@ def compare(
     prepare(todo[-1])
     results: list[Result] = []
     for number, cell in enumerate(todo, start=1):
-        if progress:
+        if progress and main_process():
             what = f"{cell.prune.method} {cell.prune.sparsity:.2%}" if cell.prune.sparsity else "dense"
             print(f"[{number}/{len(todo)}] {what}, seed {cell.seed}", flush=True)
         results.append(run(cell, out=out, progress=progress))
     rows = [_row([r.metrics for r in results[i : i + len(seeds)]]) for i in range(0, len(results), len(seeds))]
     names = "\n".join(sorted(result.folder.name for result in results))
     folder = out / f"{recipe.name}-comparison-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
+    if not main_process():
+        return Comparison(folder, rows)
     write_json(folder / "comparison.json", {"rows": rows, "runs": [result.folder.name for result in results]})
     write_whole(folder / "comparison.md", tables.markdown(COLUMNS, lines(rows)))
     spread = f"mean ± std over {len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}"

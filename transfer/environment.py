@@ -16,6 +16,11 @@ _PACKAGES = (
 )
 
 
+def main_process() -> bool:
+    """Say whether this process may print: the only one, or the first that torchrun or accelerate started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def versions() -> dict[str, str]:
     """Return the versions of this project and of what its results depend on."""
     import transfer

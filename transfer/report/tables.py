@@ -4,12 +4,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from transfer.environment import main_process
+
 if TYPE_CHECKING:
     from transfer.runner import Job, Result
 
 
 def show(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
-    """Print a table to stdout; text to the left, numbers to the right."""
+    """Print a table to stdout, from the main process; text to the left, numbers to the right."""
+    if not main_process():
+        return
     from rich.console import Console
     from rich.table import Table
 

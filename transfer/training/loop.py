@@ -76,7 +76,8 @@ def accelerator_for(train: Train) -> Accelerator:
     state = AcceleratorState._shared_state
     if state and state.get("_mixed_precision") != precision:  # accelerate allows one precision a process unless reset
         AcceleratorState._reset_state()
-    return Accelerator(mixed_precision=precision)
+    # without cpu=True, accelerate sees one process under torchrun on a machine without an accelerator
+    return Accelerator(mixed_precision=precision, cpu=not torch.accelerator.is_available())
 
 
 def finetune(
