@@ -57,13 +57,14 @@ def parse(kind: Any, default: Any, argv: Sequence[str] | None, module: Any = Non
         prog = f"python -m {module.__spec__.name}"
     complaint = io.StringIO()
     try:
-        with redirect_stderr(complaint):
+        with one_line_errors(), redirect_stderr(complaint):
             return tyro.cli(kind, default=default, args=argv, description=text, prog=prog)
     except SystemExit as stop:
-        if not stop.code:
+        if not complaint.getvalue():  # --help, or a line of ours
             raise
         words = " ".join(re.sub("[─│╭╮╰╯]+", " ", complaint.getvalue()).split())
-        _leave(2, f"error: {words.partition(' For full helptext')[0]}; --help lists the flags")
+        what = re.split(r" (?:For full|Argument) helptext", words.removeprefix("Value error "))[0]
+        _leave(2, f"error: {what}; --help lists the flags")
 
 
 @contextmanager
