@@ -31,7 +31,7 @@ class Launch:
     out: Path = Path("runs")
     """Folder that holds the run folders."""
     dry_run: bool = False
-    """Check everything and say what would run; write nothing."""
+    """Check recipe, data and weights and say what would run; write nothing."""
 
 
 def main(recipe: Recipe, argv: Sequence[str] | None = None) -> None:
@@ -59,7 +59,7 @@ def parse(kind: Any, default: Any, argv: Sequence[str] | None, module: Any = Non
     try:
         with one_line_errors(), redirect_stderr(complaint):
             return tyro.cli(kind, default=default, args=argv, description=text, prog=prog)
-    except SystemExit as stop:
+    except SystemExit:
         if not complaint.getvalue():  # --help, or a line of ours
             raise
         words = " ".join(re.sub("[─│╭╮╰╯]+", " ", complaint.getvalue()).split())

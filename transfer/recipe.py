@@ -57,16 +57,21 @@ class Train:
     batch: int = 128
     """Images a step, over all processes."""
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    """Which optimizer."""
     lr: float = 0.1
     """Highest learning rate."""
     momentum: float = 0.9
+    """Of sgd."""
     nesterov: bool = False
+    """Nesterov's momentum, with sgd."""
     weight_decay: float = 1e-4
     """On every parameter, as in the papers."""
     schedule: Literal["milestones", "cosine"] = "milestones"
+    """How the learning rate falls."""
     milestones: tuple[int, ...] = ()
     """Epochs at whose start the learning rate is multiplied by gamma."""
     gamma: float = 0.1
+    """Factor at each milestone."""
     warmup: int = 0
     """Epochs of linear warm-up."""
     clip_norm: float | None = None
@@ -135,8 +140,10 @@ class Recipe:
                 raise InputError(f"{path} is {value}; give {low} or more")
         if self.seed >= 2**32:
             raise InputError(f"seed is {self.seed}; give a number below 2**32")
-        if train.nesterov and train.momentum == 0:
-            raise InputError("train.nesterov needs train.momentum above 0; give 0.9, or leave nesterov out")
+        if train.nesterov and (train.momentum == 0 or train.optimizer != "sgd"):
+            raise InputError("train.nesterov needs train.optimizer sgd and train.momentum above 0; or leave it out")
+        if any(milestone < 1 for milestone in train.milestones):
+            raise InputError(f"train.milestones are {train.milestones}; give epochs from 1 on")
         if train.clip_norm is not None and not train.clip_norm > 0:
             raise InputError(f"train.clip_norm is {train.clip_norm}; give a positive norm, or leave it out")
 

@@ -172,6 +172,7 @@ def _pruned(job: Job, folder: RunFolder, progress: bool) -> tuple[Masks | None, 
             exclude=prune_.exclude, seed=job.recipe.seed, accelerator=job.accelerator, progress=progress,
         )  # fmt: skip
         if job.accelerator.is_main_process:
+            folder.write_json("timing.json", {"prune_s": time.perf_counter() - start, "epochs_s": []})
             masks.save(path)
     facts = {
         "sparsity": masks.sparsity, "kept": masks.kept, "total": masks.total, "masks_digest": masks.digest(),
@@ -216,6 +217,8 @@ def _described(job: Job) -> dict[str, Any]:
         "seed": recipe.seed,
         "epochs": recipe.train.epochs,
         "device": job.accelerator.device.type,
+        "processes": job.accelerator.num_processes,
+        "precision": str(job.accelerator.mixed_precision),
         "versions": versions(),
     }
 

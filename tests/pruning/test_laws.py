@@ -123,16 +123,17 @@ def test_score_is_pure_after_an_exception(method):
     def broken(outputs, targets):
         raise ValueError("a broken loss")
 
-    def batches():
-        yield images((3, 32, 32), 2)
-        raise ValueError("a broken loader")
+    class Broken:
+        def __iter__(self):
+            yield images((3, 32, 32), 2)
+            raise ValueError("a broken loader")
 
     class Breaks(nn.Module):
         def forward(self, x):
             raise ValueError("a broken layer")
 
     before = snapshot(model)
-    for arguments in ({"batches": batches()}, {"batches": [images((3, 32, 32), 2)], "loss": broken}):
+    for arguments in ({"batches": Broken()}, {"batches": [images((3, 32, 32), 2)], "loss": broken}):
         if method in ("random", "magnitude", "synflow-l2") or (method == "px" and "loss" in arguments):
             score(method, model, **arguments)  # they do not look that far
         else:

@@ -9,7 +9,7 @@ from torch import nn
 
 from checkpoints.errors import InputError
 from tests.pruning.small_nets import Activated, images
-from transfer.pruning import score
+from transfer.pruning import prune, score
 from transfer.pruning.paths import NoPathError, follow, stand_ins
 
 
@@ -130,6 +130,17 @@ class Function(nn.Module):
         return self.function(x)
 
 
+def assigned(x):
+    out = torch.zeros_like(x)
+    out[:] = torch.relu(x)
+    return x + out
+
+
+def overwritten(x):
+    torch.relu_(x.view(len(x), -1))
+    return x
+
+
 class Standardised(nn.Conv2d):
     def forward(self, x):
         return self._conv_forward(x, self.weight - self.weight.mean(), self.bias)
@@ -149,6 +160,13 @@ WITHOUT_PATHS = {
     "a tensor factor": Function(lambda x: x * torch.ones(4, 1, 1)),
     "pad with one": Function(lambda x: nn.functional.pad(x, (1, 1), value=1.0)),
     "one minus": Function(lambda x: 1 - x),
+    "a negative factor": Function(lambda x: x + torch.relu(x) * -1.0),
+    "a number made from data": Function(lambda x: x * float(x.detach().mean())),
+    "assignment": Function(assigned),
+    "bicubic": nn.Upsample(scale_factor=2, mode="bicubic"),
+    "torch.batch_norm": Function(
+        lambda x: torch.batch_norm(x, None, None, torch.zeros(4), torch.ones(4), False, 0.1, 1e-5, False)
+    ),
 }
 
 
@@ -206,6 +224,23 @@ def test_in_place_operations_change_nothing():
     in_place.load_state_dict(fresh.state_dict())
     a, b = (score("px", m, [images((3, 8, 8), 2)]) for m in (fresh, in_place))
     assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_base_that_was_overwritten_through_a_view_is_an_error_when_used_again():
+    with pytest.raises(NoPathError, match="overwritten through a view"):
+        score("px", Odd(Function(overwritten)), [images((3, 8, 8), 2)])
+
+
+def test_batches_that_end_after_one_walk_are_refused():
+    with pytest.raises(InputError, match="ends after one walk"):
+        score("snip", Odd(nn.ReLU()), iter([images((3, 8, 8), 2)]))
+
+
+def test_pruning_twice_warns_that_zeros_count_as_kept():
+    model = Odd(nn.ReLU())
+    prune(model, [], method="random", sparsity=0.5)
+    with pytest.warns(UserWarning, match="are 0 already"):
+        prune(model, [], method="random", sparsity=0.9, seed=1)
 
 
 def test_an_image_with_no_active_path_is_an_error():

@@ -140,6 +140,14 @@ def test_a_test_loss_that_is_not_a_number_ends_training(network: Callable[[], nn
         finetune(network(), None, Loaders(loaders.train, broken), SGD)
 
 
+def test_the_state_of_another_fine_tuning_is_refused(
+    network: Callable[[], nn.Module], loaders: Loaders, tmp_path: Path
+) -> None:
+    finetune(network(), None, loaders, SGD, folder=tmp_path)
+    with pytest.raises(InputError, match="another fine-tuning"):
+        finetune(network(), None, loaders, SGD, folder=tmp_path, seed=1)
+
+
 def test_half_precision_wants_a_gpu() -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")

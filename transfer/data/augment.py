@@ -9,18 +9,16 @@ from checkpoints.errors import InputError
 
 @dataclass(frozen=True)
 class Augment:
-    """Random training geometry; all off = none. Raises InputError for values out of range.
-
-    ``pad_crop``: black pixels added on each side before a random crop at native size.
-    ``flip``: mirror left and right with probability 1/2.
-    ``resized_crop``: area range, in (0, 1], of a random resized crop; None = off; excludes ``pad_crop``.
-    ``ratio``: range of width / height of that crop.
-    """
+    """Random training geometry; all off = none. Raises InputError for values out of range."""
 
     pad_crop: int = 0
+    """Black pixels added on each side before a random crop at native size; 0 = off."""
     flip: bool = False
+    """Mirror left and right with probability 1/2."""
     resized_crop: tuple[float, float] | None = None
+    """Area range, in (0, 1], of a random resized crop; excludes pad_crop."""
     ratio: tuple[float, float] = (0.75, 4 / 3)
+    """Range of width / height of that crop."""
 
     def __post_init__(self) -> None:
         if self.pad_crop < 0:

@@ -1,5 +1,6 @@
 """prune(): rounds of score, select, apply."""
 
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -39,7 +40,8 @@ def prune(
     """Prune a model in place and return the masks; a pruned weight never returns.
 
     Of N prunable weights exactly ``N − floor(sparsity · N + 0.5)`` stay. BatchNorm statistics stay as they are. If
-    anything fails on the way, the model's weights are what they were.
+    anything fails on the way, the model's weights are what they were. Every call starts from full masks: weights that
+    are 0 already count as kept until they are pruned (a warning says how many).
 
     Args:
         model: the model; its pruned weights are set to 0.
@@ -66,6 +68,12 @@ def prune(
     weights = prunable(bare, exclude)
     masks = Masks.full(weights)
     schedules.check(masks.total, sparsity, rounds, schedule)
+    zeros = sum(int((w == 0).sum()) for w in weights.values())
+    if zeros > masks.total // 100:
+        warnings.warn(
+            f"{zeros} of {masks.total} prunable weights are 0 already; they count as kept until they are pruned",
+            stacklevel=2,
+        )
     before = {name: w.detach().clone() for name, w in weights.items()}
     try:
         for round_ in track(range(1, rounds + 1), f"prune {method} {sparsity:.2%}", shown=progress and rounds > 1):

@@ -92,6 +92,8 @@ class _Follow(TorchFunctionMode):
         on_path = sum(_on_path(x) for x in _tensors([args, kwargs]))
         if not on_path:
             return func(*args, **kwargs)
+        if func in ops.REFUSED or kwargs.get("out") is not None:
+            raise NoPathError(f"{ops.name(func)} moves values past the graph")
         rule = _RULES.get(func)
         if rule is not None and (on_path == 1 or rule in (_add, _join)):
             return rule(self, func, *args, **kwargs)
@@ -144,7 +146,7 @@ def _batch_norm(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: An
 def _relu(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     path = _path(input)
     out = _give(func(input, *args, **kwargs), path)
-    return _give(out, run.path(_pass_active, out, out)) if run.gated else out
+    return _replace(input, out, run.path(_pass_active, out, out)) if run.gated else out
 
 
 def _sloped(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -154,7 +156,7 @@ def _sloped(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -
     if not run.gated:
         return out
     slope = torch.where(before == 0, 0, out / before)
-    return _give(out, run.path(torch.mul, out, slope.square()))
+    return _replace(input, out, run.path(torch.mul, out, slope.square()))
 
 
 def _max_pool(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -167,6 +169,8 @@ def _max_pool(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any)
 def _linear(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Any:
     if func is F.pad and (kwargs.get("value") or any(args[2:])):
         raise NoPathError("pad with a value other than 0 has no meaning on paths")
+    if func is F.interpolate and "bicubic" in (kwargs.get("mode"), *args):
+        raise NoPathError("bicubic interpolation has negative coefficients, which have no meaning on paths")
     path = run.path(func, input, *args, **kwargs)
     out = func(input, *args, **kwargs)
     if isinstance(out, Tensor):
@@ -177,8 +181,10 @@ def _linear(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -
 def _by_number(run: _Follow, func: Any, input: Any, other: Any, **kwargs: Any) -> Tensor:
     if isinstance(input, Tensor) and isinstance(other, Tensor):
         raise NoPathError(f"{ops.name(func)} multiplies by a tensor that is no weight of a convolution or linear layer")
+    if kwargs or not other >= 0:  # paths are counted with squared or absolute weights: nothing may cancel
+        raise NoPathError(f"{ops.name(func)} by {other} has no meaning on paths")
     path = run.path(ops.BY_NUMBER[func], input, other)
-    return _give(func(input, other, **kwargs), path)
+    return _replace(input, func(input, other), path)
 
 
 def _add(run: _Follow, func: Any, input: Any, other: Any, *, alpha: float = 1, **kwargs: Any) -> Tensor:
@@ -190,7 +196,7 @@ def _add(run: _Follow, func: Any, input: Any, other: Any, *, alpha: float = 1, *
     out = func(input, other, **kwargs)
     if path.tensor.shape != out.shape:
         raise NoPathError(f"{ops.name(func)} of a constant that is larger than its input has no meaning on paths")
-    return _give(out, path)
+    return _replace(input, out, path)
 
 
 def _join(run: _Follow, func: Any, tensors: Iterable[Any], *args: Any, **kwargs: Any) -> Tensor:
@@ -230,7 +236,17 @@ def _give(out: Tensor, path: Scaled) -> Tensor:
     return out
 
 
+def _replace(input: Any, out: Tensor, path: Scaled) -> Tensor:
+    """Give ``out`` its path; what an in-place operation on a view overwrote has none any more."""
+    base = out._base if out is input else None
+    if base is not None and _on_path(base):
+        base.path = None
+    return _give(out, path)
+
+
 def _path(x: Tensor) -> Scaled:
+    if x.path is None:  # type: ignore[attr-defined]
+        raise NoPathError("a tensor is used again after it was overwritten through a view of it")
     return x.path  # type: ignore[attr-defined]
 
 

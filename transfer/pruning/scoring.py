@@ -98,6 +98,10 @@ def score(
         ScoreError: a score is not finite.
     """
     function = find(method)
+    if isinstance(batches, Iterator):
+        raise InputError(
+            f"the batches are a {type(batches).__name__}, which ends after one walk; give a list or a loader"
+        )
     bare = model if accelerator is None else accelerator.unwrap_model(model)
     weights = {name: p.detach() for name, p in prunable(bare, exclude).items()}
     full = {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()} if masks is None else masks

@@ -19,10 +19,18 @@ COLOURS |= {"px": "#4e79a7"}
 
 def accuracy(epochs: Sequence[Mapping[str, float]], path: Path, *, title: str) -> None:
     """Draw test accuracy by epoch."""
+    from matplotlib.ticker import MaxNLocator
+
     figure, axes = _figure(title)
-    axes.plot([row["epoch"] for row in epochs], [100 * row["accuracy"] for row in epochs], marker="o", markersize=3)
+    axes.plot(
+        [row["epoch"] for row in epochs],
+        [100 * row["accuracy"] for row in epochs],
+        marker="o",
+        markersize=3,
+        color="#4e79a7",
+    )
     axes.set(xlabel="epoch", ylabel="test accuracy (%)")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _write(figure, path)
 
 

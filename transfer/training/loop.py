@@ -1,5 +1,7 @@
 """finetune() and evaluate(): one loop for one process or many, through accelerate."""
 
+import dataclasses
+import json
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -111,6 +113,7 @@ def finetune(
         Training loss, test loss and metrics of each epoch.
 
     Raises:
+        InputError: the folder holds the state of another fine-tuning.
         TrainingError: the loss is not finite; the state of the epoch before is kept.
     """
     task = task or Classification()
@@ -159,6 +162,8 @@ class _Run:
         if masks is not None:
             masks.apply_(self.bare)
         self.steps = len(data.train)
+        settings = json.dumps(dataclasses.asdict(train), sort_keys=True)
+        self.identity = [settings, str(seed), masks.digest() if masks is not None else "dense"]
         self.optimizer = optimizer(self.bare, train)
         self.scheduler = LambdaLR(self.optimizer, lambda step: factor(train, step, self.steps))
         self.model, self.optimizer = accelerator.prepare(self.bare, self.optimizer)
@@ -200,7 +205,7 @@ class _Run:
         return loss
 
     def test(self, epoch: int) -> dict[str, float]:
-        found = evaluate(self.model, self.data.test, task=self.task, accelerator=self.accelerator)
+        found = evaluate(self.bare, self.data.test, task=self.task, accelerator=self.accelerator)
         loss = self.finite(found.pop("loss"), "test", epoch)
         return {"test_loss": loss, **found}
 
@@ -211,6 +216,7 @@ class _Run:
             "optimizer": self.optimizer.state_dict(),
             "scheduler_step": self.scheduler.last_epoch,
             "scaler": scaler.state_dict() if scaler is not None else None,
+            "identity": self.identity,
             "epochs": history.epochs,
             "best_epoch": history.best_epoch,
             "seconds": history.seconds,
@@ -219,6 +225,10 @@ class _Run:
     def restore(self, saved: dict[str, Any] | None) -> History:
         if saved is None:
             return History()
+        if saved["identity"] != self.identity:
+            raise InputError(
+                "the folder holds the state of another fine-tuning (masks, seed or settings); give another"
+            )
         self.bare.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scheduler.last_epoch = saved["scheduler_step"]

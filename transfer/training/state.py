@@ -10,7 +10,7 @@ import torch
 from transfer.errors import RunError
 from transfer.files import write_whole
 
-KEYS = {"model", "optimizer", "scheduler_step", "scaler", "epochs", "best_epoch", "seconds"}
+KEYS = {"model", "optimizer", "scheduler_step", "scaler", "identity", "epochs", "best_epoch", "seconds"}
 
 
 class State:

@@ -40,8 +40,8 @@ def _activity(problem: "Problem") -> Scaled:
     masks = problem.masks
     views = stand_ins(problem.model, lambda name, w: masks[name].to(w.dtype) if name in masks else torch.ones_like(w))
     total: Scaled | None = None
-    shape = problem.model(problem.first()[:1])[0]
     for inputs, _ in problem.walk():
         g = follow(problem.model, inputs, inputs.square(), views, None, gated=True)
         total = Scaled(g.tensor.to(torch.float64).sum(0), g.exponent).plus(total)
-    return problem.processes.sum_scaled(total, shape)
+    like = problem.model(problem.first()[:1])[0] if total is None else total.tensor  # None: a process without a batch
+    return problem.processes.sum_scaled(total, like)
