@@ -129,7 +129,7 @@ def test_a_full_disk_leaves_the_old_file_or_none(tmp_path: Path, monkeypatch: py
 
 def test_a_disk_that_fills_during_a_run_leaves_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = replace(RECIPE, backbone="random:resnet20", prune=Prune(method="magnitude", sparsity=0.5, rounds=1))
-    replace_, left = os.replace, [4]  # recipe, environment, masks, metrics; then the disk is full
+    replace_, left = os.replace, [5]  # recipe, environment, timing, masks, metrics; then the disk is full
 
     def fills(*names: Any) -> None:
         left[0] -= 1
@@ -142,7 +142,7 @@ def test_a_disk_that_fills_during_a_run_leaves_no_part(tmp_path: Path, monkeypat
         with pytest.raises(OSError, match="No space left"):
             transfer.run(recipe, out=tmp_path)
     (folder,) = tmp_path.iterdir()
-    kept = {"recipe.json", "environment.json", "masks.safetensors", "metrics.jsonl", ".lock"}
+    kept = {"recipe.json", "environment.json", "timing.json", "masks.safetensors", "metrics.jsonl", ".lock"}
     assert {p.name for p in folder.rglob("*")} == kept
     assert transfer.run(recipe, out=tmp_path).folder == folder
     assert (folder / "result.json").exists()
