@@ -57,11 +57,16 @@ class Backbone:
 
     def digest(self) -> str:
         """SHA-256 over the sorted (key, dtype, shape, bytes) of the weights, as 64 hex digits."""
-        import torch
+        return digest(self.state_dict)
 
-        total = hashlib.sha256()
-        for key in sorted(self.state_dict):
-            tensor = self.state_dict[key].detach().cpu().contiguous()
-            total.update(f"{key}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-            total.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-        return total.hexdigest()
+
+def digest(state_dict: Mapping[str, Tensor]) -> str:
+    """SHA-256 over the sorted (key, dtype, shape, bytes) of tensors by name, as 64 hex digits."""
+    import torch
+
+    total = hashlib.sha256()
+    for key in sorted(state_dict):
+        tensor = state_dict[key].detach().cpu().contiguous()
+        total.update(f"{key}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()

@@ -11,6 +11,7 @@ from torch import nn
 
 import checkpoints
 from checkpoints import Backbone
+from checkpoints.backbone import digest
 from checkpoints.errors import InputError
 from transfer import data as datasets
 from transfer.data.batches import Batches
@@ -26,7 +27,7 @@ from transfer.report import plots
 from transfer.run_folder import RunFolder, read_json
 from transfer.training.loop import History, Loaders, accelerator_for, evaluate, finetune
 from transfer.training.state import State
-from transfer.training.weights import digest, load_weights, save_weights
+from transfer.training.weights import load_weights, save_weights
 
 
 @dataclass(frozen=True)
@@ -147,11 +148,11 @@ def _work(job: Job, folder: RunFolder, progress: bool) -> Result:
         history.epochs.append({"epoch": 0, **{k if k != "loss" else "test_loss": v for k, v in found.items()}})
         if main:
             _keep(job, folder, history, True, seconds)
-    metrics = {**_described(job), **facts, **_scores(history)}
+    metrics = {**_described(job), **facts, **_scores(history), "weights_digest": digest(job.model.state_dict())}
     if main:
         _finish(job, folder, masks, history, metrics)
     job.accelerator.wait_for_everyone()
-    return Result(folder.path, {**metrics, "weights_digest": digest(job.model)})
+    return Result(folder.path, metrics)
 
 
 def _pruned(job: Job, folder: RunFolder, progress: bool) -> tuple[Masks | None, dict[str, Any], float]:
@@ -196,7 +197,7 @@ def _finish(job: Job, folder: RunFolder, masks: Masks | None, history: History, 
     folder.write_table("layers.csv", layers)
     plots.accuracy(history.epochs, folder.file("plots/accuracy.png"), title=folder.path.name)
     plots.density(layers, folder.file("plots/density.png"), title=folder.path.name)
-    folder.write_json("result.json", {**metrics, "weights_digest": digest(job.model)})
+    folder.write_json("result.json", metrics)
     State(folder.path).clear()
 
 

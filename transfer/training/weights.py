@@ -1,9 +1,7 @@
-"""A model's weights as a safetensors file and as a digest."""
+"""A model's weights as a safetensors file."""
 
-import hashlib
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from checkpoints.errors import InputError
@@ -31,12 +29,3 @@ def load_weights(model: nn.Module, path: Path) -> None:
         raise InputError(f"there is no file {path}; has the run finished?") from error
     except (SafetensorError, RuntimeError) as error:
         raise InputError(f"{path} does not hold this model's weights: {str(error).splitlines()[0]}") from error
-
-
-def digest(model: nn.Module) -> str:
-    """Return a SHA-256 over the names and bytes of the state dict."""
-    sha = hashlib.sha256()
-    for key, value in sorted(model.state_dict().items()):
-        sha.update(f"{key}|{value.dtype}|{tuple(value.shape)}|".encode())
-        sha.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return sha.hexdigest()
