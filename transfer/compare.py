@@ -11,7 +11,7 @@ from typing import Any
 from checkpoints.errors import InputError
 from transfer.environment import main_process
 from transfer.files import write_json, write_whole
-from transfer.pruning.saliency import ITERATIVE
+from transfer.pruning.saliency import about
 from transfer.recipe import Recipe
 from transfer.report import plots, tables
 from transfer.runner import Result, prepare, run
@@ -39,7 +39,7 @@ def cells(recipe: Recipe, methods: Sequence[str], sparsities: Sequence[float], s
     grid = [("dense", 0.0)] + [(method, sparsity) for method in methods for sparsity in sparsities if sparsity]
     found = []
     for method, sparsity in grid:
-        rounds = recipe.prune.rounds if method in ITERATIVE else None  # a one-shot method stays one
+        rounds = recipe.prune.rounds if sparsity and about(method).rounds > 1 else None  # a one-shot method stays one
         prune = dataclasses.replace(recipe.prune, method=method, sparsity=sparsity, rounds=rounds)
         found += [dataclasses.replace(recipe, prune=prune, seed=seed) for seed in seeds]
     for cell in found:

@@ -14,6 +14,11 @@ from tests.pruning.small_nets import Activated, TinyVgg, images, randomised
 from transfer.errors import ScoreError
 from transfer.pruning import Masks, methods, prune, score
 from transfer.pruning.prunable import prunable
+from transfer.pruning.saliency import about
+
+pytestmark = pytest.mark.filterwarnings("ignore::transfer.pruning.CollapseWarning")
+NO_DATA = {"random", "magnitude"}
+FIRST_BATCH_ONLY = {"synflow", "synflow-l2", "logsynflow"}
 
 
 class TinyMlp(nn.Module):
@@ -134,13 +139,14 @@ def test_score_is_pure_after_an_exception(method):
 
     before = snapshot(model)
     for arguments in ({"batches": Broken()}, {"batches": [images((3, 32, 32), 2)], "loss": broken}):
-        if method in ("random", "magnitude", "synflow-l2") or (method == "px" and "loss" in arguments):
+        blind = not about(method).labels if "loss" in arguments else method in NO_DATA | FIRST_BATCH_ONLY
+        if blind:
             score(method, model, **arguments)  # they do not look that far
         else:
             with pytest.raises(ValueError, match="a broken"):
                 score(method, model, **arguments)
         same(before, snapshot(model))
-    if method not in ("random", "magnitude"):
+    if method not in NO_DATA:
         model.act2 = Breaks() if hasattr(model, "act2") else None
         model.global_pool, kept = Breaks(), model.global_pool
         before = snapshot(model)
@@ -182,13 +188,14 @@ def test_masks_are_nested_over_rounds(method, case):
         masks = new
 
 
-@every_method
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "jacobian"])  # whose signs belong to places
 def test_order_of_samples_in_a_batch_does_not_matter(method, case):
     model, batches = case
     turned = [(x.flip(0), y.flip(0)) for x, y in batches]
     first, second = score(method, model, batches), score(method, model, turned)
-    for name in first:
-        torch.testing.assert_close(first[name], second[name], rtol=1e-3, atol=1e-5 * float(first[name].abs().max()))
+    high, other = (max(float(v.abs().max()) for v in scores.values()) for scores in (first, second))
+    for name in first:  # a power of two may be removed
+        torch.testing.assert_close(first[name] / high, second[name] / other, rtol=1e-3, atol=1e-5)
 
 
 @every_method
@@ -229,8 +236,8 @@ def test_a_failed_prune_leaves_the_weights(method):
                 raise KeyboardInterrupt
             return iter([good])
 
-    if method in ("random", "magnitude"):
-        return  # they never look at the batches
+    if method in NO_DATA:
+        return
     with pytest.raises(KeyboardInterrupt):
         prune(model, Fails(), method=method, sparsity=0.9, rounds=5)
     assert all(torch.equal(state[k], v) for k, v in model.state_dict().items())
@@ -250,4 +257,4 @@ def test_large_nets_as_they_come(method, net):
     before = snapshot(model)
     scores = score(method, model, [images((3, 64, 64), 4)])
     same(before, snapshot(model))
-    assert all(bool((s > 0).any()) for s in scores.values()), "a whole layer scores 0"
+    assert all(bool(s.any()) for s in scores.values()), "a whole layer scores 0"

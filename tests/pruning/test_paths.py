@@ -174,7 +174,7 @@ WITHOUT_PATHS = {
 @pytest.mark.parametrize("what", WITHOUT_PATHS)
 def test_what_has_no_paths_is_an_error_that_names_the_module_and_the_way_out(what, method):
     model = Odd(WITHOUT_PATHS[what])
-    with pytest.raises(NoPathError, match=r"odd.*random, magnitude and snip") as caught:
+    with pytest.raises(NoPathError, match=r"odd.*random, magnitude, snip") as caught:
         score(method, model, [images((3, 8, 8), 2)])
     assert "\n" not in str(caught.value)
 

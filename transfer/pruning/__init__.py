@@ -1,8 +1,22 @@
 """Score the weights of a model, select what stays, hold the masks."""
 
-from transfer.pruning.loop import default_rounds, prune
+from transfer.pruning.flow import path_kernel_trace
+from transfer.pruning.liveness import effective_sparsity, live, report
+from transfer.pruning.loop import CollapseWarning, default_rounds, prune
 from transfer.pruning.masks import Masks
-from transfer.pruning.saliency import methods
+from transfer.pruning.saliency import methods, register
 from transfer.pruning.scoring import score
 
-__all__ = ["Masks", "default_rounds", "methods", "prune", "score"]
+__all__ = [
+    "CollapseWarning",
+    "Masks",
+    "default_rounds",
+    "effective_sparsity",
+    "live",
+    "methods",
+    "path_kernel_trace",
+    "prune",
+    "register",
+    "report",
+    "score",
+]

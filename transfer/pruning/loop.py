@@ -1,25 +1,33 @@
 """prune(): rounds of score, select, apply."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from transfer.errors import ScoreError
+from transfer.pruning import allocation as allocations
 from transfer.pruning import schedule as schedules
 from transfer.pruning.masks import Masks
+from transfer.pruning.problem import Batches, Loss
 from transfer.pruning.processes import Processes
 from transfer.pruning.prunable import prunable
-from transfer.pruning.saliency import ITERATIVE, find
-from transfer.pruning.scoring import Batches, Loss, score
-from transfer.pruning.selection import select
+from transfer.pruning.saliency import about, check_options, methods
+from transfer.pruning.scoring import score
 from transfer.report.progress import track
+
+_ROUND = 1_000_003  # between the seeds of two rounds, so that no round repeats the draws of another
+
+
+class CollapseWarning(UserWarning):
+    """Pruning left whole layers without a weight."""
 
 
 def default_rounds(method: str) -> int:
     """Return the number of rounds that a method's paper uses: 100 for the iterative ones, 1 for the rest."""
-    return 100 if method in ITERATIVE else 1
+    return about(method).rounds
 
 
 def prune(
@@ -28,6 +36,7 @@ def prune(
     *,
     method: str = "px",
     sparsity: float,
+    allocation: str = "global",
     rounds: int | None = None,
     schedule: str = "exponential",
     loss: Loss | None = None,
@@ -35,6 +44,8 @@ def prune(
     seed: int = 0,
     accelerator: Any = None,
     progress: bool = False,
+    begin: tuple[int, Masks] | None = None,
+    after_round: Callable[[int, Masks], None] | None = None,
     **options: Any,
 ) -> Masks:
     """Prune a model in place and return the masks; a pruned weight never returns.
@@ -48,6 +59,9 @@ def prune(
         batches: pairs of normalised inputs (N, 3, H, W) and targets; walked once or more a round.
         method: one of :func:`transfer.pruning.methods`.
         sparsity: fraction removed, in [0, 1).
+        allocation: "global", "uniform", "erk" (see :mod:`transfer.pruning.allocation`), or a method: that method prunes
+            in ``rounds`` rounds, and from each layer as many weights as it kept are then chosen by one scoring of the
+            unpruned weights with ``method``.
         rounds: 1 or more; None = the paper's number, see :func:`default_rounds`.
         schedule: "exponential" or "linear", see :func:`transfer.pruning.schedule.sparsity_after`.
         loss: (outputs, targets) → mean over samples; None = cross entropy.
@@ -55,39 +69,90 @@ def prune(
         seed: of whatever the method draws.
         accelerator: spreads the batches over its processes; masks are the same on all.
         progress: show a progress bar.
+        begin: rounds that are done, and the masks after them, to go on from.
+        after_round: called with the number of rounds done and their masks, the last one excepted.
         **options: the method's own.
 
     Raises:
         InputError: before anything is done, for what cannot be followed.
-        ScoreError: scores that are not finite.
+        ScoreError: scores that are not finite, or a whole layer that scores 0 before anything is pruned.
     """
-    find(method)
-    rounds = default_rounds(method) if rounds is None else rounds
+    check_options(method, options)
+    allocations.check(allocation)
+    guide = allocation if allocation in methods() else method
+    rounds = default_rounds(guide) if rounds is None else rounds
     schedules.check(None, sparsity, rounds, schedule)
     bare = model if accelerator is None else accelerator.unwrap_model(model)
     weights = prunable(bare, exclude)
     masks = Masks.full(weights)
     schedules.check(masks.total, sparsity, rounds, schedule)
-    zeros = sum(int((w == 0).sum()) for w in weights.values())
-    if zeros > masks.total // 100:
-        warnings.warn(
-            f"{zeros} of {masks.total} prunable weights are 0 already; they count as kept until they are pruned",
-            stacklevel=2,
-        )
+    _warn_of_zeros(weights)
+    settings: dict[str, Any] = {"loss": loss, "exclude": exclude, "accelerator": accelerator}
     before = {name: w.detach().clone() for name, w in weights.items()}
+    done, masks = begin or (0, masks)
     try:
-        for round_ in track(range(1, rounds + 1), f"prune {method} {sparsity:.2%}", shown=progress and rounds > 1):
+        masks.apply_(bare)
+        label = f"prune {method} {sparsity:.2%}"
+        for round_ in track(range(done + 1, rounds + 1), label, shown=progress and rounds > 1):
             keep = schedules.kept(masks.total, schedules.sparsity_after(round_, rounds, sparsity, schedule))
-            scores = score(
-                method, bare, batches,
-                masks=masks, loss=loss, exclude=exclude, seed=seed, accelerator=accelerator, **options,
-            )  # fmt: skip
-            masks = Masks(select(scores, masks, keep))
+            own = {"seed": seed + _ROUND * (round_ - 1), **(options if guide == method else {})}
+            scores = score(guide, bare, batches, masks=masks, **settings, **own)
+            if round_ == 1:
+                _refuse_empty(guide, scores)
+            masks = Masks(allocations.choose(scores, masks, keep, allocation if guide == method else "global"))
+            masks.apply_(bare)
+            Processes(accelerator).agree(masks.digest())
+            if after_round and round_ < rounds:
+                after_round(round_, masks)
+        if guide != method:
+            _restore(weights, before)
+            shares = {name: int(mask.sum()) for name, mask in masks.items()}
+            scores = score(method, bare, batches, seed=seed, **settings, **options)
+            _refuse_empty(method, scores)
+            masks = Masks(allocations.choose_shares(scores, Masks.full(weights), shares))
             masks.apply_(bare)
             Processes(accelerator).agree(masks.digest())
     except BaseException:
-        with torch.no_grad():
-            for name, w in weights.items():
-                w.copy_(before[name])
+        _restore(weights, before)
         raise
+    _warn_of_collapse(method, masks)
     return masks
+
+
+@torch.no_grad()
+def _restore(weights: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> None:
+    for name, w in weights.items():
+        w.copy_(before[name])
+
+
+def _refuse_empty(method: str, scores: Mapping[str, Tensor]) -> None:
+    """Refuse to empty a whole layer for a score of 0 that it had before anything was pruned."""
+    empty = [name.removesuffix(".weight") for name, values in scores.items() if not bool(values.any())]
+    if empty:
+        more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
+        raise ScoreError(
+            f"method {method!r} scores every weight of layer {empty[0]}{more} 0 before anything is pruned, and would "
+            "empty it for no reason. Is the BatchNorm after it zero-initialised (load pretrained weights, or build the "
+            "model with zero_init_last=False), or does the layer not reach the output (exclude it)?"
+        )
+
+
+def _warn_of_zeros(weights: Mapping[str, Tensor]) -> None:
+    zeros, total = sum(int((w == 0).sum()) for w in weights.values()), sum(w.numel() for w in weights.values())
+    if zeros > total // 100:
+        warnings.warn(
+            f"{zeros} of {total} prunable weights are 0 already; they count as kept until they are pruned",
+            stacklevel=3,
+        )
+
+
+def _warn_of_collapse(method: str, masks: Masks) -> None:
+    empty = [name.removesuffix(".weight") for name in masks.collapsed()]
+    if empty:
+        named = ", ".join(empty[:3]) + (f" and {len(empty) - 3} more" if len(empty) > 3 else "")
+        warnings.warn(
+            f"{method} at sparsity {masks.sparsity:.2%} left {len(empty)} of {len(masks)} layers without a weight "
+            f"({named}); try more rounds, allocation erk, another method, or a lower sparsity",
+            CollapseWarning,
+            stacklevel=3,
+        )

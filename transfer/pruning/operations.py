@@ -57,6 +57,28 @@ REFUSED = _methods("__setitem__ item tolist numpy __float__ __int__ __index__") 
 LINEAR |= {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout}
 
 
+def window_sum(func: Any) -> Callable[..., Tensor]:
+    """Return what sums over the window of a max-pool, in place of its maximum."""
+    return _adaptive_sum if func is F.adaptive_max_pool2d else _sum_pool
+
+
+def _sum_pool(
+    x: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Tensor:  # fmt: skip
+    if dilation not in (1, (1, 1), [1, 1]):
+        raise NotImplementedError("a dilated max-pool has no sum over its window here")
+    stride = stride or kernel_size
+    return F.avg_pool2d(x, kernel_size, stride, padding, ceil_mode, count_include_pad=True, divisor_override=1)
+
+
+def _adaptive_sum(x: Tensor, output_size: Any, return_indices: bool = False) -> Tensor:
+    sides = F.adaptive_avg_pool2d(x, output_size)
+    if x.shape[-2] % sides.shape[-2] or x.shape[-1] % sides.shape[-1]:
+        raise NotImplementedError("an adaptive max-pool of unequal windows has no sum over its window here")
+    return sides * (x.shape[-2] // sides.shape[-2] * (x.shape[-1] // sides.shape[-1]))
+
+
 def name(func: Any) -> str:
     """Return an operation's name as a user would write it."""
     full = resolve_name(func) or getattr(func, "__name__", str(func))

@@ -15,6 +15,7 @@ tensors carry a power of two (:mod:`transfer.pruning.scaled`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from torch.overrides import TorchFunctionMode
 
 from checkpoints.errors import InputError
 from transfer.pruning import operations as ops
+from transfer.pruning.saliency import about, methods
 from transfer.pruning.scaled import Scaled, View
 
 Norm = Callable[[Tensor], Tensor]
@@ -47,6 +49,9 @@ def follow(
     norm: Norm | None,
     *,
     gated: bool,
+    summed: bool = False,
+    bf16: bool = False,
+    after: Callable[[Scaled, View], Scaled] = Scaled.rescaled,
 ) -> Scaled:
     """Run the model on ``inputs`` and its linear path network on ``start``; return the latter's output.
 
@@ -61,15 +66,19 @@ def follow(
         gated: True: a ReLU passes what the model's ReLU passes (another activation multiplies by its squared slope
             φ(z)/z, 0 at z = 0) and a max-pool picks what the model's picks. False: an activation passes everything
             and a max-pool takes the maximum of the path network itself.
+        summed: a max-pool passes the sum of its window: every path counts.
+        bf16: run the model in bfloat16 (autocast); the path network stays in the precision of ``start``.
+        after: what is done to the result of each weight that is not settled; by default it is rescaled.
 
     Raises:
         NoPathError: an operation has no meaning on paths; names the module and the methods that do work.
     """
-    machine = _Follow(model, views, norm, gated)
+    device = inputs.device.type
+    machine = _Follow(model, views, norm, gated, summed, device if bf16 else None, after)
     first = inputs.clone()
     first.path = Scaled(start)  # type: ignore[attr-defined]
     try:
-        with torch.no_grad(), machine:
+        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=bf16), machine:
             output = model(first)
         if not _on_path(output):
             raise NoPathError(f"the output is {type(output).__name__}, not one tensor made from the input")
@@ -81,9 +90,13 @@ def follow(
 class _Follow(TorchFunctionMode):
     """Runs every operation as it is, and gives its result the path tensor that belongs to it."""
 
-    def __init__(self, model: nn.Module, views: Mapping[int, View], norm: Norm | None, gated: bool) -> None:
+    def __init__(
+        self, model: nn.Module, views: Mapping[int, View], norm: Norm | None, gated: bool, summed: bool,
+        mixed: str | None, after: Callable[[Scaled, View], Scaled],
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.views, self.norm, self.gated = views, norm, gated
+        self.views, self.norm, self.gated, self.summed, self.after = views, norm, gated, summed, after
+        self.mixed = mixed  # the device type under autocast, which the path network must not see
         self.fixed = {id(buffer) for buffer in model.buffers()}
         self.grad = torch.is_grad_enabled()
 
@@ -106,7 +119,8 @@ class _Follow(TorchFunctionMode):
 
     def path(self, func: Any, x: Tensor, *args: Any, raised: int = 0, **kwargs: Any) -> Scaled:
         """Apply an operation to the path tensor of ``x``, with gradients if the caller wants them."""
-        with torch.set_grad_enabled(self.grad):
+        plain = nullcontext() if self.mixed is None else torch.autocast(self.mixed, enabled=False)
+        with torch.set_grad_enabled(self.grad), plain:
             return Scaled(func(_path(x).tensor, *args, **kwargs), _path(x).exponent + raised)
 
 
@@ -127,7 +141,7 @@ def _weighted(
         return _give(out, run.path(func, input, weight, None, *args, **kwargs))
     path = run.path(func, input, view.tensor, None, *args, raised=view.exponent, **kwargs)
     with torch.set_grad_enabled(run.grad):
-        return _give(out, path if view.settled else path.rescaled(view))
+        return _give(out, path if view.settled else run.after(path, view))
 
 
 def _batch_norm(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -163,6 +177,8 @@ def _max_pool(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any)
     if kwargs.get("return_indices"):
         raise NoPathError(f"{ops.name(func)} with return_indices has no meaning on paths")
     out, choice = ops.MAX_POOL[func](input, *args, **kwargs)
+    if run.summed:
+        return _give(out, run.path(ops.window_sum(func), input, *args, **kwargs))
     return _give(out, run.path(_pick, input, choice) if run.gated else run.path(func, input, *args, **kwargs))
 
 
@@ -224,7 +240,7 @@ _RULES: dict[Any, Callable[..., Any]] = {
 
 def _pass_active(path: Tensor, active: Tensor) -> Tensor:
     """Return ``path`` where the ReLU's output is positive, else 0: the ReLU's own backward, one fused kernel."""
-    return torch.ops.aten.threshold_backward(path, active, 0.0)
+    return torch.ops.aten.threshold_backward(path, active.to(path.dtype), 0.0)
 
 
 def _pick(path: Tensor, choice: Tensor) -> Tensor:
@@ -270,4 +286,5 @@ def _explain(error: NoPathError, model: nn.Module) -> str:
         if isinstance(owner, nn.Module) and names.get(id(owner)):
             where = f"{names[id(owner)]} ({type(owner).__name__})"
         step = step.tb_next
-    return f"path methods cannot score {where}: {error}; random, magnitude and snip work on any network"
+    any_network = ", ".join(method for method in methods() if not about(method).paths)
+    return f"path methods cannot score {where}: {error}; these work on any network: {any_network}"

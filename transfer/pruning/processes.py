@@ -1,5 +1,6 @@
-"""How scoring is spread over processes: whole batches, dealt in turn, summed in float64."""
+"""How scoring is spread over processes: whole batches, dealt in turn, summed in the order of the batches."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -7,6 +8,8 @@ from torch import Tensor
 
 from transfer.errors import RunError
 from transfer.pruning.scaled import Scaled
+
+Statistic = dict[str, Scaled]
 
 
 class Processes:
@@ -21,23 +24,26 @@ class Processes:
         """Say whether this process has the batch of this index."""
         return batch % self.count == self.rank
 
-    def sum(self, value: Tensor) -> Tensor:
-        """Return the sum over processes, in float64; the same bits everywhere."""
-        value = value.to(torch.float64)
-        return value if self._accelerator is None else self._gathered(value).sum(0)
+    def in_order(self, own: Statistic | None, batches: int) -> Iterator[Statistic]:
+        """Yield what the first ``batches`` processes found in one batch each, in their order, on every process.
 
-    def sum_scaled(self, value: Scaled | None, like: Tensor) -> Scaled:
-        """Return the sum over processes of values with exponents; None (a process without a batch) counts 0."""
-        own = value or Scaled(torch.zeros_like(like, dtype=torch.float64), -(2**40))
+        ``own`` is this process's, None where it had no batch.
+        """
         if self._accelerator is None:
-            return own
-        tensors = self._gathered(own.tensor.to(torch.float64))
-        exponents = self._gathered(torch.tensor(own.exponent, device=own.tensor.device))
-        total: Scaled | None = None
-        for tensor, exponent in zip(tensors, exponents.tolist(), strict=True):
-            total = Scaled(tensor, exponent).plus(total)
-        assert total is not None
-        return total
+            if own is not None:
+                yield own
+            return
+        from accelerate.utils import broadcast, broadcast_object_list
+
+        device = self._accelerator.device
+        for owner in range(batches):
+            mine = own if self.rank == owner and own is not None else {}
+            form = [{name: (tuple(x.tensor.shape), x.exponent) for name, x in mine.items()}]
+            found: Statistic = {}
+            for name, (shape, exponent) in broadcast_object_list(form, from_process=owner)[0].items():
+                value = mine[name].tensor if name in mine else torch.empty(shape, dtype=torch.float64, device=device)
+                found[name] = Scaled(broadcast(value.to(torch.float64).contiguous(), from_process=owner), exponent)
+            yield found
 
     def agree(self, digest: str) -> None:
         """Check that every process made the same masks.

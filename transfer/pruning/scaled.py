@@ -1,6 +1,7 @@
 """Tensors with a power of two kept apart: exact rescaling, so that float32 holds products over any depth."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -29,7 +30,7 @@ class Scaled:
         """Return the tensor that stands for the same value at another (higher) exponent."""
         if exponent == self.exponent:
             return self.tensor
-        return self.tensor * _power(self.exponent - exponent)
+        return self.tensor * power(self.exponent - exponent)
 
     def plus(self, other: "Scaled | None") -> "Scaled":
         """Add, exponents aligned to the higher one."""
@@ -48,11 +49,18 @@ class Scaled:
             return Scaled(self.tensor, self.exponent if largest else _ZERO)
         shift = math.frexp(largest)[1]
         if view is not None and not torch.is_grad_enabled():
-            view.tensor.mul_(_power(-shift))
+            view.tensor.mul_(power(-shift))
             view.exponent += shift
             view.settled = True
-        return Scaled(self.tensor * _power(-shift), self.exponent + shift)
+        return Scaled(self.tensor * power(-shift), self.exponent + shift)
 
 
-def _power(exponent: int) -> float:
-    return math.ldexp(1.0, max(exponent, -1100))  # 0.0 below the smallest float64
+def power(exponent: int) -> float:
+    """Return ``2**exponent``, 0.0 below the smallest float64."""
+    return math.ldexp(1.0, max(exponent, -1100))
+
+
+def aligned(values: Mapping[str, Scaled]) -> dict[str, Tensor]:
+    """Return the tensors of all values at one common exponent."""
+    high = max(value.exponent for value in values.values())
+    return {name: value.at(high) for name, value in values.items()}

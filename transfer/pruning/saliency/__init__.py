@@ -1,19 +1,46 @@
 """The methods: one file each, one function ``score(problem, **options)`` each; see docs/methods.md."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from checkpoints.errors import InputError, near
 
-_METHODS = {  # the name users write: the module with its score function
-    "random": "random",
-    "magnitude": "magnitude",
-    "snip": "snip",
-    "synflow-l2": "synflow_l2",
-    "px": "px",
+Score = Callable[..., dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is known of a method without running it."""
+
+    score: str | Score
+    """The function, or the module of this package that holds it."""
+    rounds: int = 1
+    """Rounds of its paper."""
+    labels: bool = False
+    """Whether it looks at the targets."""
+    paths: bool = False
+    """Whether it needs a network that is a sum over paths (no softmax attention, no LayerNorm)."""
+
+
+_METHODS = {  # the name users write
+    "random": Method("random"),
+    "magnitude": Method("magnitude"),
+    "snip": Method("snip", labels=True),
+    "grasp": Method("grasp", labels=True),
+    "synflow": Method("synflow", rounds=100, paths=True),
+    "synflow-dist": Method("synflow_dist", rounds=100, paths=True),
+    "synflow-l2": Method("synflow_l2", rounds=100, paths=True),
+    "synflow-l2-dist": Method("synflow_l2_dist", rounds=100, paths=True),
+    "logsynflow": Method("logsynflow", rounds=100, paths=True),
+    "ntk-sap": Method("ntk_sap", rounds=100),
+    "px": Method("px", rounds=100, paths=True),
+    "px-gated": Method("px_gated", rounds=100, paths=True),
+    "px-trace": Method("px_trace", rounds=100, paths=True),
+    "jacobian": Method("jacobian"),
 }
-ITERATIVE = {"synflow-l2", "px"}  # 100 rounds unless told otherwise; the rest take one
 
 
 def methods() -> list[str]:
@@ -21,12 +48,61 @@ def methods() -> list[str]:
     return list(_METHODS)
 
 
-def find(method: str) -> Callable[..., dict[str, Any]]:
-    """Return the score function of a method.
+def register(name: str, score: Score, *, rounds: int = 1, labels: bool = False, paths: bool = False) -> None:
+    """Make a score function known under a name, for ``score``, ``prune`` and recipes; see docs/adding_a_method.md.
+
+    Args:
+        name: what users write; a new one.
+        score: ``score(problem, **options)``, see :class:`transfer.pruning.problem.Problem`; returns a score a weight.
+        rounds: how many rounds it takes unless told otherwise.
+        labels: whether it looks at the targets.
+        paths: whether it needs a network that is a sum over paths.
+
+    Raises:
+        InputError: the name is taken by another function.
+    """
+    if name in _METHODS and _METHODS[name].score is not score:
+        raise InputError(f"there is a method {name!r} already; choose another name")
+    _METHODS[name] = Method(score, rounds, labels, paths)
+
+
+def about(method: str) -> Method:
+    """Return what is known of a method.
 
     Raises:
         InputError: no such method.
     """
     if method not in _METHODS:
         raise InputError(f"unknown method {method!r}; {near(method, methods())}")
-    return import_module(f"{__name__}.{_METHODS[method]}").score
+    return _METHODS[method]
+
+
+def find(method: str) -> Score:
+    """Return the score function of a method.
+
+    Raises:
+        InputError: no such method.
+    """
+    score = about(method).score
+    return import_module(f"{__name__}.{score}").score if isinstance(score, str) else score  # type: ignore[no-any-return]
+
+
+def check_options(method: str, options: Mapping[str, Any]) -> None:
+    """Refuse options that the method does not have, and values that they cannot take.
+
+    Raises:
+        InputError: names what is allowed.
+    """
+    function = find(method)
+    known = {n: p for n, p in inspect.signature(function).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    hints = get_type_hints(function)
+    for name, value in options.items():
+        if name not in known:
+            allowed = f"it takes {', '.join(known)}" if known else "it takes none"
+            raise InputError(f"method {method!r} has no option {name!r}; {allowed}")
+        kind = hints.get(name, Any)
+        if get_origin(kind) is Literal:
+            if value not in get_args(kind):
+                raise InputError(f"option {name} of {method!r} is {value!r}; allowed: {', '.join(get_args(kind))}")
+        elif kind in (int, float, bool) and type(value) is not kind and not (kind is float and type(value) is int):
+            raise InputError(f"option {name} of {method!r} is {value!r}; it should be {kind.__name__}")

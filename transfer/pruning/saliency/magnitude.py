@@ -1,14 +1,11 @@
 """Magnitude pruning: the absolute value of the weight (Janowsky 1989; Han 2015)."""
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from transfer.pruning.scoring import Problem
+from transfer.pruning.problem import Problem
 
 
-def score(problem: "Problem") -> dict[str, Tensor]:
+def score(problem: Problem) -> dict[str, Tensor]:
     """Return ``|θ|``."""
     return {name: w.to(torch.float64).abs() for name, w in problem.weights.items()}

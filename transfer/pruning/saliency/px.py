@@ -1,20 +1,17 @@
 """Path eXclusion: weights ranked by their part in an upper bound on the trace of the NTK (Iurada 2024, eq. 9)."""
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from transfer.errors import ScoreError
+from transfer.pruning.flow import flow
 from transfer.pruning.paths import follow, stand_ins
-from transfer.pruning.saliency.synflow_l2 import of_squared_network
+from transfer.pruning.problem import Batch, Problem
+from transfer.pruning.processes import Statistic
 from transfer.pruning.scaled import Scaled
 
-if TYPE_CHECKING:
-    from transfer.pruning.scoring import Problem
 
-
-def score(problem: "Problem") -> dict[str, Tensor]:
+def score(problem: Problem, *, bf16: bool = False) -> dict[str, Tensor]:
     """Return ``θ² · ∂R/∂θ²`` with ``R = Σ_n Σ_k g^k(x_n²; M, a_n) · h^k(1; θ²)``.
 
     g carries the squared images through the masks (weights 1 where kept) along the paths that are active in the real
@@ -24,24 +21,34 @@ def score(problem: "Problem") -> dict[str, Tensor]:
 
     While a global pool and one linear head follow the trunk and the head's mask is full, all G_k are equal and the
     ranking is that of SynFlow-L2; after that the head's mask tells them apart.
+
+    Args:
+        problem: what is scored; targets are not used.
+        bf16: run the real forward, which only sets the gates, in bfloat16 (autocast). scripts/bench_scoring.py reports
+            what that changes in the masks.
+
+    Raises:
+        ScoreError: no kept path is active for any image.
     """
-    activity = _activity(problem).tensor
+    activity = _activity(problem, bf16)
     if not bool(activity.any()):
         raise ScoreError(
             "method 'px' finds no path that is kept and active for any image, so nothing tells the weights apart; "
             "prune less, in more rounds, or with more images"
         )
-    return of_squared_network(problem, activity)
+    ones = torch.ones_like(problem.first())
+    return flow(problem.model, problem.weights, ones, view=torch.square, cotangent=activity).products()
 
 
-@torch.no_grad()
-def _activity(problem: "Problem") -> Scaled:
-    """Return G = Σ_n g(x_n²), shaped like one sample of the output, in float64."""
+def _activity(problem: Problem, bf16: bool) -> Tensor:
+    """Return G = Σ_n g(x_n²) up to a power of two, shaped like one sample of the output, in float64."""
     masks = problem.masks
     views = stand_ins(problem.model, lambda name, w: masks[name].to(w.dtype) if name in masks else torch.ones_like(w))
-    total: Scaled | None = None
-    for inputs, _ in problem.walk():
-        g = follow(problem.model, inputs, inputs.square(), views, None, gated=True)
-        total = Scaled(g.tensor.to(torch.float64).sum(0), g.exponent).plus(total)
-    like = problem.model(problem.first()[:1])[0] if total is None else total.tensor  # None: a process without a batch
-    return problem.processes.sum_scaled(total, like)
+
+    @torch.no_grad()
+    def of_batch(batch: Batch) -> Statistic:
+        g = follow(problem.model, batch.inputs, batch.inputs.square(), views, None, gated=True, bf16=bf16)
+        return {"G": Scaled(g.tensor.to(torch.float64).sum(0), g.exponent)}
+
+    sums, _ = problem.total(of_batch)
+    return sums["G"].tensor

@@ -1,0 +1,117 @@
+"""How much flows through each weight of an open path network: one sample in, all gates open."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from checkpoints.errors import InputError
+from transfer.pruning.paths import follow, stand_ins
+from transfer.pruning.problem import Batch, Problem
+from transfer.pruning.processes import Statistic
+from transfer.pruning.prunable import prunable
+from transfer.pruning.scaled import Scaled
+from transfer.pruning.untouched import untouched
+
+
+@dataclass(frozen=True)
+class Flow:
+    """The weights of a path network and the gradient of its output to each, without a factor ``2**exponent``.
+
+    Walking over it lets each layer's tensors go, so it can be walked once.
+    """
+
+    weights: dict[str, Tensor]
+    gradients: dict[str, Tensor | None]
+    exponent: int
+
+    def __iter__(self) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """Yield (name, weight, gradient in float64) in the model's order."""
+        for name in list(self.weights):
+            weight, gradient = self.weights.pop(name).detach(), self.gradients.pop(name)
+            yield name, weight, torch.zeros_like(weight) if gradient is None else gradient.to(torch.float64)
+
+    def products(self) -> dict[str, Tensor]:
+        """Return weight · gradient by name, in float64: the share of the output that runs through the weight."""
+        return {name: weight.to(torch.float64).mul_(gradient) for name, weight, gradient in self}
+
+
+def flow(
+    model: nn.Module,
+    names: Mapping[str, object],
+    start: Tensor,
+    *,
+    view: Callable[[Tensor], Tensor],
+    cotangent: Tensor | None = None,
+    summed: bool = False,
+) -> Flow:
+    """Differentiate ``Σ_k c_k h_k(start)`` by the weights of the path network h.
+
+    h is the model with its weights and BatchNorm scales γ/√(σ²+ε) seen through ``view``, biases dropped and activations
+    open; a max-pool takes the maximum of h itself, or the sum of its window.
+
+    Args:
+        model: in eval mode; nothing of it is changed.
+        names: the parameters to differentiate by.
+        start: (1, C, H, W), not negative.
+        view: ``torch.abs`` or ``torch.square``.
+        cotangent: c, shaped like one sample of the output; None = ones.
+        summed: whether a max-pool sums.
+    """
+    views = stand_ins(model, lambda _, w: view(w))
+    leaves = {name: views[id(p)].tensor for name, p in model.named_parameters() if name in names}
+    for leaf in leaves.values():
+        leaf.requires_grad_()
+    with torch.enable_grad():
+        h = follow(model, start, start, views, view, gated=False, summed=summed)
+        weight = torch.ones_like(h.tensor) if cotangent is None else Scaled(cotangent).rescaled().tensor.to(h.tensor)
+        parts = torch.autograd.grad(h.tensor, list(leaves.values()), weight.view_as(h.tensor), allow_unused=True)
+    return Flow(leaves, dict(zip(leaves, parts, strict=True)), h.exponent)
+
+
+def mean_image(problem: Problem) -> Tensor:
+    """Return μ, (1, C, H, W): the mean over all images of ``|x|`` at each pixel."""
+
+    def of_batch(batch: Batch) -> Statistic:
+        return {"μ": Scaled(batch.inputs.abs().sum(0, keepdim=True, dtype=torch.float64))}
+
+    sums, samples = problem.total(of_batch)
+    return (sums["μ"].tensor / samples).to(problem.first().dtype)
+
+
+def path_kernel_trace(
+    model: nn.Module, input_size: int | tuple[int, int, int], *, masks: Mapping[str, Tensor] | None = None
+) -> float:
+    """Return the trace of the path kernel, ``Tr(Π) = Σ_i Σ_{p ∋ i} Π_{j ∈ p, j ≠ i} θ_j²`` (Gebhart 2021, §3).
+
+    Every path from an input value to an output value counts, through every place of a max-pool's window, with all
+    gates open; i runs over the kept weights of convolutions and linear layers. BatchNorm scales enter squared; average
+    pooling and interpolation stay as they are, as everywhere here.
+
+    Args:
+        model: a network that is a sum over paths; nothing of it is changed.
+        input_size: side of a square RGB image in pixels, or (C, H, W).
+        masks: what is kept, True = kept; None = everything.
+
+    Returns:
+        The trace; ``inf`` beyond the range of a float.
+
+    Raises:
+        InputError: a size below 1.
+        NoPathError: the network has an operation without a meaning on paths.
+    """
+    shape = (3, input_size, input_size) if isinstance(input_size, int) else tuple(input_size)
+    if len(shape) != 3 or min(shape) < 1:
+        raise InputError(f"input_size is {input_size}; give pixels, such as 224, or (channels, height, width)")
+    weights = prunable(model)
+    like = next(iter(weights.values()))
+    with untouched(model):
+        found = flow(model, weights, torch.ones(1, *shape).to(like), view=torch.square, summed=True)
+        total = 0.0
+        for name, _, gradient in found:
+            total += float((gradient if masks is None else gradient * masks[name]).sum())
+    try:
+        return total * 2.0**found.exponent
+    except OverflowError:
+        return float("inf")

@@ -1,0 +1,172 @@
+"""What a method is given: a model, its weights and masks, and real mini-batches."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from checkpoints.errors import InputError
+from transfer.pruning.processes import Processes, Statistic
+from transfer.pruning.scaled import Scaled
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+Batches = Iterable[Any]
+
+
+def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean cross entropy of logits (N, K, …) and class indices (N, …); 255 is ignored in maps.
+
+    Raises:
+        InputError: the targets are no class indices below K, or have another shape.
+    """
+    ignored = 255 if targets.dim() > 1 else -100
+    want = (len(outputs), *outputs.shape[2:])
+    if targets.is_floating_point() or tuple(targets.shape) != want:
+        raise InputError(
+            f"targets are {targets.dtype} of shape {tuple(targets.shape)}; outputs of shape {tuple(outputs.shape)} need "
+            f"class indices (int64) of shape {want}"
+        )
+    counted = targets[targets != ignored]
+    if counted.numel() and not 0 <= int(counted.min()) <= int(counted.max()) < outputs.shape[1]:
+        raise InputError(
+            f"targets run from {int(counted.min())} to {int(counted.max())}; the model has outputs for classes 0 to "
+            f"{outputs.shape[1] - 1}"
+        )
+    if not counted.numel():
+        return outputs.sum() * 0.0
+    return F.cross_entropy(outputs, targets.long(), ignore_index=ignored)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One mini-batch; ``generator`` is its own: it draws alike whichever process has the batch."""
+
+    inputs: Tensor
+    labels: Tensor | None
+    generator: torch.Generator
+
+    @property
+    def targets(self) -> Tensor:
+        """The targets.
+
+        Raises:
+            InputError: the batch has none.
+        """
+        if self.labels is None:
+            raise InputError("the batches have no targets, which this method needs; give pairs (inputs, targets)")
+        return self.labels
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a method is given.
+
+    ``weights`` are the prunable parameters, detached, in the model's order; ``masks`` (True = kept) are over the same
+    names; the pruned entries of the weights are already 0. The model is in eval mode and must be left as it is.
+    """
+
+    model: nn.Module
+    weights: dict[str, Tensor]
+    masks: dict[str, Tensor]
+    batches: Batches
+    loss: Loss
+    seed: int
+    processes: Processes
+    _seen: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def generator(self) -> torch.Generator:
+        """Return a new generator, the same on every process."""
+        return torch.Generator().manual_seed(self.seed)
+
+    def total(self, statistic: Callable[[Batch], Statistic]) -> tuple[Statistic, int]:
+        """Return a statistic summed over all batches, in float64 and in their order, and the number of samples.
+
+        Each process computes the statistic of its batches only; the sum has the same bits on all of them, and for any
+        number of them.
+
+        Raises:
+            InputError: a batch cannot be used, nothing is yielded, or not the same as in the walk before.
+        """
+        total: Statistic = {}
+        own: Statistic | None = None
+        samples = count = 0
+        for count, batch in enumerate(self._walk(), start=1):
+            samples += len(batch.inputs)
+            if self.processes.mine(count - 1):
+                own = statistic(batch)
+            if count % self.processes.count == 0:
+                _add(total, self.processes.in_order(own, self.processes.count))
+                own = None
+        _add(total, self.processes.in_order(own, count % self.processes.count))
+        return total, samples
+
+    def first(self) -> Tensor:
+        """Return one sample of the very first batch, (1, C, H, W)."""
+        for batch in self.batches:
+            return _checked(batch)[0][:1]
+        raise _nothing()
+
+    def output(self, weights: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        """Return the model's output with these tensors in place of its own of the same names."""
+        found: Tensor = functional_call(self.model, weights, (inputs,))
+        return found
+
+    def leaves(self) -> dict[str, Tensor]:
+        """Return the weights as new leaves that record gradients."""
+        return {name: w.detach().requires_grad_() for name, w in self.weights.items()}
+
+    def _walk(self) -> Iterator[Batch]:
+        before, now = list(self._seen), []
+        for number, batch in enumerate(self.batches):
+            inputs, targets = _checked(batch)
+            now.append((tuple(inputs.shape), float(inputs.sum(dtype=torch.float64))))
+            if before and now[-1] != (before[number] if number < len(before) else None):
+                raise _shuffled()
+            # a prime apart, so that the draws of one call's batches and of the next seed's do not coincide
+            yield Batch(inputs, targets, torch.Generator().manual_seed(self.seed + 7919 * (number + 1)))
+        if not now:
+            raise _nothing()
+        if before and len(now) != len(before):
+            raise _shuffled()
+        self._seen[:] = now
+
+
+def _add(total: Statistic, found: Iterable[Statistic]) -> None:
+    for statistic in found:
+        for name, value in statistic.items():
+            new, old = Scaled(value.tensor.to(torch.float64), value.exponent), total.get(name)
+            if old is not None and old.tensor.shape != new.tensor.shape:
+                raise InputError("the batches have images of different sizes; give one size")
+            total[name] = new.plus(old)
+
+
+def _checked(batch: Any) -> tuple[Tensor, Tensor | None]:
+    parts = batch if isinstance(batch, (tuple, list)) else (batch,)
+    if not 1 <= len(parts) <= 2 or not all(isinstance(x, Tensor) for x in parts):
+        what = "without tensors" if not isinstance(batch, (tuple, list)) else f"of {len(parts)}"
+        raise InputError(f"a batch is {type(batch).__name__} {what}; give pairs of tensors (inputs, targets)")
+    inputs, targets = parts[0], parts[1] if len(parts) == 2 else None
+    if not inputs.is_floating_point():
+        raise InputError(f"inputs have dtype {inputs.dtype}; give normalised floats (N, 3, H, W)")
+    if not len(inputs):
+        raise InputError("a batch has no inputs; give at least one")
+    if targets is not None and len(inputs) != len(targets):
+        raise InputError(f"a batch has {len(inputs)} inputs and {len(targets)} targets; give as many")
+    if not bool(torch.isfinite(inputs).all()):
+        raise InputError("a batch has inputs that are nan or infinite; look at the images and their normalisation")
+    return inputs, targets
+
+
+def _nothing() -> InputError:
+    return InputError("the batches yield nothing; give an iterable that can be walked more than once")
+
+
+def _shuffled() -> InputError:
+    return InputError(
+        "the batches were different when walked again, which this method does; turn shuffling and random augmentation "
+        "off, or give a list of batches"
+    )

@@ -1,0 +1,38 @@
+"""GraSP: the effect of a weight on the flow of the gradient (Wang 2020, eq. 8 and algorithm 1)."""
+
+import torch
+from torch import Tensor
+
+from checkpoints.errors import InputError
+from transfer.pruning.problem import Batch, Problem
+from transfer.pruning.processes import Statistic
+from transfer.pruning.saliency.snip import mean_gradient
+from transfer.pruning.scaled import Scaled
+
+
+def score(problem: Problem, *, temperature: float = 200.0) -> dict[str, Tensor]:
+    """Return ``θ · (H ∇L)``, of logits divided by ``temperature``; L is the mean loss over all samples.
+
+    The largest are kept: removing one of them would lessen the norm of the gradient most. (The paper writes
+    ``−θ · H g`` and drops the largest.) Both passes see the same batches, each with the gradient of all of them, and
+    BatchNorm is in eval mode. A negative score is as good as any other.
+
+    Raises:
+        InputError: ``temperature`` is not positive; the batches change when walked again.
+    """
+    if not 0 < temperature < float("inf"):
+        raise InputError(f"option temperature of 'grasp' is {temperature}; give a positive number")
+    direction = {name: g.to(problem.weights[name].dtype) for name, g in mean_gradient(problem, temperature).items()}
+
+    def of_batch(batch: Batch) -> Statistic:
+        leaves = problem.leaves()
+        with torch.enable_grad():
+            outputs = problem.output(leaves, batch.inputs) / temperature
+            loss = problem.loss(outputs, batch.targets) * len(batch.inputs)
+            gradient = torch.autograd.grad(loss, list(leaves.values()), create_graph=True, materialize_grads=True)
+            along = sum((g * direction[name]).sum() for name, g in zip(leaves, gradient, strict=True))
+            products = torch.autograd.grad(along, list(leaves.values()), materialize_grads=True)
+        return {name: Scaled(part) for name, part in zip(leaves, products, strict=True)}
+
+    sums, samples = problem.total(of_batch)
+    return {name: sums[name].tensor / samples * w for name, w in problem.weights.items()}

@@ -1,0 +1,41 @@
+"""Jacobian: the trace of the fixed-weight NTK that goes with a weight, estimated by random signs."""
+
+import torch
+from torch import Tensor
+
+from checkpoints.errors import InputError
+from transfer.pruning.problem import Batch, Problem
+from transfer.pruning.processes import Statistic
+from transfer.pruning.scaled import Scaled
+
+
+def score(problem: Problem, *, draws: int = 1) -> dict[str, Tensor]:
+    """Return ``θ² · Σ_n Σ_k (∂f^k(x_n)/∂θ)²``, estimated without bias.
+
+    With independent signs v over the samples and outputs of a batch, the squared gradient of ``Σ v_nk f^k(x_n)`` has
+    that sum as its expectation (Hutchinson 1990). ``draws`` sign vectors a batch are averaged.
+
+    Raises:
+        InputError: fewer than one draw.
+    """
+    if draws < 1:
+        raise InputError(f"option draws of 'jacobian' is {draws}; give 1 or more")
+    sums, _ = problem.total(lambda batch: squared_gradients(problem, batch, draws))
+    return {name: sums[name].tensor * w.to(torch.float64).square() for name, w in problem.weights.items()}
+
+
+def squared_gradients(problem: Problem, batch: Batch, draws: int) -> Statistic:
+    """Return the mean over ``draws`` of the squared gradient of the outputs of a batch under random signs."""
+    leaves = problem.leaves()
+    found = {name: torch.zeros_like(leaf, dtype=torch.float64) for name, leaf in leaves.items()}
+    with torch.enable_grad():
+        outputs = problem.output(leaves, batch.inputs)
+        for draw in range(draws):
+            signs = torch.randint(0, 2, outputs.shape, generator=batch.generator, dtype=torch.int8).mul_(2).sub_(1)
+            parts = torch.autograd.grad(
+                outputs, list(leaves.values()), signs.to(outputs.device, outputs.dtype),
+                retain_graph=draw + 1 < draws, materialize_grads=True,
+            )  # fmt: skip
+            for name, part in zip(leaves, parts, strict=True):
+                found[name] += part.to(torch.float64).square() / draws
+    return {name: Scaled(value) for name, value in found.items()}

@@ -1,0 +1,86 @@
+"""NTK-SAP: the effect of a weight on the spectrum of the NTK, by finite differences (Wang 2023, §4, algorithm 1)."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+
+from checkpoints.errors import InputError
+from transfer.pruning.problem import Batch, Problem
+from transfer.pruning.processes import Statistic
+from transfer.pruning.scaled import Scaled
+
+
+def score(
+    problem: Problem,
+    *,
+    inputs: Literal["real", "gaussian"] = "real",
+    weights: Literal["resampled", "pretrained"] = "resampled",
+    resamplings: int = 1,
+    epsilon: float = 0.01,
+) -> dict[str, Tensor]:
+    """Return ``|∂/∂M ‖f(x; M·θ) − f(x; M·(θ + ε·Δ))‖²|`` summed over all samples, Δ standard normal for each batch.
+
+    The score does not look at the weights that it prunes: θ is drawn anew (Kaiming normal, norms at scale 1 and shift
+    0, biases 0, BatchNorm with the statistics of the batch), in copies, so that the model stays as it is. In the
+    published code that drawing overwrites the pretrained weights.
+
+    Args:
+        problem: what is scored; targets are not used.
+        inputs: "real" images, or "gaussian" noise of their shape, as in the paper.
+        weights: "resampled", or "pretrained" for the model's own, with BatchNorm in eval mode.
+        resamplings: how many draws of θ are summed.
+        epsilon: size of the perturbation.
+
+    Raises:
+        InputError: fewer than one resampling, ε not positive, or a batch too small for batch statistics.
+    """
+    if resamplings < 1 or not 0 < epsilon < float("inf"):
+        raise InputError(
+            f"options of 'ntk-sap': resamplings is {resamplings}, epsilon is {epsilon}; give 1 or more and above 0"
+        )
+    sums: dict[str, Tensor] = {}
+    generator = problem.generator()
+    draws = resamplings if weights == "resampled" else 1
+    for _ in range(draws):
+        own = _resampled(problem.model, generator) if weights == "resampled" else {}
+        found, _ = problem.total(lambda batch, own=own: _of_batch(problem, batch, own, inputs, epsilon))  # type: ignore[misc]
+        sums = {name: value.tensor + sums.get(name, 0.0) for name, value in found.items()}
+    return {name: value.abs() for name, value in sums.items()}
+
+
+def _of_batch(problem: Problem, batch: Batch, own: dict[str, Tensor], inputs: str, epsilon: float) -> Statistic:
+    x, generator = batch.inputs, batch.generator
+    if inputs == "gaussian":
+        x = torch.randn(x.shape, generator=generator).to(x)
+    theta = {name: own.get(name, w) for name, w in problem.weights.items()}
+    noise = {name: torch.randn(w.shape, generator=generator).to(w) for name, w in theta.items()}
+    with torch.enable_grad():
+        masks = {name: problem.masks[name].to(w.dtype).requires_grad_() for name, w in theta.items()}
+        try:
+            here = problem.output(own | {n: masks[n] * w for n, w in theta.items()}, x)
+            there = problem.output(own | {n: masks[n] * (w + epsilon * noise[n]) for n, w in theta.items()}, x)
+        except ValueError as error:  # BatchNorm: "Expected more than 1 value per channel"
+            raise InputError(f"method 'ntk-sap' uses batch statistics: {error}; give larger batches") from error
+        parts = torch.autograd.grad((here - there).square().sum(), list(masks.values()), materialize_grads=True)
+    return {name: Scaled(part.masked_fill(~problem.masks[name], 0.0)) for name, part in zip(masks, parts, strict=True)}
+
+
+def _resampled(model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
+    """Return new parameters and copies of the buffers by name, and let BatchNorm use the statistics of the batch."""
+    drawn = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    for name, module in model.named_modules():
+        own = {(f"{name}.{key}" if name else key): (key, p) for key, p in module.named_parameters(recurse=False)}
+        if isinstance(module, (_ConvNd, nn.Linear)):
+            for full, (key, p) in own.items():
+                new = torch.zeros(p.shape, dtype=p.dtype)
+                if key == "weight":
+                    nn.init.kaiming_normal_(new, nonlinearity="relu", generator=generator)
+                drawn[full] = new.to(p.device)
+        elif isinstance(module, (_BatchNorm, nn.LayerNorm, nn.GroupNorm)):
+            drawn |= {f: torch.ones_like(p) if key == "weight" else torch.zeros_like(p) for f, (key, p) in own.items()}
+        if isinstance(module, _BatchNorm):
+            module.training = True  # score() sets every module's mode back
+    return {name: value.detach() for name, value in drawn.items()}

@@ -1,0 +1,33 @@
+"""PX-trace: the loss of the path-diagonal NTK trace when a weight goes (ours)."""
+
+import torch
+from torch import Tensor
+
+from transfer.pruning.gated import GatedNetwork
+from transfer.pruning.problem import Batch, Problem
+from transfer.pruning.processes import Statistic
+from transfer.pruning.scaled import Scaled, aligned
+
+
+def score(problem: Problem) -> dict[str, Tensor]:
+    """Return ``∂R'/∂t_j + t_j · ∂T/∂t_j`` with t = θ², R' of px-gated and ``T = Σ_i M_i ∂R'/∂t_i``.
+
+    T is the trace of the NTK with the gates held and the products of different paths left out; the sum over i runs over
+    kept weights. R' is linear in each weight that a path meets once, and then the score is exactly what T loses when
+    weight j is set to 0; a weight that a path meets several times is scored to first order.
+    """
+    network = GatedNetwork(problem)
+
+    def of_batch(batch: Batch) -> Statistic:
+        exponent, gradients = network.gradients(batch, differentiable=True)
+        with torch.enable_grad():
+            trace = sum((problem.masks[name] * g).sum() for name, g in gradients.items())
+            leaves = list(network.squares.values())
+            seconds = torch.autograd.grad(trace, leaves, materialize_grads=True)
+        return {
+            name: Scaled((g + network.squares[name] * second).detach(), exponent)
+            for (name, g), second in zip(gradients.items(), seconds, strict=True)
+        }
+
+    sums, _ = problem.total(of_batch)
+    return aligned(sums)

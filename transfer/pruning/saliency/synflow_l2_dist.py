@@ -1,0 +1,12 @@
+"""SynFlow-L2-Dist: SynFlow-L2 with the mean image as its input (Gebhart 2021, §4.2)."""
+
+import torch
+from torch import Tensor
+
+from transfer.pruning.flow import flow, mean_image
+from transfer.pruning.problem import Problem
+
+
+def score(problem: Problem) -> dict[str, Tensor]:
+    """Return SynFlow-L2's score on μ, the mean over all images of ``|x|`` at each pixel, in place of ones."""
+    return flow(problem.model, problem.weights, mean_image(problem), view=torch.square).products()
