@@ -100,7 +100,7 @@ class Graph:
     def paths(self, unit, choice):
         """Yield (input, weight references, BatchNorm scales, relu units, coefficient) of every path into ``unit``.
 
-        ``choice`` says which branch of a max unit is on the path.
+        ``choice`` says which branches of a max unit are on paths.
         """
         kind, *rest = self.units[unit]
         if kind == "input":
@@ -116,7 +116,8 @@ class Graph:
             for i, w, s, r, c in self.paths(rest[0], choice):
                 yield i, w, s, (*r, unit), c
         elif kind == "max":
-            yield from self.paths(choice(unit, rest[0]), choice)
+            for source in choice(unit, rest[0]):
+                yield from self.paths(source, choice)
         else:
             for source in rest[0]:
                 yield from self.paths(source, choice)
@@ -127,25 +128,25 @@ class Graph:
         squared = {
             u: (1.0 if values[unit[1]] > 0 else unit[2] ** 2) for u, unit in enumerate(self.units) if unit[0] == "relu"
         }
-        return squared, lambda unit, sources: max(sources, key=lambda s: values[s])
+        return squared, lambda unit, sources: [max(sources, key=lambda s: values[s])]
 
-    def squared_choice(self):
-        """The choice of every max in the squared network on ones, from its own values."""
+    def open_choice(self, power, start):
+        """The choice of every max in the network of ``|weights| ** power`` on ``start``, from its own values."""
         found = []
         for kind, *rest in self.units:
             if kind == "input":
-                found.append(1.0)
+                found.append(float(start[rest[0]]))
             elif kind == "sum":
-                found.append(sum(found[u] * self._weight(w) ** 2 * c for u, w, c in rest[0]))
+                found.append(sum(found[u] * abs(self._weight(w)) ** power * c for u, w, c in rest[0]))
             elif kind == "scale":
-                found.append(found[rest[0]] * rest[1] ** 2)
+                found.append(found[rest[0]] * abs(rest[1]) ** power)
             elif kind == "relu":
                 found.append(found[rest[0]])
             elif kind == "max":
                 found.append(max(found[u] for u in rest[0]))
             else:
                 found.append(sum(found[u] for u in rest[0]))
-        return lambda unit, sources: max(sources, key=lambda s: found[s])
+        return lambda unit, sources: [max(sources, key=lambda s: found[s])]
 
 
 def activity(graph, outputs, images, masks):
@@ -160,14 +161,76 @@ def activity(graph, outputs, images, masks):
     return total
 
 
-def squared_saliency(graph, outputs, cotangent):
-    """θ² · ∂(Σ_k c_k h_k)/∂θ²: every path's value, counted for each weight on it."""
+def saliency(graph, outputs, *, power=2, start=None, cotangent=None):
+    """t · ∂(Σ_k c_k h_k(start))/∂t with t = |θ| ** power: every path's value, counted for each weight on it."""
+    start = np.ones(sum(unit[0] == "input" for unit in graph.units)) if start is None else start
     scores = {name: np.zeros_like(w) for name, w in graph.weights.items()}
-    choice = graph.squared_choice()
+    choice = graph.open_choice(power, start)
     for k, unit in enumerate(outputs):
-        for _, weights, scales, _, c in graph.paths(int(unit), choice):
-            value = cotangent[k] * c * math.prod(s**2 for s in scales)
-            value *= math.prod(float(graph.weights[name][index]) ** 2 for name, index in weights)
+        for i, weights, scales, _, c in graph.paths(int(unit), choice):
+            value = (1.0 if cotangent is None else cotangent[k]) * c * start[i]
+            value *= math.prod(abs(s) ** power for s in scales)
+            value *= math.prod(abs(float(graph.weights[name][index])) ** power for name, index in weights)
             for name, index in weights:
                 scores[name][index] += value
     return scores
+
+
+def gated_paths(graph, outputs, images):
+    """Yield (weight references, value without them) of every path of every image: x² · gates · scales² · c."""
+    for x in images:
+        gates, choice = graph.gates(x)
+        for unit in outputs:
+            for i, weights, scales, relus, c in graph.paths(int(unit), choice):
+                fixed = x[i] ** 2 * c * math.prod(s**2 for s in scales) * math.prod(gates[r] for r in relus)
+                yield weights, fixed
+
+
+def gated_saliency(graph, outputs, images):
+    """t · ∂R'/∂t with t = θ²."""
+    scores = {name: np.zeros_like(w) for name, w in graph.weights.items()}
+    for weights, fixed in gated_paths(graph, outputs, images):
+        value = fixed * math.prod(float(graph.weights[name][index]) ** 2 for name, index in weights)
+        for name, index in weights:
+            scores[name][index] += value
+    return scores
+
+
+def path_trace(graph, outputs, images, masks, without=None):
+    """T = Σ_i M_i ∂R'/∂t_i over kept weights, in the network without the weight ``without`` = (name, index).
+
+    A path through the removed weight is gone, with its part for every other weight on it; so is the removed weight's
+    own part.
+    """
+    total = 0.0
+    for weights, fixed in gated_paths(graph, outputs, images):
+        if without in weights:
+            continue
+        squares = [float(graph.weights[name][index]) ** 2 for name, index in weights]
+        for place, (name, index) in enumerate(weights):
+            if masks[name][index]:
+                total += fixed * math.prod(squares[:place] + squares[place + 1 :])
+    return total
+
+
+def kernel_trace(graph, outputs, masks):
+    """Tr(Π): for each path and each kept weight on it, the squares of the others; every branch of a max counts."""
+    total = 0.0
+    for unit in outputs:
+        for _, weights, scales, _, c in graph.paths(int(unit), lambda unit, sources: sources):
+            squares = [float(graph.weights[name][index]) ** 2 for name, index in weights]
+            for place, (name, index) in enumerate(weights):
+                if masks[name][index]:
+                    total += c * math.prod(s**2 for s in scales) * math.prod(squares[:place] + squares[place + 1 :])
+    return total
+
+
+def connected(graph, outputs, masks):
+    """True where a weight lies on a path of kept weights."""
+    found = {name: np.zeros(w.shape, dtype=bool) for name, w in graph.weights.items()}
+    for unit in outputs:
+        for _, weights, _, _, _ in graph.paths(int(unit), lambda unit, sources: sources):
+            if all(masks[name][index] for name, index in weights):
+                for name, index in weights:
+                    found[name][index] = True
+    return found

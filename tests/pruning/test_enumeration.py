@@ -1,11 +1,19 @@
-"""px and synflow-l2 against path enumeration, in float64, with and without masks."""
+"""Every path method against path enumeration, in float64, with and without masks."""
 
+import numpy as np
 import pytest
 import torch
 
-from tests.pruning.path_graph import activity, squared_saliency
+from tests.pruning.path_graph import (
+    activity,
+    connected,
+    gated_saliency,
+    kernel_trace,
+    path_trace,
+    saliency,
+)
 from tests.pruning.small_nets import Mlp, Pooled, Residual, images, randomised
-from transfer.pruning import Masks, score
+from transfer.pruning import Masks, live, path_kernel_trace, score
 from transfer.pruning.prunable import prunable
 
 NETS = {"mlp": Mlp, "leaky mlp": lambda: Mlp(0.1), "residual": Residual, "max-pool": Pooled}
@@ -42,16 +50,92 @@ def test_px_equals_enumeration(net, masked, seed):
     graph, outputs = model.graph()
     bits = {name: mask.numpy() for name, mask in masks.items()}
     weight = activity(graph, outputs, inputs.flatten(1).numpy(), bits)
-    expected = squared_saliency(graph, outputs, weight)
+    expected = saliency(graph, outputs, cotangent=weight)
     same_up_to_a_power_of_two(found, expected)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("method", "power", "dist"), [
+    ("synflow", 1, False), ("synflow-dist", 1, True), ("synflow-l2", 2, False), ("synflow-l2-dist", 2, True),
+])  # fmt: skip
 @pytest.mark.parametrize("net", NETS)
-def test_synflow_l2_equals_enumeration(net):
-    model, masks = build(net, True, 5)
-    found = score("synflow-l2", model, [images(model.shape, 1, dtype=torch.float64)], masks=masks)
+def test_the_synflow_family_equals_enumeration(net, method, power, dist, masked):
+    model, masks = build(net, masked, 5)
+    inputs, targets = images(model.shape, 3, dtype=torch.float64)
+    found = score(method, model, [(inputs[:1], targets[:1]), (inputs[1:], targets[1:])], masks=masks)
     graph, outputs = model.graph()
-    same_up_to_a_power_of_two(found, squared_saliency(graph, outputs, [1.0] * len(outputs)))
+    start = inputs.abs().mean(0).flatten().numpy() if dist else None
+    same_up_to_a_power_of_two(found, saliency(graph, outputs, power=power, start=start))
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_logsynflow_equals_enumeration(net):
+    model, _ = build(net, False, 6)
+    found = score("logsynflow", model, [images(model.shape, 1, dtype=torch.float64)])
+    graph, outputs = model.graph()
+    for name, flow in saliency(graph, outputs, power=1).items():
+        weight = np.abs(graph.weights[name])
+        expected = weight * np.log1p(flow / weight)
+        torch.testing.assert_close(found[name], torch.from_numpy(expected), rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("net", NETS)
+def test_px_gated_equals_enumeration(net, masked, seed):
+    model, masks = build(net, masked, seed)
+    inputs, targets = images(model.shape, 3, seed, torch.float64)
+    found = score("px-gated", model, [(inputs[:2], targets[:2]), (inputs[2:], targets[2:])], masks=masks)
+    graph, outputs = model.graph()
+    same_up_to_a_power_of_two(found, gated_saliency(graph, outputs, inputs.flatten(1).numpy()))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("net", NETS)
+def test_px_trace_is_the_loss_of_the_trace_when_a_weight_goes(net, masked):
+    """Exact where a path meets a weight once, as in these nets."""
+    model, masks = build(net, masked, 2)
+    inputs, targets = images(model.shape, 1, 2, torch.float64)
+    found = score("px-trace", model, [(inputs, targets)], masks=masks)
+    graph, outputs = model.graph()
+    data, bits = inputs.flatten(1).numpy(), {name: mask.numpy() for name, mask in masks.items()}
+    whole = path_trace(graph, outputs, data, bits)
+    rng = np.random.default_rng(0)
+    pairs = []
+    for name, mask in bits.items():
+        kept = np.argwhere(mask)
+        for index in map(tuple, kept[rng.permutation(len(kept))[:4]]):
+            index = tuple(int(i) for i in index)
+            pairs.append((float(found[name][index]), whole - path_trace(graph, outputs, data, bits, (name, index))))
+    ours, exact = (torch.tensor(column, dtype=torch.float64) for column in zip(*pairs, strict=True))
+    factor = exact.max() / ours[exact.argmax()]
+    assert abs(torch.frexp(factor).mantissa - 0.5) < 1e-10 or abs(torch.frexp(factor).mantissa - 1) < 1e-10
+    torch.testing.assert_close(ours * factor, exact, rtol=1e-10, atol=1e-10 * whole)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("net", NETS)
+def test_the_trace_of_the_path_kernel_equals_enumeration(net, masked):
+    model, masks = build(net, masked, 7)
+    graph, outputs = model.graph()
+    expected = kernel_trace(graph, outputs, {name: mask.numpy() for name, mask in masks.items()})
+    assert path_kernel_trace(model, model.shape, masks=masks) == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_live_weights_are_those_on_a_path_of_kept_weights(net):
+    model = randomised(NETS[net](), 3).double()
+    generator = torch.Generator().manual_seed(8)
+    disconnected = 0
+    for density in (0.05, 0.1, 0.2, 0.3, 0.45, 0.6):
+        masks = Masks({n: torch.rand(w.shape, generator=generator) < density for n, w in prunable(model).items()})
+        graph, outputs = model.graph()
+        expected = connected(graph, outputs, {name: mask.numpy() for name, mask in masks.items()})
+        found = live(model, masks, torch.zeros(1, *model.shape, dtype=torch.float64))
+        for name, alive in expected.items():
+            assert torch.equal(found[name], torch.from_numpy(alive)), name
+        disconnected += masks.kept - found.kept
+    assert disconnected > 0
 
 
 def test_the_graph_computes_what_the_model_does():

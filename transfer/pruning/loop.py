@@ -79,7 +79,8 @@ def prune(
     """
     check_options(method, options)
     allocations.check(allocation)
-    guide = allocation if allocation in methods() else method
+    guided = allocation in methods()
+    guide = allocation if guided else method
     rounds = default_rounds(guide) if rounds is None else rounds
     schedules.check(None, sparsity, rounds, schedule)
     bare = model if accelerator is None else accelerator.unwrap_model(model)
@@ -95,16 +96,16 @@ def prune(
         label = f"prune {method} {sparsity:.2%}"
         for round_ in track(range(done + 1, rounds + 1), label, shown=progress and rounds > 1):
             keep = schedules.kept(masks.total, schedules.sparsity_after(round_, rounds, sparsity, schedule))
-            own = {"seed": seed + _ROUND * (round_ - 1), **(options if guide == method else {})}
+            own = {"seed": seed + _ROUND * (round_ - 1), **({} if guided else options)}
             scores = score(guide, bare, batches, masks=masks, **settings, **own)
             if round_ == 1:
                 _refuse_empty(guide, scores)
-            masks = Masks(allocations.choose(scores, masks, keep, allocation if guide == method else "global"))
+            masks = Masks(allocations.choose(scores, masks, keep, "global" if guided else allocation))
             masks.apply_(bare)
             Processes(accelerator).agree(masks.digest())
             if after_round and round_ < rounds:
                 after_round(round_, masks)
-        if guide != method:
+        if guided:
             _restore(weights, before)
             shares = {name: int(mask.sum()) for name, mask in masks.items()}
             scores = score(method, bare, batches, seed=seed, **settings, **options)

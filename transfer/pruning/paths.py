@@ -160,7 +160,11 @@ def _batch_norm(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: An
 def _relu(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     path = _path(input)
     out = _give(func(input, *args, **kwargs), path)
-    return _replace(input, out, run.path(_pass_active, out, out)) if run.gated else out
+    if not run.gated:
+        return out
+    if run.grad:  # its backward needs the gates, which the model may overwrite: a copy, one byte each
+        return _replace(input, out, run.path(torch.masked_fill, out, out <= 0, 0.0))
+    return _replace(input, out, run.path(_pass_active, out, out))
 
 
 def _sloped(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:

@@ -1,0 +1,233 @@
+"""The methods that differentiate the model, each against its definition written out."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call, jacrev
+
+from checkpoints.errors import InputError
+from tests.pruning.small_nets import TinyVgg, images, randomised
+from transfer.pruning import Masks, score
+from transfer.pruning.problem import Batch, Problem, cross_entropy
+from transfer.pruning.processes import Processes
+from transfer.pruning.prunable import prunable
+from transfer.pruning.saliency.jacobian import squared_gradients
+
+
+class Small(nn.Module):
+    """Two convolutions, BatchNorm, a smooth activation (a Hessian that is not 0) and a head: 66 weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Conv2d(3, 3, 2), nn.BatchNorm2d(3), nn.Softplus(), nn.Conv2d(3, 2, 2), nn.Flatten(), nn.Linear(2, 3)
+        )
+
+    def forward(self, x):
+        return self.net(x)
+
+
+def batches(shape=(3, 3, 3), sizes=(3, 2)):
+    return [images(shape, n, n, torch.float64) for n in sizes]
+
+
+def flat(parts):
+    return torch.cat([parts[name].reshape(-1) for name in parts])
+
+
+def unflat(model, weights, vector):
+    parts = vector.split([w.numel() for w in weights.values()])
+    return {name: part.view_as(w) for (name, w), part in zip(weights.items(), parts, strict=True)}
+
+
+def test_grasp_is_the_explicit_hessian_times_the_gradient():
+    model = randomised(Small()).double()
+    weights = {n: w.detach() for n, w in prunable(model).items()}
+    data = batches()
+
+    def loss(vector):
+        own = unflat(model, weights, vector)
+        sums = [
+            nn.functional.cross_entropy(functional_call(model, own, (x,)) / 50, y, reduction="sum") for x, y in data
+        ]
+        return sum(sums) / 5
+
+    theta = flat(weights)
+    gradient = torch.func.grad(loss)(theta)
+    hessian = torch.autograd.functional.hessian(loss, theta)
+    assert hessian.abs().max() > 1e-6
+    found = flat(score("grasp", model, data, temperature=50.0))
+    torch.testing.assert_close(found, theta * (hessian @ gradient), rtol=1e-9, atol=1e-16)
+
+
+def test_grasp_refuses_batches_that_change_between_its_passes():
+    data = batches()
+
+    class Shuffles:
+        turn = 0
+
+        def __iter__(self):
+            self.turn += 1
+            return iter(data if self.turn % 2 else data[::-1])
+
+    class Shrinks(Shuffles):
+        def __iter__(self):
+            self.turn += 1
+            return iter(data[: 3 - self.turn])
+
+    model = randomised(Small()).double()
+    for loader in (Shuffles(), Shrinks()):
+        with pytest.raises(InputError, match="different when walked again.*turn shuffling"):
+            score("grasp", model, loader)
+
+
+@pytest.mark.parametrize("inputs", ["real", "gaussian"])
+@pytest.mark.parametrize("weights", ["pretrained", "resampled"])
+def test_ntk_sap_is_its_formula_with_the_same_noise(inputs, weights):
+    """The noise is recorded while the method draws it; the formula is evaluated on a copy."""
+    model = randomised(TinyVgg()).double()
+    masks = Masks({n: torch.rand(w.shape, generator=torch.Generator().manual_seed(5)) < 0.7
+                   for n, w in prunable(model).items()})  # fmt: skip
+    masks.apply_(model)
+    data = [images((3, 8, 8), 4, n, torch.float64) for n in (1, 2)]
+    options = {"inputs": inputs, "weights": weights, "epsilon": 0.05}
+
+    drawn, plain = [], torch.randn
+    torch.randn = lambda *a, **k: drawn.append(plain(*a, **k)) or drawn[-1]
+    try:
+        found = score("ntk-sap", model, data, masks=masks, seed=11, **options)
+    finally:
+        torch.randn = plain
+
+    reference = TinyVgg().double()
+    reference.load_state_dict(model.state_dict())
+    reference.eval()
+    if weights == "resampled":
+        generator = torch.Generator().manual_seed(11)
+        for module in reference.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+                nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.BatchNorm2d):
+                nn.init.ones_(module.weight), nn.init.zeros_(module.bias)
+                module.train()
+    theta = {n: w.detach() for n, w in prunable(reference).items()}
+    bits = {n: m.double().requires_grad_() for n, m in masks.items()}
+    draws, total = iter(drawn), 0
+    for x, _ in data:
+        x = next(draws).double() if inputs == "gaussian" else x
+        noise = {n: next(draws).double() for n in theta}
+        here = functional_call(reference, {n: bits[n] * theta[n] for n in theta}, (x,))
+        there = functional_call(reference, {n: bits[n] * (theta[n] + 0.05 * noise[n]) for n in theta}, (x,))
+        total = total + (here - there).square().sum()
+    expected = torch.autograd.grad(total, list(bits.values()))
+    for (name, mask), gradient in zip(masks.items(), expected, strict=True):
+        torch.testing.assert_close(found[name], (mask * gradient).abs(), rtol=1e-8, atol=1e-12)
+
+
+def test_ntk_sap_resamples_anew_for_each_draw_and_seed():
+    model, data = randomised(TinyVgg()), [images((3, 8, 8), 8)]
+    one, two, other = (score("ntk-sap", model, data, seed=s, resamplings=r) for s, r in ((1, 1), (1, 2), (2, 1)))
+    assert not torch.equal(flat(one), flat(two))
+    assert not torch.equal(flat(one), flat(other))
+
+
+def test_ntk_sap_ignores_the_weights_unless_asked_and_never_moves_batch_norm():
+    data = [images((3, 8, 8), 8)]
+    first, second = randomised(TinyVgg(), 1), randomised(TinyVgg(), 2)
+    before = {k: v.clone() for k, v in first.state_dict().items()}
+    assert torch.equal(flat(score("ntk-sap", first, data)), flat(score("ntk-sap", second, data)))
+    own = {"weights": "pretrained"}
+    assert not torch.equal(flat(score("ntk-sap", first, data, **own)), flat(score("ntk-sap", second, data, **own)))
+    assert all(torch.equal(before[k], v) for k, v in first.state_dict().items())
+
+
+def test_ntk_sap_wants_more_than_one_sample_for_batch_statistics():
+    class Head(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(nn.Flatten(), nn.Linear(12, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+
+        def forward(self, x):
+            return self.net(x)
+
+    with pytest.raises(InputError, match=r"batch statistics.*larger batches"):
+        score("ntk-sap", Head(), [images((3, 2, 2), 1)])
+
+
+def test_the_expectation_of_jacobian_is_the_sum_of_squared_gradients():
+    """All 2^6 sign vectors of two samples and three outputs, each as likely."""
+    model = randomised(Small()).double()
+    (inputs, targets) = images((3, 3, 3), 2, 1, torch.float64)
+    weights = {n: w.detach() for n, w in prunable(model).items()}
+    jacobian = jacrev(lambda own: functional_call(model, own, (inputs,)))(weights)
+    expected = {n: j.flatten(0, 1).square().sum(0) for n, j in jacobian.items()}
+
+    problem = Problem(model, weights, {}, [], cross_entropy, 0, Processes())
+    plain, total = torch.randint, {n: 0.0 for n in weights}
+    for signs in itertools.product((0, 1), repeat=6):
+        torch.randint = lambda *a, signs=signs, **k: torch.tensor(signs, dtype=torch.int8).view(2, 3)
+        try:
+            found = squared_gradients(problem, Batch(inputs, targets, torch.Generator()), draws=1)
+        finally:
+            torch.randint = plain
+        total = {n: total[n] + found[n].tensor / 64 for n in weights}
+    for name in weights:
+        torch.testing.assert_close(total[name], expected[name], rtol=1e-10, atol=1e-12)
+
+
+def test_jacobian_with_many_draws_comes_near_its_expectation():
+    model = randomised(Small()).double()
+    data = batches()
+    weights = {n: w.detach() for n, w in prunable(model).items()}
+    expected = {n: 0.0 for n in weights}
+    for x, _ in data:
+        for n, j in jacrev(lambda own, x=x: functional_call(model, own, (x,)))(weights).items():
+            expected[n] = expected[n] + j.flatten(0, 1).square().sum(0) * weights[n].square()
+    found = flat(score("jacobian", model, data, draws=2000))
+    torch.testing.assert_close(found, flat(expected), rtol=0.2, atol=1e-3 * float(found.max()))
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "says"),
+    [
+        ("grasp", {"temperature": 0.0}, "positive"),
+        ("grasp", {"temperature": "hot"}, "should be float"),
+        ("grasp", {"temprature": 1.0}, "has no option 'temprature'; it takes temperature"),
+        ("snip", {"draws": 1}, "it takes none"),
+        ("jacobian", {"draws": 0}, "give 1 or more"),
+        ("jacobian", {"draws": 1.5}, "should be int"),
+        ("ntk-sap", {"resamplings": 0}, "resamplings is 0"),
+        ("ntk-sap", {"epsilon": -1.0}, "epsilon is -1.0"),
+        ("ntk-sap", {"inputs": "noise"}, "allowed: real, gaussian"),
+        ("ntk-sap", {"weights": "pretraind"}, "allowed: resampled, pretrained"),
+        ("px", {"bf16": "yes"}, "should be bool"),
+    ],
+)
+def test_options_that_are_refused(method, options, says):
+    with pytest.raises(InputError, match=says):
+        score(method, TinyVgg(), [images((3, 8, 8), 2)], **options)
+
+
+@pytest.mark.parametrize("method", ["snip", "grasp"])
+def test_labels_that_cannot_be_used(method):
+    model, (x, y) = TinyVgg(), images((3, 8, 8), 4)
+    for targets, says in (
+        (y + 5, "classes 0 to 2"),
+        (y - 5, "classes 0 to 2"),
+        (y.float(), "class indices"),
+        (torch.zeros(4, 3).long(), "class indices"),
+    ):
+        with pytest.raises(InputError, match=says):
+            score(method, model, [(x, targets)])
+    with pytest.raises(InputError, match="no targets, which this method needs"):
+        score(method, model, [x])
+
+
+def test_methods_without_labels_take_images_alone():
+    model, (x, y) = randomised(TinyVgg()), images((3, 8, 8), 4)
+    for method in ("px", "px-gated", "synflow-dist", "ntk-sap", "jacobian"):
+        alone, labelled = score(method, model, [x]), score(method, model, [(x, y)])
+        assert torch.equal(flat(alone), flat(labelled))
