@@ -1,8 +1,25 @@
 """The one error for what a user gave and can mend."""
 
+import re
+
+LONGEST = 2000  # characters of a line; what a file says of itself may be megabytes
+
 
 class InputError(ValueError):
-    """What the user gave cannot be used; the message is one line: what, got, allowed, how to fix."""
+    """What the user gave cannot be used; the message is one line: what, got, allowed, how to fix.
+
+    Whatever names a file from outside puts into it, the line stays one, printable and short.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(one_line(str(message)))
+
+
+def one_line(text: str) -> str:
+    """Join the lines of a text, escape what a terminal would obey (control characters), cut it at LONGEST."""
+    line = re.sub(r"\s*[\r\n]\s*", " ", text.strip())
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line[: LONGEST + 1])
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
 
 def near(name: str, known: list[str], *, most: int = 3) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from .backbone import PREPARATION, Backbone, Card, preparation
 from .errors import InputError
 
+LARGEST = 1e6  # of a number in the metadata: images are scaled to [0, 1] and have some hundred pixels a side
 SUFFIXES = (".safetensors", ".pth", ".tar", ".pt", ".bin", ".ckpt")
 
 
@@ -78,15 +80,43 @@ def _arch(path: Path, asked: str | None, stated: str | None) -> str:
 def _preparation(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
     """Read what ``save`` wrote; other files have none of it."""
     try:
-        return preparation({name: json.loads(metadata[name]) for name in PREPARATION if name in metadata})
-    except json.JSONDecodeError as error:
+        stated = preparation({name: json.loads(metadata[name]) for name in PREPARATION if name in metadata})
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} has damaged metadata ({error}); save it again") from None
+    for name, value in stated.items():
+        if not SENSIBLE[name](value):
+            raise InputError(f"{path} has damaged metadata ({name} is {metadata[name]}); save it again")
+    return stated
+
+
+def _three(kinds: tuple[type, ...], *, above: float) -> Callable[[Any], bool]:
+    def sensible(value: Any) -> bool:
+        return (
+            isinstance(value, tuple)
+            and len(value) == 3
+            and all(type(number) in kinds and above < number < LARGEST for number in value)
+        )
+
+    return sensible
+
+
+SENSIBLE: dict[str, Callable[[Any], bool]] = {
+    "mean": _three((int, float), above=-LARGEST),
+    "std": _three((int, float), above=0),
+    "interpolation": lambda value: isinstance(value, str),
+    "input_size": _three((int,), above=0),
+}
 
 
 def _card(path: Path, metadata: dict[str, str], sha256: str) -> Card:
     """Return the card that ``save`` wrote, so that a licence goes with its weights, or a bare one."""
     try:
         stated = json.loads(metadata.get("card", "{}"))
-        return Card(**({"name": path.name} | stated | {"sha256": sha256}))
-    except (json.JSONDecodeError, TypeError) as error:
+        card = Card(**({"name": path.name} | stated | {"sha256": sha256}))
+    except (ValueError, RecursionError, TypeError) as error:
         raise InputError(f"{path} has damaged metadata ({error}); save it again") from None
+    optional = (card.licence, card.paper, card.url)
+    texts = (card.name, card.notes, *(text for text in optional if text is not None))
+    if not isinstance(card.non_commercial, bool) or not all(isinstance(text, str) for text in texts):
+        raise InputError(f"{path} has damaged metadata (card is {metadata.get('card')}); save it again")
+    return card

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import re
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,13 +19,20 @@ from .errors import InputError
 
 # Where training scripts keep the weights beside the optimizer, averaged weights first (DINO: the teacher).
 CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model", "teacher", "student")
+NESTED = 4  # containers inside each other at most: a pickle can hold itself
+ZIP_START, ZIP_END = b"PK\x03\x04", b"PK\x05\x06"
+ZIP_END_SIZE = 22
+DTYPES = (
+    "float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool",
+)  # fmt: skip
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the tensors of a .safetensors, .pth, .pth.tar, .pt or .bin file by key, and its string metadata.
 
     Raises InputError, one line, for an absent file, a folder, a truncated or foreign file, a TorchScript
-    archive, a pickle that wants code, and a file without tensors.
+    archive, a pickle that wants code, a compressed archive, a tensor that is not dense and real, and a file
+    without tensors.
     """
     if not path.is_file():
         raise InputError(f"{path} is {'a folder' if path.is_dir() else 'not there'}; give a weights file")
@@ -32,7 +40,24 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not tensors:
         allowed = ", ".join(CONTAINERS)
         raise InputError(f"{path} holds no tensors by name; expected a state dict, bare or under {allowed}")
+    _assert_plain(path, tensors)
     return tensors, metadata
+
+
+def unpickled(path: Path) -> Any:
+    """Return what ``torch.save`` wrote: tensors, numbers, strings and containers. No code of the file runs.
+
+    Raises InputError as ``read`` does.
+    """
+    import torch
+
+    _assert_stored(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise _unwanted(path, error) from None
+    except Exception as error:  # a damaged pickle calls what is allowed with any arguments: no list is complete
+        raise _unreadable(path, error) from None
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -65,42 +90,56 @@ def serialized(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> by
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    except SafetensorError as error:
+    except Exception as error:  # its own error, or what torch says of a dtype or a shape
         raise _unreadable(path, error) from None
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
-    import torch
+    return _tensors(unpickled(path))
 
-    if _is_torchscript(path):
-        raise InputError(f"{path} is a TorchScript archive, so code; save its state_dict() as .safetensors")
+
+def _assert_stored(path: Path) -> None:
+    """Refuse a zip with code, and one that would grow: ``torch.save`` never compresses.
+
+    A file that does not begin as a zip is in PyTorch's older format, or no weights file: torch.load will say.
+    """
     try:
-        return _tensors(torch.load(path, map_location="cpu", weights_only=True))
-    except pickle.UnpicklingError as error:
-        raise _unwanted(path, error) from None
-    except (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        entries = _entries(path)
+    except (OSError, ValueError, RuntimeError, struct.error, zipfile.BadZipFile) as error:
         raise _unreadable(path, error) from None
+    if any(entry.filename.endswith("/constants.pkl") for entry in entries):
+        raise InputError(f"{path} is a TorchScript archive, so code; save its state_dict() as .safetensors")
+    size, unpacked = path.stat().st_size, sum(entry.file_size for entry in entries)
+    if unpacked > size:
+        raise InputError(
+            f"{path} has {size} bytes and would unpack to {unpacked}; PyTorch's files are not compressed, get it again"
+        )
 
 
-def _is_torchscript(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except zipfile.BadZipFile:  # PyTorch's older format, or no weights file: torch.load will say
-        return False
+def _entries(path: Path) -> list[zipfile.ZipInfo]:
+    with path.open("rb") as file:
+        if file.read(len(ZIP_START)) != ZIP_START:
+            return []
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - ZIP_END_SIZE))
+        if file.read(len(ZIP_END)) != ZIP_END:  # two readers could take two ends for the right one
+            raise zipfile.BadZipFile("the zip does not end where its list of files does")
+        with zipfile.ZipFile(file) as archive:
+            return archive.infolist()
 
 
 def _unwanted(path: Path, error: pickle.UnpicklingError) -> InputError:
-    wanted = re.search(r"GLOBAL (\S+)", str(error))
+    reason = str(error).partition("WeightsUnpickler error:")[2] or "no pickle of tensors"  # before it, torch's advice
+    wanted = re.search(r"GLOBAL (\S+)", reason)
     if wanted is None:
-        return _unreadable(path, error)
+        return _unreadable(path, ValueError(reason))
     return InputError(
-        f"{path} wants to run code ({wanted[1]}), only tensors are read; "
+        f"{path} wants to run code ({wanted[1][:100]}), only tensors are read; "
         "if you trust it, save its state dict alone as .safetensors"
     )
 
@@ -110,10 +149,22 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     return InputError(f"{path} is truncated or no weights file ({reason}); get it again")
 
 
-def _tensors(content: Any) -> dict[str, Tensor]:
-    for key in CONTAINERS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            return _tensors(content[key])
+def _tensors(content: Any, nested: int = NESTED) -> dict[str, Tensor]:
     if not isinstance(content, Mapping):
         return {}
-    return {str(key): value.detach() for key, value in content.items() if isinstance(value, Tensor)}
+    for key in CONTAINERS:
+        if nested and isinstance(content.get(key), Mapping):
+            return _tensors(content[key], nested - 1)
+    named = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    return {key: value.detach() for key, value in named.items()}
+
+
+def _assert_plain(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse sparse, nested, quantized, complex, packed and meta tensors: a model would not take their values."""
+    import torch
+
+    for key, value in tensors.items():
+        dense = type(value) is Tensor and value.layout == torch.strided and not value.is_nested
+        if not dense or value.device.type != "cpu" or str(value.dtype).removeprefix("torch.") not in DTYPES:
+            got = f"{value.dtype}, {value.layout}, {value.device.type}"
+            raise InputError(f"{path}: {key} is no plain tensor ({got}); save dense ones of {', '.join(DTYPES)}")

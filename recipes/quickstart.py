@@ -55,17 +55,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     sparsities = tuple(sorted({*asked.sparsities, recipe.prune.sparsity}))
     seeds = asked.seeds or (recipe.seed,)
     with one_line_errors():
-        from transfer import compare, environment, runner
+        from transfer import compare, environment, job
         from transfer.report import tables
 
         if asked.dry_run:
             for cell in compare.cells(recipe, methods, sparsities, seeds):
-                print(tables.plan(runner.prepare(cell), asked.out), end="\n\n")
+                print(tables.plan(job.prepare(cell), asked.out), end="\n\n")
             return
         found = compare.compare(
             recipe, methods=methods, sparsities=sparsities, seeds=seeds, out=asked.out, progress=True
         )
-        tables.show(compare.COLUMNS, compare.lines(found.rows), title=f"{recipe.data.name} from {recipe.backbone}")
+        tables.show(found.columns, found.lines, title=f"{recipe.data.name} from {recipe.backbone}")
         if environment.main_process():
             print(f"plot    {found.folder / 'comparison.png'}\nfolder  {found.folder}")
 

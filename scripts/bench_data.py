@@ -1,8 +1,8 @@
-"""How fast are batches of augmented 32 px images? ``Batches`` against a DataLoader with per-image transforms.
+"""How fast are batches? ``Batches`` and ``MapBatches`` against a DataLoader with per-image transforms.
 
-Both do the same: pad 4, crop 32, flip, scale, normalise, in batches of 128, from the same random images. The
-DataLoader decodes nothing (PIL images from memory) and has 2 persistent workers; one walk of each, which starts
-the workers, goes before the clock runs. All take turns in one run.
+Images of 32 px: both do the same: pad 4, crop 32, flip, scale, normalise, in batches of 128, from the same random
+images. The DataLoader decodes nothing (PIL images from memory) and has 2 persistent workers; one walk of each,
+which starts the workers, goes before the clock runs. All take turns in one run.
 
     python scripts/bench_data.py                     # under half a minute
     python scripts/bench_data.py --turns 15 --images 50000
@@ -11,6 +11,11 @@ Prints JSON lines, one a measurement: images_per_s (median of the walks) and rat
 is a ratio of 10 or more. ``batches`` has torch's default number of threads, ``batches-1-thread`` one. Look at
 ``load``, too: where other programs keep the cores busy, the threads of each small operation wait for one
 another and ``batches`` may fall below the DataLoader; one thread (OMP_NUM_THREADS=1) suffers far less.
+
+Images with masks: the training split of the offline sample (JPEG and PNG files, 96 to 160 px), decoded, scaled
+by 0.5 to 2, flipped, cropped to 96 px and padded, normalised, in batches of 8, in one process of one thread:
+``segmentation`` is MapBatches, ``segmentation-torchvision`` transforms as in torchvision's reference training
+for segmentation.
 """
 
 from __future__ import annotations
@@ -29,15 +34,22 @@ import PIL
 import torch
 import torchvision
 from PIL import Image
+from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
+from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from transfer import data
 from transfer.data.augment import Augment
 from transfer.data.batches import Batches
 from transfer.data.dataset import Images
+from transfer.data.map_augment import MapAugment
+from transfer.data.map_batches import MapBatches
+from transfer.data.maps import MapDataset, MaskFiles
 
 SIDE, BATCH, PAD, WORKERS = 32, 128, 4, 2
+CROP, MAP_BATCH, BASE = 96, 8, 112  # BASE: about the mean shorter side of the sample's images
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
@@ -62,6 +74,44 @@ class PilImages(TorchDataset[Any]):
     def __getitem__(self, index: int) -> tuple[Any, int]:
         """Return one transformed image and its label."""
         return self.transform(Image.fromarray(self.images[index])), self.labels[index]
+
+
+class PilMaps(TorchDataset[Any]):
+    """The usual way for masks: a PIL image, a mask, and a pipeline of transforms for both."""
+
+    def __init__(self, split: MaskFiles) -> None:
+        self.split = split
+        fill = {Image.Image: tuple(round(255 * value) for value in MEAN), tv_tensors.Mask: 255}
+        self.transform = v2.Compose(
+            [
+                v2.RandomResize(BASE // 2, BASE * 2 + 1),
+                v2.RandomHorizontalFlip(),
+                v2.RandomCrop(CROP, pad_if_needed=True, fill=fill),
+                v2.ToImage(),
+                v2.ToDtype({tv_tensors.Image: torch.float32, tv_tensors.Mask: torch.int64, "others": None}, scale=True),
+                v2.Normalize(MEAN, STD),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return one transformed image and its map."""
+        with Image.open(self.split.images[index]) as image, Image.open(self.split.masks[index]) as mask:
+            labels = tv_tensors.Mask(v2.functional.pil_to_tensor(mask)[0])
+            return self.transform(image.convert("RGB"), labels)
+
+
+def map_walks() -> dict[str, tuple[int, Iterable[Any]]]:
+    """Return what is compared for maps, as :func:`walks` does."""
+    sample = data.load("voc-sample")
+    assert isinstance(sample, MapDataset)
+    loader = DataLoader(PilMaps(sample.train), MAP_BATCH, shuffle=True)
+    batches = MapBatches(
+        sample.train, crop=CROP, batch=MAP_BATCH, mean=MEAN, std=STD, augment=MapAugment(), shuffle=True
+    )
+    return {"segmentation-torchvision": (1, loader), "segmentation": (1, batches)}
 
 
 def walks(count: int) -> dict[str, tuple[int, Iterable[Any]]]:
@@ -110,19 +160,22 @@ def main() -> None:
     if min(options.images, options.turns) < 1:
         parser.error("--images and --turns must be 1 or more")
     load = [round(os.getloadavg()[0], 2)]
-    compared = walks(options.images)
-    rates = measure(compared, options.turns)
+    images, maps = walks(options.images), map_walks()
+    found = [measure(images, options.turns), measure(maps, options.turns)]
     load.append(round(os.getloadavg()[0], 2))
     settings = {"side": SIDE, "batch": BATCH, "pad": PAD, "flip": True, "workers": WORKERS, **vars(options)}
+    map_settings = {"crop": CROP, "batch": MAP_BATCH, "scale": [0.5, 2], "flip": True, "workers": 0}
+    map_settings |= {"images": 240, "turns": options.turns}
     versions = {"python": platform.python_version(), "torch": torch.__version__}
     versions |= {"torchvision": torchvision.__version__, "pillow": PIL.__version__}
     cpu = {"model": model(), "cores": os.cpu_count(), "load": load}
-    base = statistics.median(rates["dataloader"])
-    for name, seen in rates.items():
-        middle = statistics.median(seen)
-        line = {"name": name, "images_per_s": round(middle), "ratio": round(middle / base, 2)}
-        line |= {"threads": compared[name][0], "lowest": round(min(seen)), "highest": round(max(seen))}
-        print(json.dumps({**line, "settings": settings, "versions": versions, "cpu": cpu}), flush=True)
+    for rates, compared, used in zip(found, (images, maps), (settings, map_settings), strict=True):
+        base = statistics.median(next(iter(rates.values())))
+        for name, seen in rates.items():
+            middle = statistics.median(seen)
+            line = {"name": name, "images_per_s": round(middle), "ratio": round(middle / base, 2)}
+            line |= {"threads": compared[name][0], "lowest": round(min(seen)), "highest": round(max(seen))}
+            print(json.dumps({**line, "settings": used, "versions": versions, "cpu": cpu}), flush=True)
 
 
 if __name__ == "__main__":

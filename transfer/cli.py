@@ -21,6 +21,7 @@ commands:
   run RECIPE [flags]         run a recipe; the same as python -m recipes.RECIPE [flags]
   prune [flags]              prune a backbone and write it to a file that timm and torchvision load
   evaluate RUN [flags]       test the model of a run folder again
+  methods                    show the pruning methods and their options
   backbones list             show the pretrained backbones and whether they are on this machine
   backbones fetch NAME       download one
   backbones verify NAME      check the file of one
@@ -75,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(HELP.format(recipes=", ".join(_recipes())))
         sys.exit(0 if words else 2)
     commands: dict[str, Callable[[list[str]], None]] = {
-        "run": _run, "prune": _prune, "evaluate": _evaluate, "backbones": _backbones,
+        "run": _run, "prune": _prune, "evaluate": _evaluate, "methods": _methods, "backbones": _backbones,
     }  # fmt: skip
     with one_line_errors():
         if words[0] not in commands:
@@ -118,6 +119,26 @@ def _evaluate(words: list[str]) -> None:
 
     job, model = load_run(asked.run, which="best" if asked.best else "last")
     print(json.dumps(evaluate(model, job.loaders.test, accelerator=job.accelerator), sort_keys=True))
+
+
+def _methods(words: list[str]) -> None:
+    if words:
+        raise InputError(f"transfer methods takes no arguments, got {' '.join(words)}")
+    from transfer.pruning import saliency
+    from transfer.report import tables
+    from transfer.training import imp
+
+    rows = []
+    for name in saliency.methods():
+        known, given = saliency.about(name), saliency.options(saliency.find(name))
+        needs = ("labels" if known.labels else "") or ("a sum over paths" if known.paths else "any network")
+        rows.append((name, str(known.rounds), needs, _as_flags(given)))
+    rows.append(("imp", "20 % each", "training", _as_flags(saliency.options(imp.rewinding))))
+    tables.show(("method", "rounds", "needs", "options (--prune.options name=value)"), rows)
+
+
+def _as_flags(options: dict[str, object]) -> str:
+    return " ".join(f"{name}={str(value).lower()}" for name, value in options.items())
 
 
 def _backbones(words: list[str]) -> None:

@@ -11,20 +11,44 @@ from typing import Any
 from checkpoints.errors import InputError
 from transfer.environment import main_process
 from transfer.files import write_json, write_whole
-from transfer.pruning.saliency import about
+from transfer.job import prepare
+from transfer.pruning import saliency
 from transfer.recipe import Recipe
 from transfer.report import plots, tables
-from transfer.runner import Result, prepare, run
-
-COLUMNS = ("method", "sparsity", "weights kept", "accuracy", "empty layers")
+from transfer.runner import Result, run
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rows (method, sparsity, kept, mean, std, empty, accuracies) and the folder with the table and the plot."""
+    """Rows (method, sparsity, kept, mean, std, empty, values) and the folder with the table and the plot.
+
+    Mean and std are of the values of the ``headline`` metric, one a seed; ``results`` are the runs, all seeds of a row
+    after each other.
+    """
 
     folder: Path
+    headline: str
     rows: list[dict[str, Any]]
+    results: list[Result]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Titles of :attr:`lines`."""
+        return ("method", "sparsity", "weights kept", self.headline, "empty layers")
+
+    @property
+    def lines(self) -> list[tuple[str, ...]]:
+        """The rows as text; the metric is mean ± standard deviation over the seeds."""
+        return [
+            (
+                row["method"],
+                f"{row['sparsity']:.2%}",
+                f"{row['kept']:,}",
+                f"{row['mean']:.2%}" + (f" ± {100 * row['std']:.2f}" if len(row["values"]) > 1 else ""),
+                _some(row["empty"]),
+            )
+            for row in self.rows
+        ]
 
 
 def cells(recipe: Recipe, methods: Sequence[str], sparsities: Sequence[float], seeds: Sequence[int]) -> list[Recipe]:
@@ -39,7 +63,8 @@ def cells(recipe: Recipe, methods: Sequence[str], sparsities: Sequence[float], s
     grid = [("dense", 0.0)] + [(method, sparsity) for method in methods for sparsity in sparsities if sparsity]
     found = []
     for method, sparsity in grid:
-        rounds = recipe.prune.rounds if sparsity and about(method).rounds > 1 else None  # a one-shot method stays one
+        one_shot = method in saliency.methods() and saliency.about(method).rounds == 1
+        rounds = None if one_shot else recipe.prune.rounds
         prune = dataclasses.replace(recipe.prune, method=method, sparsity=sparsity, rounds=rounds)
         found += [dataclasses.replace(recipe, prune=prune, seed=seed) for seed in seeds]
     for cell in found:
@@ -65,30 +90,18 @@ def compare(
             print(f"[{number}/{len(todo)}] {what}, seed {cell.seed}", flush=True)
         results.append(run(cell, out=out, progress=progress))
     rows = [_row([r.metrics for r in results[i : i + len(seeds)]]) for i in range(0, len(results), len(seeds))]
+    headline = results[0].metrics["headline"]
     names = "\n".join(sorted(result.folder.name for result in results))
     folder = out / f"{recipe.name}-comparison-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
+    found = Comparison(folder, headline, rows, results)
     if not main_process():
-        return Comparison(folder, rows)
+        return found
     write_json(folder / "comparison.json", {"rows": rows, "runs": [result.folder.name for result in results]})
-    write_whole(folder / "comparison.md", tables.markdown(COLUMNS, lines(rows)))
+    write_whole(folder / "comparison.md", tables.markdown(found.columns, found.lines))
     spread = f"mean ± std over {len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}"
     title = f"{recipe.data.name} from {recipe.backbone}, {recipe.train.epochs} epochs, {spread}"
-    plots.comparison(rows, folder / "comparison.png", title=title)
-    return Comparison(folder, rows)
-
-
-def lines(rows: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
-    """Return the rows as text under :data:`COLUMNS`; accuracy is mean ± standard deviation over the seeds."""
-    return [
-        (
-            row["method"],
-            f"{row['sparsity']:.2%}",
-            f"{row['kept']:,}",
-            f"{row['mean']:.2%}" + (f" ± {100 * row['std']:.2f}" if len(row["accuracies"]) > 1 else ""),
-            _some(row["empty"]),
-        )
-        for row in rows
-    ]
+    plots.comparison(rows, headline, folder / "comparison.png", title=title)
+    return found
 
 
 def _some(names: Sequence[str], most: int = 2) -> str:
@@ -97,14 +110,14 @@ def _some(names: Sequence[str], most: int = 2) -> str:
 
 
 def _row(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    accuracies = [run["accuracy"] for run in runs]
+    values = [run[run["headline"]] for run in runs]
     empty = sorted({layer for run in runs for layer in run.get("empty_layers", [])})
     return {
         "method": runs[0]["method"],
         "sparsity": runs[0]["sparsity"],
         "kept": runs[0]["kept"],
-        "accuracies": accuracies,
-        "mean": statistics.fmean(accuracies),
-        "std": statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0,
+        "values": values,
+        "mean": statistics.fmean(values),
+        "std": statistics.stdev(values) if len(values) > 1 else 0.0,
         "empty": empty,
     }

@@ -38,11 +38,11 @@ def main(recipe: Recipe, argv: Sequence[str] | None = None) -> None:
     """Override the recipe from the command line, run it, print the result."""
     launch = parse(Launch, Launch(recipe), argv, sys.modules.get("__main__"))
     with one_line_errors():
-        from transfer import runner
+        from transfer import job, runner
         from transfer.report import tables
 
         if launch.dry_run:
-            print(tables.plan(runner.prepare(launch.recipe), launch.out))
+            print(tables.plan(job.prepare(launch.recipe), launch.out))
         else:
             tables.show_result(runner.run(launch.recipe, out=launch.out, progress=True))
 
@@ -77,7 +77,7 @@ def one_line_errors() -> Iterator[None]:
     except InputError as error:
         _leave(2, f"error: {error}")
     except KeyboardInterrupt:
-        _leave(130, "stopped; a run goes on from its last finished epoch when the same command is given again")
+        _leave(130, "stopped; a run goes on from its last saved step when the same command is given again")
     except BrokenPipeError:  # the reader of our output, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

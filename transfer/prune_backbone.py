@@ -7,10 +7,11 @@ from pathlib import Path
 
 import checkpoints
 from checkpoints.errors import InputError
+from transfer.job import ClassificationJob, prepare
 from transfer.models.classifier import heads
 from transfer.pruning import Masks, prune
 from transfer.recipe import Data, Prune, Recipe
-from transfer.runner import prepare
+from transfer.training import recalibrate
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,21 @@ def prune_backbone(backbone: str, data: Data, pruning: Prune, *, seed: int = 0, 
         raise InputError(f"{out} exists; remove it or choose another name")
     if not pruning.sparsity:
         raise InputError("prune.sparsity is 0, which leaves the backbone as it is; give the fraction to remove")
+    if pruning.method == "imp":
+        raise InputError("prune.method is imp, which trains the model of a task; use a recipe: transfer run RECIPE")
     job = prepare(Recipe(name="prune", backbone=backbone, data=data, prune=pruning, seed=seed))
+    if not isinstance(job, ClassificationJob):
+        raise InputError(f"data.name is {data.name}, which has label maps; a backbone is pruned with labelled images")
     head = tuple(heads(job.model, job.backbone.arch))
     asked = job.recipe.prune
     masks = prune(
         job.model, job.pruning_set,
         method=asked.method, sparsity=asked.sparsity, rounds=asked.rounds, schedule=asked.schedule,
         exclude=(*asked.exclude, *head), seed=seed, accelerator=job.accelerator, progress=True,
+        allocation=asked.allocation, **asked.method_options(),
     )  # fmt: skip
+    if asked.recalibrate:
+        recalibrate(job.model, job.pruning_set)
     kept = {key: value.cpu() for key, value in job.model.state_dict().items() if key.rpartition(".")[0] not in head}
     pruned = dataclasses.replace(job.backbone, state_dict=kept)
     how = {"pruned_from": backbone, "pruning": json.dumps(dataclasses.asdict(asked)), "masks": masks.digest()}

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from checkpoints.errors import InputError
 from transfer.data.augment import Augment
+from transfer.data.map_augment import MapAugment
 
 
 @dataclass(frozen=True)
@@ -19,11 +20,16 @@ class Data:
     """The downstream task's images."""
 
     name: str = "digits"
-    """digits, fashion-mnist, cifar10, cifar100, tiny-imagenet or imagefolder:<path>."""
+    """digits, fashion-mnist, cifar10, cifar100, tiny-imagenet or imagefolder:<path>; with a label for each pixel
+    voc-sample, voc2012, voc2012-aug or voc-folder:<path>."""
     size: int = 32
-    """Side of the images that the model sees, in pixels."""
+    """Side of the images that the model sees, in pixels; of the training crops with label maps."""
     augment: Augment = field(default_factory=Augment)
     """Random geometry during training."""
+    maps: MapAugment = field(default_factory=MapAugment)
+    """Random geometry during training with label maps."""
+    protocol: Literal["whole", "center"] = "whole"
+    """How label maps are tested: whole images at their own size, or the papers' centre crops."""
     workers: int = 4
     """Processes that decode files; images in memory need none."""
 
@@ -33,19 +39,44 @@ class Prune:
     """Pruning before fine-tuning."""
 
     method: str = "px"
-    """random, magnitude, snip, synflow-l2 or px."""
+    """A name of `transfer methods`, or imp: train, prune, rewind, several times over."""
     sparsity: float = 0.9
     """Fraction of the weights removed, in [0, 1); 0 trains the dense model."""
     rounds: int | None = None
     """Rounds of scoring; None = what the method's paper uses."""
     schedule: str = "exponential"
     """How density falls over the rounds: exponential or linear."""
+    allocation: str = "global"
+    """Weights a layer keeps: global (one threshold), uniform, erk, or as many as another method keeps."""
+    options: tuple[str, ...] = ()
+    """The method's own options, as name=value; `transfer methods` lists them."""
+    recalibrate: bool = False
+    """Estimate BatchNorm statistics anew, on the pruning set, after pruning."""
     per_class: int = 10
-    """Images of each class in the pruning set."""
+    """Images of each class in the pruning set (label maps have no class of an image: see images)."""
+    images: int = 212
+    """Images in the pruning set of a segmentation task."""
     batch: int = 64
     """Images a mini-batch of the pruning set."""
     exclude: tuple[str, ...] = ()
     """Globs over module names that are not pruned, such as fc."""
+
+    def method_options(self) -> dict[str, Any]:
+        """Return ``options`` as keyword arguments: numbers, true and false are read as such, the rest is text.
+
+        Raises:
+            InputError: an entry is not name=value, or a name comes twice.
+        """
+        found: dict[str, Any] = {}
+        for entry in self.options:
+            name, equals, value = entry.partition("=")
+            if not equals or not name.isidentifier() or name in found:
+                raise InputError(f"prune.options has {entry!r}; give each option once, as name=value")
+            try:
+                found[name] = json.loads(value)
+            except json.JSONDecodeError:
+                found[name] = value
+        return found
 
 
 @dataclass(frozen=True)
@@ -60,14 +91,16 @@ class Train:
     """Which optimizer."""
     lr: float = 0.1
     """Highest learning rate."""
+    lr_trunk: float | None = None
+    """Learning rate of the backbone (parameters under encoder.); None = lr."""
     momentum: float = 0.9
     """Of sgd."""
     nesterov: bool = False
     """Nesterov's momentum, with sgd."""
     weight_decay: float = 1e-4
     """On every parameter, as in the papers."""
-    schedule: Literal["milestones", "cosine"] = "milestones"
-    """How the learning rate falls."""
+    schedule: Literal["milestones", "cosine", "poly"] = "milestones"
+    """How the learning rate falls; poly = (1 - done)^0.9, as DeepLab."""
     milestones: tuple[int, ...] = ()
     """Epochs at whose start the learning rate is multiplied by gamma."""
     gamma: float = 0.1
@@ -80,6 +113,12 @@ class Train:
     """Mixed precision; auto = bf16 on GPUs that have it, else none."""
     channels_last: bool = True
     """Memory layout; faster convolutions on most devices."""
+    freeze_norm: bool = False
+    """Keep the running statistics of BatchNorm and train with them; its scale and shift still train."""
+    sync_norm: bool = False
+    """Statistics of BatchNorm over the images of all processes; CUDA only."""
+    save_minutes: float = 10.0
+    """Minutes between saves within an epoch; each epoch's end is saved too. 0 = every step."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +131,8 @@ class Recipe:
     """A name of `transfer backbones`, timm:<model.tag>, random:<arch> or <file>@<arch>."""
     stem: Literal["imagenet", "cifar"] = "imagenet"
     """imagenet keeps the backbone's stem; cifar replaces 7×7 and max-pool by a new 3×3 convolution."""
+    output_stride: int = 16
+    """Of a segmentation model, image side over side of the deepest map: 16 or 8; 4 for trunks of small images."""
     data: Data = field(default_factory=Data)
     prune: Prune = field(default_factory=Prune)
     train: Train = field(default_factory=Train)
@@ -104,10 +145,13 @@ class Recipe:
             return dataclasses.replace(self, prune=Prune(method="dense", sparsity=0.0, rounds=1))
         if self.prune.rounds is not None:
             return self
-        from transfer.pruning import default_rounds
+        from transfer.pruning import default_rounds, methods
+        from transfer.training import imp
 
-        rounds = default_rounds(self.prune.method)
-        return dataclasses.replace(self, prune=dataclasses.replace(self.prune, rounds=rounds))
+        prune = self.prune
+        guide = prune.allocation if prune.allocation in methods() else prune.method
+        rounds = imp.default_rounds(prune.sparsity) if prune.method == "imp" else default_rounds(guide)
+        return dataclasses.replace(self, prune=dataclasses.replace(prune, rounds=rounds))
 
     def check(self) -> None:
         """Refuse what can be seen to be wrong without loading anything.
@@ -120,18 +164,32 @@ class Recipe:
         if not 0 <= prune.sparsity < 1:
             raise InputError(f"prune.sparsity is {prune.sparsity}; it is the fraction removed, in [0, 1): 0.9 for 90 %")
         if prune.sparsity > 0:
-            from transfer.pruning import schedule
-            from transfer.pruning.saliency import find
+            from transfer.pruning import allocation, schedule
+            from transfer.pruning.saliency import check_options, find
+            from transfer.training import imp
 
-            find(prune.method)
+            options = prune.method_options()
+            if prune.method == "imp":
+                imp.check(options, prune.allocation, self.train.epochs)
+            else:
+                check_options(prune.method, find(prune.method), options)
+            allocation.check(prune.allocation)
             schedule.check(None, prune.sparsity, 1 if prune.rounds is None else prune.rounds, prune.schedule)
-        least = {"data.size": 1, "data.workers": 0, "prune.per_class": 1, "prune.batch": 1, "train.epochs": 0}
+        least = {
+            "data.size": 1,
+            "data.workers": 0,
+            "prune.per_class": 1,
+            "prune.images": 1,
+            "prune.batch": 1,
+            "train.epochs": 0,
+        }
         least |= {
             "train.batch": 1,
             "train.lr": 0,
             "train.momentum": 0,
             "train.weight_decay": 0,
             "train.gamma": 0,
+            "train.save_minutes": 0,
         }
         least |= {"train.warmup": 0, "seed": 0}
         for path, low in least.items():
@@ -144,6 +202,8 @@ class Recipe:
             raise InputError("train.nesterov needs train.optimizer sgd and train.momentum above 0; or leave it out")
         if any(milestone < 1 for milestone in train.milestones):
             raise InputError(f"train.milestones are {train.milestones}; give epochs from 1 on")
+        if train.lr_trunk is not None and not 0 <= train.lr_trunk < float("inf"):
+            raise InputError(f"train.lr_trunk is {train.lr_trunk}; give 0 or more, or leave it out")
         if train.clip_norm is not None and not train.clip_norm > 0:
             raise InputError(f"train.clip_norm is {train.clip_norm}; give a positive norm, or leave it out")
 

@@ -1,33 +1,26 @@
 """run(): one recipe from the backbone to the finished run folder."""
 
-import copy
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-import checkpoints
-from checkpoints import Backbone
 from checkpoints.backbone import digest
-from checkpoints.errors import InputError
-from transfer import data as datasets
-from transfer.data.batches import Batches
-from transfer.data.dataset import Dataset
-from transfer.data.pruning_set import PruningSet, balanced, pruning_set
 from transfer.environment import environment, versions
-from transfer.errors import ScoreError
-from transfer.models import classifier
-from transfer.pruning import Masks, prune, schedule, score
+from transfer.job import Job, prepare
+from transfer.pruning import Masks, effective_sparsity, prune, report
 from transfer.pruning.prunable import prunable
 from transfer.recipe import Recipe
 from transfer.report import plots
 from transfer.run_folder import RunFolder, read_json
-from transfer.training.loop import History, Loaders, accelerator_for, evaluate, finetune
+from transfer.training import History, evaluate, finetune, recalibrate
+from transfer.training.imp import imp
 from transfer.training.state import State
 from transfer.training.weights import load_weights, save_weights
+
+_ROUND = "masks-round-"  # the masks of a pruning that was stopped after so many rounds
 
 
 @dataclass(frozen=True)
@@ -38,82 +31,10 @@ class Result:
     metrics: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Job:
-    """A recipe with everything it needs loaded and checked, before anything is written."""
-
-    recipe: Recipe
-    backbone: Backbone
-    dataset: Dataset
-    model: nn.Module
-    accelerator: Any
-
-    @property
-    def loaders(self) -> Loaders:
-        """Training and test batches of this process."""
-        recipe, accelerator = self.recipe, self.accelerator
-        shared: dict[str, Any] = {
-            **self.look, "batch": recipe.train.batch, "channels_last": recipe.train.channels_last,
-            "rank": accelerator.process_index, "world": accelerator.num_processes, "workers": recipe.data.workers,
-        }  # fmt: skip
-        train = Batches(
-            self.dataset.train,
-            augment=recipe.data.augment,
-            shuffle=True,
-            drop_last=True,
-            seed=recipe.seed,
-            **shared,
-        )
-        return Loaders(train, Batches(self.dataset.test, **shared))
-
-    @property
-    def pruning_set(self) -> PruningSet:
-        """The fixed, balanced images that pruning sees."""
-        prune = self.recipe.prune
-        return pruning_set(
-            self.dataset.train, self.dataset.classes,
-            per_class=prune.per_class, batch=prune.batch, seed=self.recipe.seed, **self.look,
-        )  # fmt: skip
-
-    @property
-    def look(self) -> dict[str, Any]:
-        """How images are prepared: the recipe's size, the backbone's normalisation."""
-        backbone = self.backbone
-        return {
-            "size": self.recipe.data.size, "mean": backbone.mean, "std": backbone.std,
-            "interpolation": backbone.interpolation, "device": self.accelerator.device,
-        }  # fmt: skip
-
-
-def prepare(recipe: Recipe) -> Job:
-    """Check a recipe and load what it names; nothing is written.
-
-    Raises:
-        InputError: whatever can be known to fail.
-    """
-    recipe.check()
-    recipe = recipe.resolved()
-    accelerator = accelerator_for(recipe.train)
-    if recipe.train.batch % accelerator.num_processes:
-        raise InputError(
-            f"train.batch is {recipe.train.batch}; give a multiple of the {accelerator.num_processes} processes"
-        )
-    backbone = checkpoints.load(recipe.backbone, seed=recipe.seed)
-    dataset = datasets.load(recipe.data.name)
-    model = classifier(backbone, len(dataset.classes), stem=recipe.stem, seed=recipe.seed)
-    if recipe.prune.sparsity:
-        total = sum(w.numel() for w in prunable(model, recipe.prune.exclude).values())
-        schedule.check(total, recipe.prune.sparsity, recipe.prune.rounds or 1, recipe.prune.schedule)
-        balanced(dataset.train.labels, dataset.classes, per_class=recipe.prune.per_class, seed=recipe.seed)
-    job = Job(recipe, backbone, dataset, model.to(accelerator.device), accelerator)
-    _rehearse(job)
-    return job
-
-
 def run(recipe: Recipe, *, out: str | Path = "runs", progress: bool = False) -> Result:
     """Prune and fine-tune as the recipe says; return the result and keep it under ``out``.
 
-    The same recipe again goes on at the last finished epoch, or returns the result at once.
+    The same recipe again goes on where it was stopped, or returns the result at once.
 
     Raises:
         InputError: before anything is written, for what can be known then.
@@ -137,51 +58,97 @@ def _work(job: Job, folder: RunFolder, progress: bool) -> Result:
     main = job.accelerator.is_main_process
     if main:
         folder.write_json("environment.json", environment(job.accelerator))
-    masks, facts, seconds = _pruned(job, folder, progress and main)
+    masks, before, seconds = _pruned(job, folder, progress)
+    layers = report(job.model, masks or Masks.full(prunable(job.model)), job.noise()[0])
     history = finetune(
         job.model, masks, job.loaders, job.recipe.train,
-        accelerator=job.accelerator, folder=folder.path, seed=job.recipe.seed, progress=progress,
-        after_epoch=lambda history, best: _keep(job, folder, history, best, seconds),
+        task=job.task, accelerator=job.accelerator, folder=folder.path, seed=job.recipe.seed, progress=progress,
+        history=before, after_epoch=lambda history, best: _keep(job, folder, history, best, seconds),
     )  # fmt: skip
     if not history.epochs:  # epochs = 0: the pruned model as it is
-        found = evaluate(job.model, job.loaders.test, accelerator=job.accelerator)
+        found = evaluate(job.model, job.loaders.test, task=job.task, accelerator=job.accelerator)
         history.epochs.append({"epoch": 0, **{k if k != "loss" else "test_loss": v for k, v in found.items()}})
         if main:
             _keep(job, folder, history, True, seconds)
-    metrics = {**_described(job), **facts, **_scores(history), "weights_digest": digest(job.model.state_dict())}
+    metrics = {
+        **_described(job), **_pruning(job, masks, layers), **_scores(job, history),
+        "weights_digest": digest(job.model.state_dict()),
+    }  # fmt: skip
     if main:
-        _finish(job, folder, masks, history, metrics)
+        _finish(job, folder, layers, history, metrics)
     job.accelerator.wait_for_everyone()
     return Result(folder.path, metrics)
 
 
-def _pruned(job: Job, folder: RunFolder, progress: bool) -> tuple[Masks | None, dict[str, Any], float]:
-    """Return the masks, made now or by an earlier start of this run, and what the result says of them."""
-    prune_ = job.recipe.prune
+def _pruned(job: Job, folder: RunFolder, progress: bool) -> tuple[Masks | None, History, float]:
+    """Return the masks, made now or by an earlier start of this run, the epochs that went before, and seconds."""
+    recipe, prune_ = job.recipe, job.recipe.prune
     if not prune_.sparsity:
-        total = sum(w.numel() for w in prunable(job.model).values())
-        return None, {"sparsity": 0.0, "kept": total, "total": total, "pruning_set": None}, 0.0
-    start, path = time.perf_counter(), folder.file("masks.safetensors")
-    images, timing = job.pruning_set, folder.file("timing.json")
-    if path.exists():
+        return None, History(), 0.0
+    start, path, timing = time.perf_counter(), folder.file("masks.safetensors"), folder.file("timing.json")
+    before = History()
+    if prune_.method == "imp":
+        masks, before = imp(
+            job.model, job.loaders, recipe.train,
+            sparsity=prune_.sparsity, rounds=prune_.rounds or 1, schedule=prune_.schedule, exclude=prune_.exclude,
+            task=job.task, accelerator=job.accelerator, folder=folder.file("imp"), seed=recipe.seed,
+            progress=progress, **prune_.method_options(),
+        )  # fmt: skip
+    elif path.exists():
         masks = Masks.load(path)
         masks.apply_(job.model)
     else:
-        masks = prune(
-            job.model, images,
-            method=prune_.method, sparsity=prune_.sparsity, rounds=prune_.rounds, schedule=prune_.schedule,
-            exclude=prune_.exclude, seed=job.recipe.seed, accelerator=job.accelerator, progress=progress,
-        )  # fmt: skip
-        if job.accelerator.is_main_process:
-            folder.write_json("timing.json", {"prune_s": time.perf_counter() - start, "epochs_s": []})
-            masks.save(path)
+        masks = _rounds(job, folder, progress)
+    if prune_.recalibrate:
+        recalibrate(job.model, job.pruning_set)
+    job.accelerator.wait_for_everyone()  # all have looked for the masks before they are written
+    if job.accelerator.is_main_process and not path.exists():
+        folder.write_json("timing.json", {"prune_s": time.perf_counter() - start, "epochs_s": []})
+        masks.save(path)
+        for part in folder.path.glob(f"{_ROUND}*"):
+            part.unlink()
+    return masks, before, read_json(timing)["prune_s"] if timing.exists() else time.perf_counter() - start
+
+
+def _rounds(job: Job, folder: RunFolder, progress: bool) -> Masks:
+    """Prune, round by round, from the last round that an earlier start of this run finished."""
+    prune_, main = job.recipe.prune, job.accelerator.is_main_process
+    done = {int(p.stem.removeprefix(_ROUND)): p for p in folder.path.glob(f"{_ROUND}*.safetensors")}
+    last = max(done, default=0)
+    begin = (last, Masks.load(done[last])) if last else None
+    job.accelerator.wait_for_everyone()  # all have looked before the main process writes
+
+    def keep(round_: int, masks: Masks) -> None:
+        if main:
+            masks.save(folder.file(f"{_ROUND}{round_}.safetensors"))
+            folder.file(f"{_ROUND}{round_ - 1}.safetensors").unlink(missing_ok=True)
+
+    return prune(
+        job.model, job.pruning_set,
+        method=prune_.method, sparsity=prune_.sparsity, allocation=prune_.allocation, rounds=prune_.rounds,
+        schedule=prune_.schedule, loss=job.task.loss, exclude=prune_.exclude, seed=job.recipe.seed,
+        accelerator=job.accelerator, progress=progress and main, begin=begin, after_round=keep,
+        **prune_.method_options(),
+    )  # fmt: skip
+
+
+def _pruning(job: Job, masks: Masks | None, layers: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what the result says of the pruning."""
+    if masks is None:
+        total = sum(row["total"] for row in layers)
+        return {"sparsity": 0.0, "kept": total, "total": total, "pruning_set": None}
+    prune_ = job.recipe.prune
     facts = {
-        "sparsity": masks.sparsity, "kept": masks.kept, "total": masks.total, "masks_digest": masks.digest(),
+        "sparsity": masks.sparsity, "effective_sparsity": effective_sparsity(layers),
+        "kept": masks.kept, "total": masks.total, "masks_digest": masks.digest(),
         "empty_layers": [name.removesuffix(".weight") for name in masks.collapsed()],
-        "pruning_set": {"images": len(images.indices), "per_class": prune_.per_class, "digest": images.digest},
+        "dead_units": sum(row["dead_units"] for row in layers), "recalibrated": prune_.recalibrate,
+        "allocation": prune_.allocation, "options": prune_.method_options(), "pruning_set": None,
     }  # fmt: skip
-    seconds = read_json(timing)["prune_s"] if timing.exists() else time.perf_counter() - start
-    return masks, facts, seconds
+    if prune_.method != "imp" or prune_.recalibrate:
+        images = job.pruning_set
+        facts["pruning_set"] = {"images": len(images.indices), "digest": images.digest}
+    return facts
 
 
 def _keep(job: Job, folder: RunFolder, history: History, best: bool, seconds: float) -> None:
@@ -191,14 +158,16 @@ def _keep(job: Job, folder: RunFolder, history: History, best: bool, seconds: fl
         save_weights(job.model, folder.file("best.safetensors"))
 
 
-def _finish(job: Job, folder: RunFolder, masks: Masks | None, history: History, metrics: dict[str, Any]) -> None:
+def _finish(
+    job: Job, folder: RunFolder, layers: list[dict[str, Any]], history: History, metrics: dict[str, Any]
+) -> None:
     save_weights(job.model, folder.file("model.safetensors"))
-    layers = (masks or Masks.full(prunable(job.model))).layers()
     folder.write_table("layers.csv", layers)
-    plots.accuracy(history.epochs, folder.file("plots/accuracy.png"), title=folder.path.name)
+    plots.metric(history.epochs, job.task.headline, folder.file("plots") / f"{job.task.headline}.png", folder.path.name)
     plots.density(layers, folder.file("plots/density.png"), title=folder.path.name)
     folder.write_json("result.json", metrics)
-    State(folder.path).clear()
+    for part in (folder.path, folder.file("imp/start")):
+        State(part).clear()
 
 
 def _described(job: Job) -> dict[str, Any]:
@@ -210,7 +179,7 @@ def _described(job: Job) -> dict[str, Any]:
         "backbone_digest": backbone.digest(),
         "licence": backbone.card.licence,
         "dataset": recipe.data.name,
-        "split": job.dataset.test_split,
+        **job.facts(),
         "image_size": recipe.data.size,
         "method": recipe.prune.method,
         "sparsity_asked": recipe.prune.sparsity,
@@ -224,37 +193,10 @@ def _described(job: Job) -> dict[str, Any]:
     }
 
 
-def _scores(history: History) -> dict[str, Any]:
-    last, best = history.last, history.best
-    return {
-        "accuracy": last["accuracy"],
-        "test_loss": last["test_loss"],
-        "best_accuracy": best["accuracy"],
-        "best_epoch": best["epoch"],
-    }
-
-
-def _rehearse(job: Job) -> None:
-    """Score two images of noise, so that a size or a method that the model cannot take is known before any work."""
-    recipe, size = job.recipe, job.recipe.data.size
-    images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)).to(job.accelerator.device)
-    targets = torch.zeros(2, dtype=torch.int64, device=job.accelerator.device)
-    try:
-        evaluate(job.model, [(images, targets)])
-        with torch.random.fork_rng(), torch.no_grad():  # one image a process may be too few for BatchNorm
-            copy.deepcopy(job.model).train()(images[: recipe.train.batch // job.accelerator.num_processes])
-        if recipe.prune.sparsity:
-            score(recipe.prune.method, job.model, [(images, targets)], exclude=recipe.prune.exclude)
-    except ScoreError:
-        pass  # the real images decide
-    except InputError:
-        raise
-    except (RuntimeError, AssertionError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"{job.backbone.arch} cannot take images of {size} px in batches of {recipe.train.batch} ({reason}); "
-            "set data.size or train.batch"
-        ) from error
+def _scores(job: Job, history: History) -> dict[str, Any]:
+    headline, last, best = job.task.headline, history.last, history.best
+    measured = {key: value for key, value in last.items() if key not in ("epoch", "lr", "train_loss")}
+    return {**measured, "headline": headline, f"best_{headline}": best[headline], "best_epoch": best["epoch"]}
 
 
 def load_run(folder: Path, *, which: str = "last") -> tuple[Job, nn.Module]:

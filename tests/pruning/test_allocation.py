@@ -48,9 +48,7 @@ def test_spread_is_exact_and_within_the_room(drawn, data):
 def test_counts_are_exact_under_every_allocation(method, allocation, sparsity):
     model = randomised(TinyVgg())
     total = sum(w.numel() for w in prunable(model).values())
-    masks = prune(
-        model, [images((3, 8, 8), 6)], method=method, allocation=allocation, sparsity=sparsity, rounds=4
-    )
+    masks = prune(model, [images((3, 8, 8), 6)], method=method, allocation=allocation, sparsity=sparsity, rounds=4)
     assert masks.kept == total - int(sparsity * total + 0.5)
     assert all(torch.equal(w == 0, ~masks[n]) for n, w in prunable(model).items())
 
@@ -92,9 +90,7 @@ def test_rounds_can_be_taken_up_again():
         )  # fmt: skip
         assert list(seen) == [1, 2, 3, 4]
         for done in (1, 4):
-            again = prune(
-                randomised(TinyVgg()), data, method=method, sparsity=0.9, rounds=5, begin=(done, seen[done])
-            )
+            again = prune(randomised(TinyVgg()), data, method=method, sparsity=0.9, rounds=5, begin=(done, seen[done]))
             assert again.digest() == whole.digest()
         seen.clear()
 

@@ -79,7 +79,7 @@ def test_grasp_refuses_batches_that_change_between_its_passes():
 
     model = randomised(Small()).double()
     for loader in (Shuffles(), Shrinks()):
-        with pytest.raises(InputError, match="different when walked again.*turn shuffling"):
+        with pytest.raises(InputError, match=r"different when walked again.*turn shuffling"):
             score("grasp", model, loader)
 
 
@@ -166,7 +166,7 @@ def test_the_expectation_of_jacobian_is_the_sum_of_squared_gradients():
     expected = {n: j.flatten(0, 1).square().sum(0) for n, j in jacobian.items()}
 
     problem = Problem(model, weights, {}, [], cross_entropy, 0, Processes())
-    plain, total = torch.randint, {n: 0.0 for n in weights}
+    plain, total = torch.randint, dict.fromkeys(weights, 0.0)
     for signs in itertools.product((0, 1), repeat=6):
         torch.randint = lambda *a, signs=signs, **k: torch.tensor(signs, dtype=torch.int8).view(2, 3)
         try:
@@ -182,7 +182,7 @@ def test_jacobian_with_many_draws_comes_near_its_expectation():
     model = randomised(Small()).double()
     data = batches()
     weights = {n: w.detach() for n, w in prunable(model).items()}
-    expected = {n: 0.0 for n in weights}
+    expected = dict.fromkeys(weights, 0.0)
     for x, _ in data:
         for n, j in jacrev(lambda own, x=x: functional_call(model, own, (x,)))(weights).items():
             expected[n] = expected[n] + j.flatten(0, 1).square().sum(0) * weights[n].square()

@@ -1,5 +1,7 @@
 """What the papers prove of the path methods, seen on networks."""
 
+import itertools
+
 import pytest
 import timm
 import torch
@@ -21,7 +23,7 @@ class Chain(nn.Module):
 
     def __init__(self, *widths: int):
         super().__init__()
-        pairs = zip(widths, widths[1:], strict=False)
+        pairs = itertools.pairwise(widths)
         self.layers = nn.ModuleList(nn.Linear(i, o, bias=False) for i, o in pairs)
 
     def forward(self, x):
@@ -47,7 +49,7 @@ def test_saliency_is_conserved_at_every_hidden_unit(method):
     """Tanaka 2020, theorem 1: what flows into a unit flows out of it."""
     model = randomised(Chain(12, 30, 7, 40, 5), 4).double()
     scores = list(score(method, model, [images((3, 2, 2), 4, dtype=torch.float64)]).values())
-    for before, after in zip(scores, scores[1:], strict=False):
+    for before, after in itertools.pairwise(scores):
         torch.testing.assert_close(before.sum(1), after.sum(0), rtol=1e-10, atol=0)
 
 

@@ -5,8 +5,12 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 
-from transfer.recipe import Train
+from checkpoints import InputError
+from tests.training.small import Small, small_loaders
+from transfer.recipe import Recipe, Train
+from transfer.training import finetune
 from transfer.training.optimizers import factor, optimizer
 
 STEPS = 10
@@ -34,11 +38,23 @@ def test_milestones_after_warm_up() -> None:
     assert [factor(train, step, 2) for step in range(6)] == pytest.approx([0.5, 1, 1, 1, 0.1, 0.1])
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "milestones"])
+@pytest.mark.parametrize("schedule", ["cosine", "milestones", "poly"])
 def test_a_warm_up_as_long_as_the_training_is_finite(schedule: str) -> None:
     train = Train(epochs=2, schedule=schedule, warmup=2)  # type: ignore[arg-type]
     values = [factor(train, step, STEPS) for step in range(2 * STEPS + 2)]
     assert all(math.isfinite(value) and 0 <= value <= 1 for value in values)
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"), [(0, 1.0), (10, (2 / 3) ** 0.9), (29, (1 / 30) ** 0.9), (30, 0.0), (31, 0.0)]
+)
+def test_poly_as_deeplab(step: int, expected: float) -> None:
+    assert factor(Train(epochs=3, schedule="poly"), step, STEPS) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(("step", "expected"), [(4, 0.5), (10, 1.0), (20, 0.5**0.9)])
+def test_poly_after_warm_up(step: int, expected: float) -> None:
+    assert factor(Train(epochs=3, schedule="poly", warmup=1), step, STEPS) == pytest.approx(expected, abs=1e-12)
 
 
 def test_sgd_gets_every_option() -> None:
@@ -59,3 +75,37 @@ def test_frozen_parameters_are_left_out() -> None:
     model = nn.Linear(2, 2)
     model.bias.requires_grad_(False)
     assert optimizer(model, Train()).param_groups[0]["params"] == [model.weight]
+
+
+def test_the_trunk_has_its_own_rate_and_the_schedule_multiplies_both() -> None:
+    model, train = Small(), Train(epochs=2, lr=0.1, lr_trunk=0.01, milestones=(1,), gamma=0.5)
+    made = optimizer(model, train)
+    names = {id(p): name for name, p in model.named_parameters()}
+    rest, trunk = ([names[id(p)] for p in group["params"]] for group in made.param_groups)
+    assert rest == ["head.weight", "head.bias"]
+    assert len(trunk) == 8
+    assert all(name.startswith("encoder.") for name in trunk)
+    schedule = LambdaLR(made, lambda step: factor(train, step, 1))
+    assert schedule.get_last_lr() == [0.1, 0.01]
+    made.step()
+    schedule.step()
+    assert schedule.get_last_lr() == [0.05, 0.005]
+
+
+def test_a_trunk_at_rate_0_stays() -> None:
+    model, before = Small(), Small().state_dict()
+    history = finetune(model, None, small_loaders(), Train(epochs=1, batch=8, lr=0.1, lr_trunk=0.0, weight_decay=0.1))
+    changed = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert changed == {"head.weight", "head.bias"}
+    assert history.last["lr"] == 0.1
+
+
+def test_a_rate_for_a_trunk_that_is_not_there_is_refused() -> None:
+    with pytest.raises(InputError, match=r"train\.lr_trunk is for models with a backbone under encoder\."):
+        optimizer(nn.Linear(2, 2), Train(lr_trunk=0.1))
+
+
+@pytest.mark.parametrize("change", [{"lr_trunk": -1.0}, {"lr_trunk": float("nan")}, {"save_minutes": -1.0}])
+def test_settings_out_of_range(change: dict) -> None:
+    with pytest.raises(InputError, match=r"train\.(lr_trunk|save_minutes) is .*; give 0 or more"):
+        Recipe("tiny", train=Train(**change)).check()

@@ -13,7 +13,7 @@ from transfer.training.state import State
 
 CONTENT: dict[str, Any] = {
     "model": {"w": torch.arange(2000.0)}, "optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]},
-    "scheduler_step": 6, "scaler": None, "identity": ["sgd", "0", "dense"],
+    "scheduler_step": 6, "scaler": None, "identity": {"seed": "0"}, "done": 2, "log": torch.ones(1, 2, 4), "elapsed": 0.5,
     "epochs": [{"epoch": 1, "train_loss": 1.5}], "best_epoch": 1, "seconds": [0.5],
 }  # fmt: skip
 
@@ -41,8 +41,10 @@ def test_it_comes_back(tmp_path: Path) -> None:
     state.save(CONTENT)
     back = state.load()
     assert back is not None
-    assert torch.equal(back.pop("model")["w"], CONTENT["model"]["w"])
-    assert back == {key: value for key, value in CONTENT.items() if key != "model"}
+    assert torch.equal(back["model"]["w"], CONTENT["model"]["w"])
+    assert torch.equal(back["log"], CONTENT["log"])
+    plain = set(CONTENT) - {"model", "log"}
+    assert {key: back[key] for key in plain} == {key: CONTENT[key] for key in plain}
     assert os.listdir(tmp_path) == ["state.pt"]
     state.clear()
     state.clear()
@@ -81,3 +83,69 @@ def test_code_in_the_file_does_not_run(tmp_path: Path, writer: str) -> None:
         state.path.write_bytes(pickle.dumps(hostile, protocol=2))
     refused(state)
     assert not made.exists()
+
+
+def numbered(number: int) -> dict[str, Any]:
+    return {**CONTENT, "scheduler_step": number}
+
+
+def step_of(state: State) -> int:
+    saved = state.load()
+    assert saved is not None
+    return int(saved["scheduler_step"])
+
+
+def test_the_last_two_are_kept(tmp_path: Path) -> None:
+    state = State(tmp_path)
+    for number in range(4):
+        state.save(numbered(number))
+    assert sorted(os.listdir(tmp_path)) == ["state.previous.pt", "state.pt"]
+    assert step_of(state) == 3
+    os.replace(state.previous, state.path)
+    assert step_of(state) == 2
+    state.save(numbered(3))
+    state.clear()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_damaged_newest_falls_back_with_a_warning_and_never_replaces_the_good_one(tmp_path: Path) -> None:
+    State(tmp_path).save(numbered(1))
+    State(tmp_path).save(numbered(2))
+    state = State(tmp_path)
+    state.path.write_bytes(b"PK" + bytes(100))
+    with pytest.warns(UserWarning, match=r"state\.pt is damaged .*; going on from state\.previous\.pt") as caught:
+        assert step_of(state) == 1
+    assert "\n" not in str(caught[0].message)
+    state.load(warn=False)
+    state.save(numbered(3))
+    assert step_of(state) == 3
+    state.path.write_bytes(b"")
+    assert torch.load(state.previous, weights_only=True)["scheduler_step"] == 1
+
+
+def test_a_stop_between_the_two_renames_loses_one_save_at_most(tmp_path: Path) -> None:
+    state = State(tmp_path)
+    state.save(numbered(1))
+    os.replace(state.path, state.previous)
+    assert step_of(State(tmp_path)) == 1
+
+
+def test_both_damaged_is_one_line(tmp_path: Path) -> None:
+    state = State(tmp_path)
+    state.save(numbered(1))
+    state.save(numbered(2))
+    for path in (state.path, state.previous):
+        path.write_bytes(path.read_bytes()[:500])
+    assert "state.previous.pt is damaged" in refused(state)
+
+
+def test_a_changed_byte_is_seen(tmp_path: Path) -> None:
+    """The zip's checksums are compared: torch.load alone would give the changed numbers back."""
+    state = State(tmp_path)
+    state.save(CONTENT)
+    content = bytearray(state.path.read_bytes())
+    place = content.find(torch.arange(1000.0, 1002.0).numpy().tobytes())
+    content[place] ^= 1
+    state.path.write_bytes(content)
+    assert not torch.equal(torch.load(state.path, weights_only=True)["model"]["w"], CONTENT["model"]["w"])
+    assert "has changed" in refused(state)

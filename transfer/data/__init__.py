@@ -3,6 +3,7 @@
 To add a data set: write ``transfer/data/<name>.py`` with one function ``load(root: Path) -> Dataset`` (a dash
 in the name is an underscore in the file's), and add the name to ``_NAMES``. Small images go into ``Images``
 (one uint8 tensor), large ones into ``ImageFiles`` (paths). Raise ``InputError`` for what the user can mend.
+A data set with a label for each pixel is a ``MapDataset``; ``voc.read_voc`` reads one in the layout of VOC.
 """
 
 from __future__ import annotations
@@ -16,31 +17,35 @@ from checkpoints.errors import InputError, near
 
 if TYPE_CHECKING:
     from transfer.data.dataset import Dataset
+    from transfer.data.maps import MapDataset
 
 __all__ = ["load", "names"]
 
-_NAMES = ("digits", "fashion-mnist", "cifar10", "cifar100", "tiny-imagenet")
-_FOLDER = "imagefolder:"
+_NAMES = (
+    "digits", "fashion-mnist", "cifar10", "cifar100", "tiny-imagenet", "voc2012", "voc2012-aug", "voc-sample",
+)  # fmt: skip
+_FOLDERS = {"imagefolder:": "imagefolder", "voc-folder:": "voc_folder"}
 
 
 def names() -> list[str]:
-    """Return what :func:`load` takes; the last stands for any folder of class folders."""
-    return [*_NAMES, f"{_FOLDER}<path>"]
+    """Return what :func:`load` takes; the last two stand for any folder of class folders or in VOC layout."""
+    return [*_NAMES, *(f"{prefix}<path>" for prefix in _FOLDERS)]
 
 
-def load(name: str, *, root: Path | None = None) -> Dataset:
+def load(name: str, *, root: Path | None = None) -> Dataset | MapDataset:
     """Load a data set by name.
 
     ``root`` is the folder where the user keeps data: by default the environment variable TRANSFER_DATA, else
-    ``./data``. ``digits`` and ``imagefolder:<path>`` do not look at it. Raises InputError for an unknown name
-    and for files that are absent, damaged or of the wrong form.
+    ``./data``. ``digits``, ``voc-sample`` and folders by path do not look at it. Raises InputError for an
+    unknown name and for files that are absent, damaged or of the wrong form.
     """
-    if name.startswith(_FOLDER):
-        from transfer.data import imagefolder
-
-        return imagefolder.load(name.removeprefix(_FOLDER))
+    dataset: Dataset | MapDataset
+    for prefix, module in _FOLDERS.items():
+        if name.startswith(prefix):
+            dataset = import_module(f"transfer.data.{module}").load(name.removeprefix(prefix))
+            return dataset
     if name not in _NAMES:
         raise InputError(f"dataset {name!r} is unknown; {near(name, names())}")
     home = root or Path(os.environ.get("TRANSFER_DATA") or "data")
-    dataset: Dataset = import_module(f"transfer.data.{name.replace('-', '_')}").load(Path(home).expanduser())
+    dataset = import_module(f"transfer.data.{name.replace('-', '_')}").load(Path(home).expanduser())
     return dataset

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import struct
 import zipfile
 import zlib
 from pathlib import Path
 
 from checkpoints.errors import InputError
 
+LARGEST = 1 << 24  # bytes of one file in a zip: the longest list has 2.6 MB, an image some kB
+DAMAGED = (OSError, LookupError, EOFError, ValueError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile)
+PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what can be unpacked up to a limit and no further
+
 
 class Archive:
     """The files under ``path``, a folder or a .zip that holds that folder; names are relative, with slashes.
 
-    Raises InputError for a truncated zip and for files that are absent or damaged.
+    Nothing is written, so no name leads out of a folder. Raises InputError for a truncated zip, for files that
+    are absent or damaged, and for one that would unpack to more than LARGEST.
     """
 
     def __init__(self, path: Path) -> None:
@@ -22,7 +28,7 @@ class Archive:
         if path.suffix == ".zip":
             try:
                 self._zip = zipfile.ZipFile(path)
-            except (OSError, zipfile.BadZipFile) as error:
+            except DAMAGED as error:
                 raise InputError(f"{path}: not a whole zip file ({error}); get it again") from None
 
     def names(self) -> list[str]:
@@ -37,7 +43,26 @@ class Archive:
         """Return the content of a file."""
         try:
             if self._zip is None:
-                return (self.path / name).read_bytes()
-            return self._zip.read(f"{self.path.stem}/{name}")
-        except (OSError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+                return _content(self.path / name)
+            return _unpacked(self._zip, self._zip.getinfo(f"{self.path.stem}/{name}"))
+        except InputError:
+            raise
+        except DAMAGED as error:
             raise InputError(f"{self.path}: {name} cannot be read ({error}); get the data again") from None
+
+
+def _content(path: Path) -> bytes:
+    if path.exists() and not path.is_file():  # a pipe would wait for ever
+        raise OSError("not a file")
+    return path.read_bytes()
+
+
+def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """Return a file's content, never more than the size that the zip declares for it."""
+    if entry.file_size > LARGEST or entry.compress_type not in PLAIN:
+        raise InputError(
+            f"{archive.filename}: {entry.filename} has {entry.file_size} bytes in compression {entry.compress_type}, "
+            f"allowed are {LARGEST}, stored or deflated; get the data again"
+        )
+    with archive.open(entry) as file:
+        return file.read(max(entry.file_size, 1))

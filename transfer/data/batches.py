@@ -64,7 +64,7 @@ class Batches:
             raise InputError("the split has no images; give it at least one")
         look = Preprocess(size, tuple(mean), tuple(std), interpolation, augment, channels_last)
         self._order = Order(len(split), batch, shuffle, drop_last, seed)
-        self._rank, self._world, self._epoch = rank, world, 0
+        self._rank, self._world, self._epoch, self._start = rank, world, 0, 0
         device = torch.device(device)
         self._source: InMemory | FromFiles
         if isinstance(split, Images):
@@ -81,10 +81,16 @@ class Batches:
         """The number of samples that a walk yields over all ranks."""
         return self._order.samples
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order and the augmentation of the walks that start from now on."""
-        self._epoch = epoch
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the order and the augmentation of the walks from now on, and the global batch they begin at.
+
+        Batches before ``start``, in [0, len], are not decoded; those from it on are the same as in a whole walk.
+        """
+        if not 0 <= start <= len(self):
+            raise ValueError(f"start must lie in [0, {len(self)}], got {start}")
+        self._epoch, self._start = epoch, start
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        epoch = self._epoch
-        return self._source.walk(self._order.batches(epoch), epoch=epoch, rank=self._rank, world=self._world)
+        epoch, start = self._epoch, self._start
+        batches = self._order.batches(epoch)
+        return self._source.walk(batches, epoch=epoch, start=start, rank=self._rank, world=self._world)

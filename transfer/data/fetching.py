@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import pickle
 import socket
 import sys
 import tarfile
@@ -17,7 +18,8 @@ from filelock import FileLock
 from checkpoints.errors import InputError
 
 PATIENCE = 30.0  # seconds without an answer before a download counts as failed
-FAILURES = (OSError, RuntimeError, EOFError, http.client.HTTPException, tarfile.TarError)
+DAMAGED = (RuntimeError, EOFError, pickle.UnpicklingError)  # torchvision's older copies of a data set are pickles
+FAILURES = (OSError, *DAMAGED, http.client.HTTPException, tarfile.TarError)
 T = TypeVar("T")
 
 
@@ -29,7 +31,7 @@ def downloaded(build: Callable[[bool], T], *, name: str, root: Path, remedy: str
     """
     try:
         return build(False)
-    except RuntimeError:
+    except DAMAGED:
         pass  # absent or damaged
     except OSError as error:
         raise InputError(f"{name}: cannot read {root} ({_line(error)}); {remedy}") from None

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -77,9 +81,14 @@ class FromFiles:
         self.decoder, self.labels = Decoder(files, preprocess, seed=seed), files.labels
         self.preprocess, self.device, self.workers = preprocess, device, workers
 
-    def walk(self, batches: Sequence[Tensor], *, epoch: int, rank: int, world: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield this process's part of each global batch; InputError for a file that is no image."""
-        mine = [indices[part(len(indices), rank, world)] for indices in batches]
+    def walk(
+        self, batches: Sequence[Tensor], *, epoch: int, start: int, rank: int, world: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield this process's part of each global batch, from batch ``start`` on.
+
+        Raises InputError for a file that is no image.
+        """
+        mine = [indices[part(len(indices), rank, world)] for indices in batches[start:]]
         for indices, pixels in zip(mine, self._loader(mine, epoch), strict=True):
             if isinstance(pixels, InputError):
                 raise pixels
@@ -95,7 +104,25 @@ class FromFiles:
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",
             generator=torch.Generator(),
+            worker_init_fn=outlast_signals,
         )
+
+
+def outlast_signals(worker: int) -> None:
+    """Let a worker end when its parent says so, and not by the signals that a terminal or cluster sends to all.
+
+    The parent may want to finish its step on SIGTERM or Ctrl-C, for which it needs its workers.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":  # elsewhere Python cannot see who sent a signal
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_by_parent, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_by_parent(parent: int) -> None:
+    while sys.platform == "linux" and signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)
 
 
 def _as_is(batch: Any) -> Any:

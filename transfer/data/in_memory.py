@@ -21,9 +21,11 @@ class InMemory:
         self.pixels, self.labels = images.pixels.to(device), images.labels.to(device)
         self.preprocess, self.seed, self.device = preprocess, seed, device
 
-    def walk(self, batches: Sequence[Tensor], *, epoch: int, rank: int, world: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield this process's part of each global batch of indices."""
-        for number, indices in enumerate(batches):
+    def walk(
+        self, batches: Sequence[Tensor], *, epoch: int, start: int, rank: int, world: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield this process's part of each global batch of indices, from batch ``start`` on."""
+        for number, indices in enumerate(batches[start:], start):
             rows = part(len(indices), rank, world)
             mine = indices[rows].to(self.device)
             pixels = self._geometry(self.pixels[mine], len(indices), rows, epoch, number)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import torch
 from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -17,7 +18,7 @@ from torch import Tensor
 from checkpoints.errors import InputError
 from transfer.data.archive import Archive
 from transfer.data.dataset import Dataset, Images
-from transfer.data.tiny_imagenet_files import Index, decoded, read_index
+from transfer.data.tiny_imagenet_files import SIDE, Index, decoded, read_index
 
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 FOLDER = "tiny-imagenet-200"
@@ -74,9 +75,21 @@ def _read(cache: Path, index: Index) -> dict[str, Tensor] | None:
         with safe_open(cache, "pt") as file:
             if (file.metadata() or {}).get("files") != _fingerprint(index):
                 return None
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (FileNotFoundError, SafetensorError):
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, AttributeError, RuntimeError):  # the last two: a dtype or shape unknown to torch
         return None
+    return tensors if _fits(tensors, index) else None
+
+
+def _fits(tensors: dict[str, Tensor], index: Index) -> bool:
+    """Say whether a cache holds what ``decoded`` gives: the keys, the shapes, and the labels of the list."""
+    for part, files in (("train", index.train), ("val", index.val)):
+        pixels, labels = tensors.get(f"{part}_pixels"), tensors.get(f"{part}_labels")
+        if pixels is None or pixels.dtype != torch.uint8 or tuple(pixels.shape) != (len(files), 3, SIDE, SIDE):
+            return False
+        if labels is None or not torch.equal(labels, torch.tensor([label for _, label in files])):
+            return False
+    return True
 
 
 def _write(cache: Path, index: Index, tensors: dict[str, Tensor]) -> None:

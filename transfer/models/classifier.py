@@ -75,9 +75,9 @@ def _renew(module: Any, generator: torch.Generator) -> None:
 
 
 def _small_stem(model: Any, arch: str, generator: torch.Generator) -> None:
-    conv = getattr(model, "conv1", None)
-    if isinstance(conv, nn.Conv2d) and conv.kernel_size == (3, 3) and conv.stride == (1, 1):
+    if model.pretrained_cfg["input_size"][-1] <= 32:
         return  # the architecture is made for small images already
+    conv = getattr(model, "conv1", None)
     if not (isinstance(conv, nn.Conv2d) and conv.kernel_size == (7, 7) and hasattr(model, "maxpool")):
         raise InputError(
             f"stem='cifar' wants a 7×7 stem with max-pool, which {arch} does not have; "

@@ -4,12 +4,14 @@ from transfer.pruning.flow import path_kernel_trace
 from transfer.pruning.liveness import effective_sparsity, live, report
 from transfer.pruning.loop import CollapseWarning, default_rounds, prune
 from transfer.pruning.masks import Masks
+from transfer.pruning.problem import Problem
 from transfer.pruning.saliency import methods, register
 from transfer.pruning.scoring import score
 
 __all__ = [
     "CollapseWarning",
     "Masks",
+    "Problem",
     "default_rounds",
     "effective_sparsity",
     "live",

@@ -33,9 +33,7 @@ def check(allocation: str) -> None:
         raise InputError(f"unknown allocation {allocation!r}; {near(allocation, known)}")
 
 
-def choose(
-    scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], keep: int, allocation: str
-) -> dict[str, Tensor]:
+def choose(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], keep: int, allocation: str) -> dict[str, Tensor]:
     """Keep ``keep`` of the weights that the masks still keep, the largest scores within each layer's share.
 
     Args:

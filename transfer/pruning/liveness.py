@@ -60,7 +60,7 @@ def effective_sparsity(rows: list[dict[str, Any]]) -> float | None:
 
 def _reached(path: Scaled, _: View) -> Scaled:
     """Keep of a value only whether it is above 0, forward and backward: exact at any depth."""
-    return Scaled(_Sign.apply(path.tensor))  # type: ignore[no-untyped-call]
+    return Scaled(_Sign.apply(path.tensor))
 
 
 class _Sign(torch.autograd.Function):
@@ -69,5 +69,5 @@ class _Sign(torch.autograd.Function):
         return (x > 0).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> Tensor:
         return (g > 0).to(g.dtype)

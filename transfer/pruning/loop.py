@@ -14,7 +14,7 @@ from transfer.pruning.masks import Masks
 from transfer.pruning.problem import Batches, Loss
 from transfer.pruning.processes import Processes
 from transfer.pruning.prunable import prunable
-from transfer.pruning.saliency import about, check_options, methods
+from transfer.pruning.saliency import about, check_options, find, methods
 from transfer.pruning.scoring import score
 from transfer.report.progress import track
 
@@ -77,7 +77,7 @@ def prune(
         InputError: before anything is done, for what cannot be followed.
         ScoreError: scores that are not finite, or a whole layer that scores 0 before anything is pruned.
     """
-    check_options(method, options)
+    check_options(method, find(method), options)
     allocations.check(allocation)
     guided = allocation in methods()
     guide = allocation if guided else method

@@ -27,8 +27,8 @@ def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     want = (len(outputs), *outputs.shape[2:])
     if targets.is_floating_point() or tuple(targets.shape) != want:
         raise InputError(
-            f"targets are {targets.dtype} of shape {tuple(targets.shape)}; outputs of shape {tuple(outputs.shape)} need "
-            f"class indices (int64) of shape {want}"
+            f"targets are {targets.dtype} of shape {tuple(targets.shape)}; outputs of shape {tuple(outputs.shape)} "
+            f"need class indices (int64) of shape {want}"
         )
     counted = targets[targets != ignored]
     if counted.numel() and not 0 <= int(counted.min()) <= int(counted.max()) < outputs.shape[1]:

@@ -52,7 +52,7 @@ def score(
         ScoreError: a score is not finite.
     """
     function = find(method)
-    check_options(method, options)
+    check_options(method, function, options)
     if isinstance(batches, Iterator):
         raise InputError(
             f"the batches are a {type(batches).__name__}, which ends after one walk; give a list or a loader"
@@ -71,12 +71,15 @@ def score(
     )
     with untouched(bare):
         scores = function(problem, **options)
-    _check_finite(method, scores)
-    return scores
+    _check(method, scores, weights)
+    return {name: scores[name].to(torch.float64) for name in weights}
 
 
-def _check_finite(method: str, scores: Mapping[str, Tensor]) -> None:
-    for name, values in scores.items():
+def _check(method: str, scores: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+    for name, weight in weights.items():
+        values = scores.get(name)
+        if values is None or values.shape != weight.shape:
+            raise InputError(f"method {method!r} gave no score of the shape {tuple(weight.shape)} for {name}")
         bad = values.numel() - int(torch.isfinite(values).sum())
         if bad:
             layer = name.removesuffix(".weight")

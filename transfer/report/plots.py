@@ -12,24 +12,30 @@ COLOURS = {
     "random": "#b07aa1",
     "magnitude": "#f28e2b",
     "snip": "#59a14f",
+    "grasp": "#8cd17d",
+    "synflow": "#499894",
+    "synflow-dist": "#86bcb6",
     "synflow-l2": "#76b7b2",
+    "synflow-l2-dist": "#a0cbe8",
+    "logsynflow": "#d4a6c8",
+    "ntk-sap": "#e15759",
+    "px": "#4e79a7",
+    "px-gated": "#1f3a5f",
+    "px-trace": "#7f5fa9",
+    "jacobian": "#9c755f",
+    "imp": "#edc948",
 }
-COLOURS |= {"px": "#4e79a7"}
+NAMES = {"accuracy": "test accuracy (%)", "miou": "test mIoU (%)"}  # of the headlines of tasks
 
 
-def accuracy(epochs: Sequence[Mapping[str, float]], path: Path, *, title: str) -> None:
-    """Draw test accuracy by epoch."""
+def metric(epochs: Sequence[Mapping[str, float]], headline: str, path: Path, title: str) -> None:
+    """Draw a test metric by epoch."""
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = _figure(title)
-    axes.plot(
-        [row["epoch"] for row in epochs],
-        [100 * row["accuracy"] for row in epochs],
-        marker="o",
-        markersize=3,
-        color="#4e79a7",
-    )
-    axes.set(xlabel="epoch", ylabel="test accuracy (%)")
+    values = [100 * row[headline] for row in epochs]
+    axes.plot([row["epoch"] for row in epochs], values, marker="o", markersize=3, color=COLOURS["px"])
+    axes.set(xlabel="epoch", ylabel=NAMES[headline])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _write(figure, path)
 
@@ -53,8 +59,8 @@ def density(layers: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> N
     _write(figure, path)
 
 
-def comparison(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
-    """Draw accuracy against sparsity: one line a method, the dense model as a dashed line, ± std where seeds differ.
+def comparison(rows: Sequence[Mapping[str, Any]], headline: str, path: Path, *, title: str) -> None:
+    """Draw a metric against sparsity: one line a method, the dense model as a dashed line, ± std where seeds differ.
 
     Rows hold method, sparsity (fraction), mean and std (fractions).
     """
@@ -76,15 +82,66 @@ def comparison(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> 
             color=colour,
             label=method,
         )
-    axes.set(xlabel="weights removed (%)", ylabel="test accuracy (%)")
+    axes.set(xlabel="weights removed (%)", ylabel=NAMES[headline])
     axes.legend(frameon=False)
     _write(figure, path)
 
 
-def _figure(title: str, width: float = 6.0) -> tuple[Any, Any]:
+def kept_trace(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
+    """Draw what each method keeps of the dense trace: one line of dots a method, one marker a sparsity, log scale.
+
+    Rows hold method, sparsity and trace_kept (fractions). A trace of 0 is a cross at the left edge.
+    """
+    names = list(dict.fromkeys(row["method"] for row in rows))
+    figure, axes = _figure(title, height=max(2.5, 0.8 + 0.26 * len(names)))
+    least = min((row["trace_kept"] for row in rows if row["trace_kept"] > 0), default=1e-3) / 2
+    sparsities = list(dict.fromkeys(row["sparsity"] for row in rows))
+    for number, sparsity in enumerate(sparsities):
+        own = [row for row in rows if row["sparsity"] == sparsity]
+        places = [names.index(row["method"]) for row in own]
+        values = [row["trace_kept"] for row in own]
+        lost = [place for place, value in zip(places, values, strict=True) if value == 0]
+        colour = list(COLOURS.values())[(8, 11, 4, 9)[number % 4]]
+        axes.plot([v or least for v in values], places, "o", color=colour, label=f"{100 * sparsity:g} % removed")
+        axes.plot([least] * len(lost), lost, "x", color="white", markersize=5)
+    axes.axvline(1, linestyle="--", color=COLOURS["dense"], label="dense")
+    axes.set(xlabel="trace of the NTK, as a fraction of the dense model's", xscale="log")
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.invert_yaxis()
+    axes.legend(fontsize=8)
+    _write(figure, path)
+
+
+def overlaps(found: Mapping[str, Mapping[str, Any]], path: Path, *, title: str) -> None:
+    """Draw a matrix a sparsity: below the diagonal the overlap of every two masks, above it the expected one.
+
+    ``found`` maps a sparsity (text of a fraction) to names and the square matrices found and expected, in [0, 1].
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, 4.0), layout="constrained")
+    most = max(len(of["names"]) for of in found.values())
+    side = max(3.0, 0.8 + 0.36 * most)
+    figure = Figure(figsize=(side * len(found), side + 0.5), layout="constrained")
+    grid = figure.subplots(1, len(found), squeeze=False)[0]
+    for (sparsity, of), axes in zip(found.items(), grid, strict=True):
+        count = len(of["names"])
+        values = [[100 * of["found" if i >= j else "expected"][i][j] for j in range(count)] for i in range(count)]
+        axes.imshow(values, cmap="viridis", vmin=0, vmax=100)
+        for i, row in enumerate(values):
+            for j, value in enumerate(row):
+                colour = "black" if value > 60 else "white"
+                axes.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=6, color=colour)
+        axes.set_xticks(range(count), of["names"], rotation=90, fontsize=7)
+        axes.set_yticks(range(count), of["names"], fontsize=7)
+        axes.set_title(f"{100 * float(sparsity):g} % removed", fontsize=8)
+    figure.suptitle(f"{title}, percent", fontsize=9)
+    _write(figure, path)
+
+
+def _figure(title: str, width: float = 6.0, height: float = 4.0) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     axes.set_title(title, fontsize=9)
     axes.grid(alpha=0.25)

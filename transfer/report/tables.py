@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from transfer.environment import main_process
 
 if TYPE_CHECKING:
-    from transfer.runner import Job, Result
+    from transfer.job import Job
+    from transfer.runner import Result
 
 
 def show(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
@@ -34,6 +35,7 @@ def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def show_result(result: "Result") -> None:
     """Print what a finished run found and where it is."""
     m: Mapping[str, Any] = result.metrics
+    headline, best = m["headline"], m[f"best_{m['headline']}"]
     rows = [
         ("backbone", f"{m['backbone']} ({m['arch']})"),
         ("data", f"{m['dataset']} {m['split']}, {m['image_size']} px"),
@@ -45,14 +47,14 @@ def show_result(result: "Result") -> None:
             "sparsity",
             f"{m['sparsity']:.4%} (density {1 - m['sparsity']:.4%}; {m['kept']:,} of {m['total']:,} weights)",
         ),
-        (
-            "accuracy",
-            f"{m['accuracy']:.2%} after the last epoch, {m['best_accuracy']:.2%} after epoch {m['best_epoch']}",
-        ),
+        (headline, f"{m[headline]:.2%} after the last epoch, {best:.2%} after epoch {m['best_epoch']}"),
         ("folder", str(result.folder)),
     ]
     if m.get("empty_layers"):
         rows.insert(4, ("empty layers", ", ".join(m["empty_layers"])))
+    if (m.get("effective_sparsity") or 0) > m["sparsity"]:
+        off = round((m["effective_sparsity"] - m["sparsity"]) * m["total"])
+        rows.insert(4, ("effective", f"{m['effective_sparsity']:.4%}: {off:,} kept weights lie on no path"))
     show(("run", m["recipe"]), rows)
 
 
@@ -61,7 +63,8 @@ def plan(job: "Job", out: Path) -> str:
     from transfer.run_folder import RunFolder
 
     recipe, data, train = job.recipe, job.dataset, job.recipe.train
-    pruning = f"{recipe.prune.method} to {recipe.prune.sparsity:.4%} in {recipe.prune.rounds} rounds"
+    shares = "" if recipe.prune.allocation == "global" else f", {recipe.prune.allocation} allocation"
+    pruning = f"{recipe.prune.method} to {recipe.prune.sparsity:.4%} in {recipe.prune.rounds} rounds{shares}"
     lines = [
         f"backbone  {recipe.backbone} ({job.backbone.arch})",
         f"data      {data.name}: {len(data.train)} training, {len(data.test)} {data.test_split} images, "

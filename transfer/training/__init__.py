@@ -1,5 +1,10 @@
 """Fine-tune a sparse model through accelerate, and evaluate it."""
 
-from transfer.training.loop import History, Loaders, evaluate, finetune
+from transfer.training.accelerators import accelerator_for
+from transfer.training.evaluation import evaluate
+from transfer.training.history import History
+from transfer.training.loaders import Loaders
+from transfer.training.loop import finetune
+from transfer.training.recalibrate import recalibrate
 
-__all__ = ["History", "Loaders", "evaluate", "finetune"]
+__all__ = ["History", "Loaders", "accelerator_for", "evaluate", "finetune", "recalibrate"]

@@ -1,85 +1,37 @@
-"""finetune() and evaluate(): one loop for one process or many, through accelerate."""
+"""finetune(): one loop for one process or many, through accelerate; stopped anywhere, it goes on to the same bits."""
 
 import dataclasses
-import json
+import hashlib
 import math
 import time
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from checkpoints.errors import InputError
-from transfer.errors import TrainingError
+from transfer.errors import RunError, TrainingError
 from transfer.pruning.masks import Masks
 from transfer.recipe import Train
 from transfer.report.progress import track
 from transfer.tasks import Task
 from transfer.tasks.classification import Classification
+from transfer.training import norms
+from transfer.training.accelerators import accelerator_for, check
+from transfer.training.evaluation import evaluate
+from transfer.training.history import History
+from transfer.training.loaders import Loaders
 from transfer.training.optimizers import factor, optimizer
 from transfer.training.state import State
+from transfer.training.stopping import Pulse, Signals, stopped
 
+__all__ = ["History", "Loaders", "accelerator_for", "evaluate", "finetune"]
 
-class EpochBatches(Protocol):
-    """Batches of one process; ``len`` and the order are those of the global batches."""
-
-    def __len__(self) -> int: ...
-    def __iter__(self) -> Any: ...
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order and augmentation of an epoch."""
-
-
-@dataclass(frozen=True)
-class Loaders:
-    """What a model is trained on and tested on: pairs of inputs (N, 3, H, W) and targets, on the model's device."""
-
-    train: EpochBatches
-    test: Iterable[tuple[Tensor, Tensor]]
-
-
-@dataclass
-class History:
-    """One row of metrics an epoch, and where the best weights were."""
-
-    epochs: list[dict[str, float]] = field(default_factory=list)
-    best_epoch: int = 0
-    seconds: list[float] = field(default_factory=list)
-
-    @property
-    def last(self) -> dict[str, float]:
-        """Metrics after the last epoch."""
-        return self.epochs[-1]
-
-    @property
-    def best(self) -> dict[str, float]:
-        """Metrics of the best epoch."""
-        return self.epochs[self.best_epoch - 1] if self.best_epoch else self.epochs[-1]
-
-
-def accelerator_for(train: Train) -> Accelerator:
-    """Return an accelerator in the recipe's precision.
-
-    Raises:
-        InputError: the device does not have it.
-    """
-    cuda = torch.cuda.is_available()
-    precision = train.precision
-    if precision == "auto":
-        precision = "bf16" if cuda and torch.cuda.is_bf16_supported() else "no"
-    if precision == "fp16" and not cuda:
-        raise InputError("train.precision is fp16, which needs a GPU; use no or bf16")
-    state = AcceleratorState._shared_state
-    if state and state.get("_mixed_precision") != precision:  # accelerate allows one precision a process unless reset
-        AcceleratorState._reset_state()
-    # without cpu=True, accelerate sees one process under torchrun on a machine without an accelerator
-    return Accelerator(mixed_precision=precision, cpu=not torch.accelerator.is_available())
+AfterEpoch = Callable[[History, bool], None]
 
 
 def finetune(
@@ -92,20 +44,26 @@ def finetune(
     accelerator: Accelerator | None = None,
     folder: Path | None = None,
     seed: int = 0,
-    after_epoch: Callable[[History, bool], None] | None = None,
+    history: History | None = None,
+    until: int | None = None,
+    after_epoch: AfterEpoch | None = None,
     progress: bool = False,
 ) -> History:
     """Train a model with its pruned weights held at exactly 0; in place.
+
+    SIGTERM and Ctrl-C end the step and save the state before they end the program; a second one stops at once.
 
     Args:
         model: the model; moved to the accelerator's device.
         masks: what stays at 0; None = dense.
         data: training and test batches of this process.
-        train: epochs, optimizer and schedule.
+        train: epochs, optimizer, schedule, and the minutes between saves.
         task: loss and metric; None = classification.
         accelerator: None = a new one in the recipe's precision.
-        folder: where the state is kept after each epoch; started again, training goes on from there.
+        folder: where the state is kept, on a disk that all processes see; started again, training goes on from there.
         seed: of dropout and the like.
+        history: epochs that the model has behind it; training goes on after them, with a fresh optimizer.
+        until: the epoch after which to stop, at most ``train.epochs``; None = train.epochs.
         after_epoch: called on the main process with the history and whether the epoch is the best so far.
         progress: show a progress bar an epoch.
 
@@ -113,82 +71,95 @@ def finetune(
         Training loss, test loss and metrics of each epoch.
 
     Raises:
-        InputError: the folder holds the state of another fine-tuning.
-        TrainingError: the loss is not finite; the state of the epoch before is kept.
+        InputError: the folder holds the state of another fine-tuning, or the settings do not suit the model.
+        RunError: the saved state is damaged, the processes see different ones, or a decoding worker died.
+        TrainingError: a loss or a weight is not finite; the last good state is kept.
+        SystemExit, KeyboardInterrupt: stopped by a signal; the state is kept.
     """
-    task = task or Classification()
     accelerator = accelerator or accelerator_for(train)
-    run = _Run(model, masks, data, train, task, accelerator, seed)
-    state = State(folder) if folder is not None else None
-    try:
-        return _train(run, state, after_epoch, progress)
-    finally:
-        run.close()
+    check(accelerator)
+    with Signals() as signals:
+        run = _Run(model, masks, data, train, task or Classification(), accelerator, seed, folder, signals)
+        try:
+            _train(run, history, train.epochs if until is None else until, after_epoch, progress)
+        except RuntimeError as error:
+            if str(error).startswith("DataLoader worker"):  # torch raises it anywhere, from a signal handler
+                raise RunError(f"a process that decodes images died ({error}); {run.last_state()}") from error
+            raise
+        finally:
+            run.close()
+    if signals.received:  # it came when the last state was written
+        raise stopped(signals.received)
+    return run.history
 
 
-def _train(
-    run: "_Run", state: State | None, after_epoch: Callable[[History, bool], None] | None, progress: bool
-) -> History:
-    train, task, accelerator = run.train, run.task, run.accelerator
-    history = run.restore(state.load() if state else None)
-    for epoch in range(len(history.epochs), train.epochs):
-        start = time.perf_counter()
-        label = f"epoch {epoch + 1}/{train.epochs}"
-        row = {"epoch": epoch + 1, "lr": run.lr, **run.epoch(epoch, label, progress), **run.test(epoch)}
-        best = not history.best_epoch or row[task.headline] > history.best[task.headline]
-        history.epochs.append(row)
-        history.best_epoch = epoch + 1 if best else history.best_epoch
-        history.seconds.append(time.perf_counter() - start)
-        if accelerator.is_main_process:
-            if after_epoch:
-                after_epoch(history, best)
-            if state:
-                state.save(run.snapshot(history))
-        accelerator.wait_for_everyone()
-    return history
+def _train(run: "_Run", history: History | None, until: int, after_epoch: AfterEpoch | None, progress: bool) -> None:
+    run.restore(history or History())
+    while len(run.history.epochs) < until:
+        best = run.epoch(progress)
+        if after_epoch and run.accelerator.is_main_process:
+            after_epoch(run.history, best)
+        run.keep()
+        run.pulse.restart()
+        run.tick()
 
 
 class _Run:
-    """The moving parts of one fine-tuning."""
+    """The moving parts of one fine-tuning; ``done`` steps of the epoch after those in ``history``."""
 
     def __init__(
         self, model: nn.Module, masks: Masks | None, data: Loaders, train: Train, task: Task,
-        accelerator: Accelerator, seed: int,
+        accelerator: Accelerator, seed: int, folder: Path | None, signals: Signals,
     ) -> None:  # fmt: skip
         self.data, self.train, self.task, self.accelerator, self.seed = data, train, task, accelerator, seed
+        self.state = State(folder) if folder is not None else None
+        self.pulse = Pulse(accelerator, signals, train.save_minutes)
+        self.steps = len(data.train)
+        self.history, self.done, self.elapsed, self.kept = History(), 0, 0.0, ""
+        self.log = torch.zeros(2, self.steps, device=accelerator.device)  # of the epoch's steps: loss, number of images
         self.bare = model.to(accelerator.device)
         if train.channels_last:
             self.bare.to(memory_format=torch.channels_last)
         if masks is not None:
             masks.apply_(self.bare)
-        self.steps = len(data.train)
-        settings = json.dumps(dataclasses.asdict(train), sort_keys=True)
-        self.identity = [settings, str(seed), masks.digest() if masks is not None else "dense"]
+        self.identity = self._identity(masks)
         self.optimizer = optimizer(self.bare, train)
         self.scheduler = LambdaLR(self.optimizer, lambda step: factor(train, step, self.steps))
+        self.replaced = norms.synchronise(self.bare) if train.sync_norm and accelerator.num_processes > 1 else []
         self.model, self.optimizer = accelerator.prepare(self.bare, self.optimizer)
         self.hold = masks.hold(self.bare, self.optimizer) if masks is not None else None
 
-    @property
-    def lr(self) -> float:
-        return float(self.scheduler.get_last_lr()[0])
+    def epoch(self, progress: bool) -> bool:
+        """Train the rest of an epoch, test, add to the history; return whether it is the best so far."""
+        start, epoch = time.perf_counter() - self.elapsed, len(self.history.epochs)
+        if self.done < self.steps:
+            self.data.train.set_epoch(epoch, self.done)
+            shown = progress and self.accelerator.is_main_process
+            self._steps(track(self.data.train, f"epoch {epoch + 1}/{self.train.epochs}", shown=shown), start)
+        losses, images = self._checked(self._log())
+        tested = self._test(epoch)
+        row = {"epoch": epoch + 1, "lr": self._lr(0), "train_loss": float(losses @ images / images.sum()), **tested}
+        best = self.history.add(row, self.task.headline, time.perf_counter() - start)
+        self.done, self.elapsed = 0, 0.0
+        self.log.zero_()
+        return best
 
-    def epoch(self, epoch: int, label: str, progress: bool) -> dict[str, float]:
-        torch.manual_seed(self.seed * 1_000_003 + epoch)  # dropout; the batches have generators of their own
-        self.data.train.set_epoch(epoch)
+    def _steps(self, batches: Iterable[tuple[Tensor, Tensor]], start: float) -> None:
         self.model.train()
-        total = torch.zeros(2, dtype=torch.float64, device=_wide(self.accelerator))
-        shown = progress and self.accelerator.is_main_process
-        for inputs, targets in track(self.data.train, label, shown=shown):
-            loss = self.step(inputs, targets)
-            total += torch.stack([loss.double() * len(inputs), loss.new_tensor(len(inputs)).double()]).to(total.device)
-        total = self.accelerator.reduce(total, "sum")
-        return {"train_loss": self.finite(float(total[0] / total[1]), "training", epoch)}
+        if self.train.freeze_norm:
+            norms.freeze(self.bare)
+        self.pulse.restart()
+        for inputs, targets in batches:
+            self._reseed()
+            self.log[0, self.done] = self._step(inputs, targets)
+            self.log[1, self.done] = len(inputs)
+            self.done, self.elapsed = self.done + 1, time.perf_counter() - start
+            self.tick()
 
-    def step(self, inputs: Tensor, targets: Tensor) -> Tensor:
+    def _step(self, inputs: Tensor, targets: Tensor) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
         with self.accelerator.autocast():
-            loss = self.task.loss(self.model(inputs), targets)
+            loss = self.task.loss(self.model(inputs), targets) * self._share(targets)
         self.accelerator.backward(loss)
         if self.train.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.train.clip_norm)
@@ -196,95 +167,184 @@ class _Run:
         self.scheduler.step()
         return loss.detach()
 
-    def finite(self, loss: float, what: str, epoch: int) -> float:
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the {what} loss of epoch {epoch + 1} is {loss} at learning rate {self.lr:g}; "
-                "try a lower train.lr, train.clip_norm or train.precision no; the epoch before is kept"
+    def _share(self, targets: Tensor) -> Tensor | float:
+        """Return the factor with which the mean over processes is the mean over the global batch's targets."""
+        if self.accelerator.num_processes == 1:
+            return 1.0
+        if not len(targets):
+            raise InputError(
+                f"a batch has fewer images than the {self.accelerator.num_processes} processes; "
+                "use fewer processes, or more images"
             )
-        return loss
+        own = (targets != 255).sum() if targets.dim() > 1 else targets.new_tensor(len(targets))  # in maps 255 is void
+        every = self.accelerator.reduce(own, "sum")
+        return own.float() * self.accelerator.num_processes / every.float()
 
-    def test(self, epoch: int) -> dict[str, float]:
-        found = evaluate(self.bare, self.data.test, task=self.task, accelerator=self.accelerator)
-        loss = self.finite(found.pop("loss"), "test", epoch)
+    def _reseed(self) -> None:
+        """Seed dropout and the like by the place in the training, so that a resumed step draws what it would have."""
+        place = (self.seed, len(self.history.epochs), self.done, self.accelerator.process_index)
+        digest = hashlib.blake2b(repr(place).encode(), digest_size=7).digest()
+        torch.manual_seed(int.from_bytes(digest, "big"))
+
+    def _test(self, epoch: int) -> dict[str, float]:
+        norms.share_buffers(self.bare, self.accelerator)
+        self.pulse.restart()
+        found = evaluate(self.bare, self._watched(self.data.test), task=self.task, accelerator=self.accelerator)
+        loss = found.pop("loss")
+        if not math.isfinite(loss):
+            raise self._broken(f"the test loss of epoch {epoch + 1} is {loss}", self.steps - 1)
         return {"test_loss": loss, **found}
 
-    def snapshot(self, history: History) -> dict[str, Any]:
+    def _watched(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in batches:
+            yield batch
+            self.tick()
+
+    def tick(self) -> None:
+        """Save when it is time; save and stop when a signal asks for it, all processes at the same step."""
+        number, late = self.pulse.beat()
+        if number or late:
+            self.keep()
+        if number:
+            raise stopped(number)
+
+    def keep(self) -> None:
+        """Save the state on the main process, unless something in it is not finite."""
+        norms.share_buffers(self.bare, self.accelerator)
+        log = self._log()
+        self._checked(log)
+        if self.state is not None:
+            if self.accelerator.is_main_process:
+                self.state.save(self._snapshot(log))
+            self.kept = self._place()
+        self.pulse.saved()
+        self.accelerator.wait_for_everyone()
+
+    def _log(self) -> Tensor:
+        """Return the losses and image counts of the epoch's steps, float64 (processes, 2, steps)."""
+        return self.accelerator.gather(self.log[None]).cpu().double()
+
+    def _checked(self, log: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the loss of each global batch so far and its number of images.
+
+        Raises:
+            TrainingError: a loss, weight or optimizer value is not finite.
+        """
+        losses, images = log[:, 0, : self.done].mean(0), log[:, 1, : self.done].sum(0)
+        broken = (~losses.isfinite()).nonzero()
+        epoch = len(self.history.epochs) + 1
+        if len(broken):
+            step = int(broken[0])
+            raise self._broken(f"the training loss of epoch {epoch} is {float(losses[step])} at step {step + 1}", step)
+        tensors = [*self.bare.state_dict().values(), *_tensors(self.optimizer.state_dict()["state"])]
+        if not _finite(tensors):
+            raise self._broken(f"the weights are not finite after step {self.done} of epoch {epoch}", self.done - 1)
+        return losses, images
+
+    def _broken(self, what: str, step: int) -> TrainingError:
+        return TrainingError(
+            f"{what}, learning rate {self._lr(max(step, 0)):g}; {self.last_state()}; "
+            "try a lower train.lr, train.clip_norm or train.precision no"
+        )
+
+    def last_state(self) -> str:
+        """Say which state is kept."""
+        return f"the state of {self.kept} is kept" if self.kept else "no state was saved before"
+
+    def _place(self) -> str:
+        epoch = len(self.history.epochs)
+        return f"epoch {epoch + 1}, step {self.done}" if self.done else f"the end of epoch {epoch}"
+
+    def _lr(self, step: int) -> float:
+        return self.train.lr * factor(self.train, len(self.history.epochs) * self.steps + step, self.steps)
+
+    def _identity(self, masks: Masks | None) -> dict[str, str]:
+        settings = {f"train.{key}": value for key, value in dataclasses.asdict(self.train).items()}
+        del settings["train.save_minutes"]
+        shapes = repr([(name, tuple(value.shape)) for name, value in self.bare.state_dict().items()])
+        facts = {
+            **settings,
+            "processes": self.accelerator.num_processes,
+            "precision": self.accelerator.mixed_precision,
+            "seed": self.seed,
+            "masks": masks.digest()[:12] if masks is not None else "dense",
+            "steps an epoch": self.steps,
+            "model": hashlib.blake2b(shapes.encode(), digest_size=6).hexdigest(),
+        }
+        return {key: str(value) for key, value in facts.items()}
+
+    def _snapshot(self, log: Tensor) -> dict[str, Any]:
         scaler = self.accelerator.scaler
         return {
+            "identity": self.identity,
             "model": self.bare.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler_step": self.scheduler.last_epoch,
             "scaler": scaler.state_dict() if scaler is not None else None,
-            "identity": self.identity,
-            "epochs": history.epochs,
-            "best_epoch": history.best_epoch,
-            "seconds": history.seconds,
+            "done": self.done,
+            "log": log.float(),
+            "elapsed": self.elapsed,
+            **vars(self.history),
         }
 
-    def restore(self, saved: dict[str, Any] | None) -> History:
-        if saved is None:
-            return History()
-        if saved["identity"] != self.identity:
+    def restore(self, history: History) -> None:
+        """Go on from the saved state, if there is one, else after the epochs of ``history``."""
+        saved = self.state.load(warn=self.accelerator.is_main_process) if self.state is not None else None
+        if saved is not None:
+            self._take(saved)
+        elif history.epochs:
+            self.history = history
+            self._schedule_at(len(history.epochs) * self.steps)
+        place = torch.tensor([[len(self.history.epochs), self.done]], device=self.accelerator.device)
+        if not bool((self.accelerator.gather(place) == place).all()):
+            raise RunError("the processes see different states; give an --out on a disk that all of them share")
+
+    def _take(self, saved: dict[str, Any]) -> None:
+        was, now = saved["identity"], self.identity
+        other = [f"{key} {was.get(key)}, now {now.get(key)}" for key in {**was, **now} if was.get(key) != now.get(key)]
+        if other:
+            assert self.state is not None
             raise InputError(
-                "the folder holds the state of another fine-tuning (masks, seed or settings); give another"
+                f"{self.state.path} holds another fine-tuning ({'; '.join(other)}); go on as it began, "
+                "or use another folder"
             )
         self.bare.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
-        self.scheduler.last_epoch = saved["scheduler_step"]
-        self.scheduler._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+        self._schedule_at(saved["scheduler_step"])
         if saved["scaler"] is not None and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(saved["scaler"])
-        return History(saved["epochs"], saved["best_epoch"], saved["seconds"])
+        self.done, self.elapsed = saved["done"], saved["elapsed"]
+        self.log.copy_(saved["log"][self.accelerator.process_index])
+        self.history = History(saved["epochs"], saved["best_epoch"], saved["seconds"])
+        self.kept = self._place()
+
+    def _schedule_at(self, step: int) -> None:
+        self.scheduler.last_epoch = step
+        for group, base in zip(self.optimizer.param_groups, self.scheduler.base_lrs, strict=True):
+            group["lr"] = base * factor(self.train, step, self.steps)
+        self.scheduler._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
     def close(self) -> None:
-        """Give the model back as it came: no hooks, no wrapped forward."""
+        """Give the model back as it came: no hooks, no wrapped forward, its own BatchNorm layers."""
         if self.hold is not None:
             self.hold.remove()
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         vars(self.bare).pop("forward", None)
+        norms.restore(self.replaced)
         self.accelerator.free_memory()
 
 
-@torch.no_grad()
-def evaluate(
-    model: nn.Module,
-    data: Iterable[tuple[Tensor, Tensor]],
-    *,
-    task: Task | None = None,
-    accelerator: Accelerator | None = None,
-) -> dict[str, float]:
-    """Return the mean loss and the task's metrics over all batches of all processes; the model is left as it was.
-
-    Raises:
-        InputError: the batches yield nothing.
-    """
-    task = task or Classification()
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    counts: Tensor | None = None
-    loss = torch.zeros(2, dtype=torch.float64)
-    try:
-        for inputs, targets in data:
-            if not len(inputs):
-                continue  # this process has no part of a last, small batch
-            with accelerator.autocast() if accelerator is not None else nullcontext():
-                outputs = model(inputs)
-            new = task.counts(outputs, targets)
-            counts = new if counts is None else counts + new
-            share = float(task.loss(outputs.float(), targets)) * len(inputs)
-            loss += torch.tensor([share, len(inputs)], dtype=loss.dtype)
-    finally:
-        for module, training in modes:
-            module.training = training
-    if counts is None:
-        raise InputError("the test batches yield nothing; give at least one image")
-    if accelerator is not None and accelerator.num_processes > 1:
-        counts = accelerator.reduce(counts, "sum")
-        loss = accelerator.reduce(loss.to(_wide(accelerator)), "sum").cpu()
-    return {"loss": float(loss[0] / loss[1]), **task.metrics(counts)}
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """Yield every tensor in nested dicts and lists."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _tensors(item)
 
 
-def _wide(accelerator: Accelerator) -> torch.device:
-    """Return a device that has float64: the accelerator's, or the CPU beside Apple's."""
-    return torch.device("cpu") if accelerator.device.type == "mps" else accelerator.device
+def _finite(tensors: list[Tensor]) -> bool:
+    flags: dict[torch.device, list[Tensor]] = {}  # one wait for each device, not one for each tensor
+    for tensor in tensors:
+        flags.setdefault(tensor.device, []).append(tensor.isfinite().all())
+    return all(bool(torch.stack(found).all()) for found in flags.values())

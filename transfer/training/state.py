@@ -1,50 +1,92 @@
-"""Everything that resuming needs, in one file, written whole or not at all."""
+"""Everything that resuming needs, in one file, written whole or not at all; the last two are kept."""
 
 import io
-import pickle
+import os
+import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from transfer.errors import RunError
-from transfer.files import write_whole
 
-KEYS = {"model", "optimizer", "scheduler_step", "scaler", "identity", "epochs", "best_epoch", "seconds"}
+KEYS = {
+    "identity", "model", "optimizer", "scheduler_step", "scaler", "done", "log", "elapsed",
+    "epochs", "best_epoch", "seconds",
+}  # fmt: skip
 
 
 class State:
-    """The training state in a run folder: weights, optimizer, scaler, epochs so far."""
+    """The training state in a run folder: weights, optimizer, scaler, the place in the epoch, epochs so far."""
 
     def __init__(self, folder: Path):
         self.path = folder / "state.pt"
+        self.previous = folder / "state.previous.pt"
+        self._aside = folder / ".state.pt.tmp"
+        self._damaged = False
 
     def save(self, content: dict[str, Any]) -> None:
-        """Write tensors, numbers, strings, lists and dicts."""
+        """Write tensors, numbers, strings, lists and dicts; what was saved before becomes the previous state."""
         buffer = io.BytesIO()
-        torch.save(content, buffer)
-        write_whole(self.path, buffer.getvalue())
+        torch.save(content, buffer)  # given a file, it turns a full disk into an error of its own
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(self._aside, "wb") as file:  # one name, so that a killed process leaves one file at most
+                file.write(buffer.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())
+            if self.path.exists() and not self._damaged:
+                os.replace(self.path, self.previous)
+            os.replace(self._aside, self.path)
+            self._damaged = False
+        except BaseException as error:
+            self._aside.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                error.filename = str(self.path)  # a full disk does not say which file
+            raise
 
-    def load(self) -> dict[str, Any] | None:
+    def load(self, *, warn: bool = True) -> dict[str, Any] | None:
         """Return what was saved last, None when nothing was; never runs code from the file.
 
+        A damaged state is passed over for the one before it, with a warning if ``warn``.
+
         Raises:
-            RunError: the file is damaged.
+            RunError: every state that is there is damaged.
         """
-        if not self.path.exists():
-            return None
-        try:
-            content = torch.load(self.path, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, pickle.UnpicklingError, LookupError, OSError, ValueError, TypeError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise self._damaged(reason) from error
-        if not isinstance(content, dict) or not set(content) >= KEYS:
-            raise self._damaged("it holds no training state")
-        return content
+        damaged = []
+        for path in (self.path, self.previous):
+            if not path.exists():
+                continue
+            try:
+                content = _read(path)
+            except Exception as error:  # a file can be broken in more ways than its readers list
+                damaged.append(f"{path} is damaged ({_reason(error)})")
+                self._damaged = self._damaged or path == self.path
+                continue
+            if damaged and warn:
+                warnings.warn(f"{damaged[0]}; going on from {path.name}, saved before it", stacklevel=2)
+            return content
+        if damaged:
+            raise RunError(f"{' and '.join(damaged)}; delete to train again from the start")
+        return None
 
     def clear(self) -> None:
-        """Remove the file: the run is finished."""
-        self.path.unlink(missing_ok=True)
+        """Remove the files: the run is finished."""
+        for path in (self.path, self.previous, self._aside):
+            path.unlink(missing_ok=True)
 
-    def _damaged(self, reason: str) -> RunError:
-        return RunError(f"{self.path} is damaged ({reason}); delete it to train again from the start")
+
+def _read(path: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(path) as archive:  # torch.load does not compare the checksums that torch.save writes
+        changed = archive.testzip()
+    if changed is not None:
+        raise ValueError(f"{changed} has changed")
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(content, dict) or not set(content) >= KEYS:
+        raise ValueError("it holds no training state")
+    return content
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

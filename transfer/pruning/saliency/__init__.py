@@ -84,19 +84,24 @@ def find(method: str) -> Score:
         InputError: no such method.
     """
     score = about(method).score
-    return import_module(f"{__name__}.{score}").score if isinstance(score, str) else score  # type: ignore[no-any-return]
+    return import_module(f"{__name__}.{score}").score if isinstance(score, str) else score
 
 
-def check_options(method: str, options: Mapping[str, Any]) -> None:
+def options(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the options of a method with their defaults: the keyword-only arguments of its function."""
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def check_options(method: str, function: Callable[..., Any], given: Mapping[str, Any]) -> None:
     """Refuse options that the method does not have, and values that they cannot take.
 
     Raises:
         InputError: names what is allowed.
     """
-    function = find(method)
-    known = {n: p for n, p in inspect.signature(function).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    known = options(function)
     hints = get_type_hints(function)
-    for name, value in options.items():
+    for name, value in given.items():
         if name not in known:
             allowed = f"it takes {', '.join(known)}" if known else "it takes none"
             raise InputError(f"method {method!r} has no option {name!r}; {allowed}")

@@ -30,7 +30,7 @@ def score(problem: Problem, *, temperature: float = 200.0) -> dict[str, Tensor]:
             outputs = problem.output(leaves, batch.inputs) / temperature
             loss = problem.loss(outputs, batch.targets) * len(batch.inputs)
             gradient = torch.autograd.grad(loss, list(leaves.values()), create_graph=True, materialize_grads=True)
-            along = sum((g * direction[name]).sum() for name, g in zip(leaves, gradient, strict=True))
+            along = torch.stack([(g * direction[n]).sum() for n, g in zip(leaves, gradient, strict=True)]).sum()
             products = torch.autograd.grad(along, list(leaves.values()), materialize_grads=True)
         return {name: Scaled(part) for name, part in zip(leaves, products, strict=True)}
 

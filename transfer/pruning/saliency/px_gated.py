@@ -1,6 +1,5 @@
 """PX-gated: every path weighted by its own activation and input, in one network instead of a bound by two (ours)."""
 
-import torch
 from torch import Tensor
 
 from transfer.pruning.gated import GatedNetwork

@@ -21,7 +21,7 @@ def score(problem: Problem) -> dict[str, Tensor]:
     def of_batch(batch: Batch) -> Statistic:
         exponent, gradients = network.gradients(batch, differentiable=True)
         with torch.enable_grad():
-            trace = sum((problem.masks[name] * g).sum() for name, g in gradients.items())
+            trace = torch.stack([(problem.masks[name] * g).sum() for name, g in gradients.items()]).sum()
             leaves = list(network.squares.values())
             seconds = torch.autograd.grad(trace, leaves, materialize_grads=True)
         return {

@@ -1,6 +1,4 @@
-"""The papers' small networks, registered with timm: importing this module makes their names timm model
-names.
-"""
+"""The ResNets of He et al. for CIFAR."""
 
 from __future__ import annotations
 
@@ -10,26 +8,13 @@ from timm.layers import create_classifier
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
+from .kaiming import kaiming_normal
+from .settings import cifar
+
 __all__ = ["CifarResNet"]
 
-CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
-CIFAR10_STD = (0.2470, 0.2435, 0.2616)
-
 default_cfgs = generate_default_cfgs(
-    {
-        "resnet20": {
-            "num_classes": 10,
-            "input_size": (3, 32, 32),
-            "pool_size": (8, 8),
-            "interpolation": "bilinear",
-            "crop_pct": 1.0,
-            "mean": CIFAR10_MEAN,
-            "std": CIFAR10_STD,
-            "first_conv": "conv1",
-            "classifier": "fc",
-            "paper_ids": "arXiv:1512.03385",
-        }
-    }
+    {"resnet20": cifar(pool_size=(8, 8), first_conv="conv1", paper_ids="arXiv:1512.03385")}
 )
 
 
@@ -86,7 +71,7 @@ class CifarResNet(nn.Module):
             for width, reduction, module in ((16, 1, "layer1"), (32, 2, "layer2"), (64, 4, "layer3"))
         ]
         self.global_pool, self.fc = create_classifier(64, num_classes, pool_type=global_pool)
-        self.apply(_kaiming_normal)
+        self.apply(kaiming_normal)
 
     def get_classifier(self) -> nn.Module:
         """Return the head: a Linear, or an Identity when there is none."""
@@ -96,7 +81,7 @@ class CifarResNet(nn.Module):
         """Replace the head by a new one of ``num_classes`` outputs; 0 removes it."""
         self.num_classes = num_classes
         self.global_pool, self.fc = create_classifier(64, num_classes, pool_type=global_pool)
-        self.fc.apply(_kaiming_normal)
+        self.fc.apply(kaiming_normal)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(N, in_chans, H, W) → (N, 64, H/4, W/4)."""
@@ -116,15 +101,6 @@ class CifarResNet(nn.Module):
 def _stage(inputs: int, width: int, depth: int, stride: int) -> nn.Sequential:
     blocks = [Block(inputs, width, stride)] + [Block(width, width, 1) for _ in range(depth - 1)]
     return nn.Sequential(*blocks)
-
-
-def _kaiming_normal(module: nn.Module) -> None:
-    """He et al. 2015, for ReLU: by fan-out in convolutions, by fan-in in the head; biases zero."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    elif isinstance(module, nn.Linear):
-        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        nn.init.zeros_(module.bias)
 
 
 @register_model

@@ -1,0 +1,103 @@
+"""The fully connected nets of Gebhart et al. 2021: six hidden layers of one width, for MNIST."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from timm.layers import to_2tuple
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from torch import Tensor, nn
+
+from ..errors import InputError
+from .kaiming import kaiming_normal
+from .settings import mnist
+
+__all__ = ["FullyConnected"]
+
+_SETTINGS = mnist(pool_size=None, fixed_input_size=True, first_conv=None, paper_ids="arXiv:2101.10552")
+default_cfgs = generate_default_cfgs({f"fc_{width}": _SETTINGS for width in (100, 500, 1000, 2000)})
+
+
+class FullyConnected(nn.Module):
+    """A flattened image, ``depth`` hidden layers of ``width`` ReLUs, one Linear.
+
+    The interface is timm's: ``num_classes=0`` has no head. The features are a vector already, so that
+    ``global_pool``, which timm passes, pools nothing.
+    """
+
+    def __init__(
+        self,
+        width: int = 100,
+        depth: int = 6,
+        num_classes: int = 10,
+        in_chans: int = 3,
+        img_size: int | tuple[int, int] = 28,
+        global_pool: str = "avg",
+    ) -> None:
+        super().__init__()
+        self.num_classes, self.in_chans, self.global_pool = num_classes, in_chans, global_pool
+        self.num_features = self.head_hidden_size = width
+        self.img_size: tuple[int, int] = to_2tuple(img_size)
+        inputs = in_chans * self.img_size[0] * self.img_size[1]
+        self.hidden = nn.Sequential()
+        for layer in range(depth):
+            self.hidden.append(nn.Linear(inputs if layer == 0 else width, width))
+            self.hidden.append(nn.ReLU())
+        self.reset_classifier(num_classes, global_pool)
+        self.hidden.apply(kaiming_normal)
+
+    def get_classifier(self) -> nn.Module:
+        """Return the head: a Linear, or an Identity when there is none."""
+        return self.fc
+
+    def reset_classifier(self, num_classes: int, global_pool: str = "avg") -> None:
+        """Replace the head by a new one of ``num_classes`` outputs; 0 removes it."""
+        self.num_classes, self.global_pool = num_classes, global_pool
+        self.fc = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
+        self.fc.apply(kaiming_normal)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """(N, in_chans, H, W) of the net's own size → (N, width). Raises InputError for another size."""
+        takes = (self.in_chans, *self.img_size)
+        if x.shape[1:] != takes:
+            raise InputError(
+                f"a fully connected net made for images of {takes} got {tuple(x.shape[1:])}; use images of that size "
+                f"(data.size={self.img_size[0]}), or make the net with another img_size and in_chans"
+            )
+        return self.hidden(x.flatten(1))
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """(N, width) → (N, num_classes), or as it is with ``pre_logits``."""
+        return x if pre_logits else self.fc(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_chans, H, W) → (N, num_classes)."""
+        return self.forward_head(self.forward_features(x))
+
+
+def _build(width: int, pretrained: bool, options: dict[str, Any]) -> nn.Module:
+    return build_model_with_cfg(FullyConnected, f"fc_{width}", pretrained, width=width, **options)
+
+
+@register_model
+def fc_100(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """Six hidden layers of 100: 286,200 prunable weights with 10 classes and 3×28×28 pixels."""
+    return _build(100, pretrained, kwargs)
+
+
+@register_model
+def fc_500(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """Six hidden layers of 500: 2,431,000 prunable weights with 10 classes and 3×28×28 pixels."""
+    return _build(500, pretrained, kwargs)
+
+
+@register_model
+def fc_1000(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """Six hidden layers of 1000: 7,362,000 prunable weights with 10 classes and 3×28×28 pixels."""
+    return _build(1000, pretrained, kwargs)
+
+
+@register_model
+def fc_2000(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """Six hidden layers of 2000: 24,724,000 prunable weights with 10 classes and 3×28×28 pixels."""
+    return _build(2000, pretrained, kwargs)

@@ -1,0 +1,169 @@
+"""Every method through a recipe, imp too; allocation, options, recalibration; a pruning that is taken up again."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from checkpoints import InputError
+from transfer import runner
+from transfer.pruning import Masks, methods, prunable
+from transfer.pruning import loop as pruning_loop
+from transfer.recipe import Data, Prune, Recipe, Train
+from transfer.training import imp as imp_module
+
+pytestmark = pytest.mark.filterwarnings("ignore::transfer.pruning.CollapseWarning")
+RECIPE = Recipe(
+    name="tiny",
+    data=Data(name="digits", size=16),
+    prune=Prune(method="px", sparsity=0.8, rounds=2, per_class=2),
+    train=Train(epochs=0, batch=128, lr=0.05, precision="no"),
+)
+
+
+def pruned(**changes) -> Recipe:
+    return replace(RECIPE, prune=replace(RECIPE.prune, **changes))
+
+
+def trained(recipe: Recipe, **changes) -> Recipe:
+    return replace(recipe, train=replace(recipe.train, **changes))
+
+
+@pytest.mark.parametrize("method", methods())
+def test_every_method_runs_from_a_recipe(method, tmp_path):
+    result = runner.run(pruned(method=method), out=tmp_path)
+    assert result.metrics["kept"] == 270_896 - int(0.8 * 270_896 + 0.5)
+    assert result.metrics["method"] == method
+    rows = (result.folder / "layers.csv").read_text().splitlines()
+    assert rows[0] == "layer,total,kept,density,units,dead_units,disconnected"
+    off = sum(int(row.rpartition(",")[2]) for row in rows[1:])
+    assert result.metrics["effective_sparsity"] == pytest.approx(1 - (result.metrics["kept"] - off) / 270_896)
+
+
+def test_the_table_of_the_docs_has_every_method_with_its_rounds():
+    page = (Path(__file__).parents[1] / "docs" / "methods.md").read_text()
+    rows = {m[1]: m[2] for m in re.finditer(r"^\| `([\w-]+)` \|.*\| ([\w %]+) \| (?:yes|no) \|", page, re.M)}
+    assert rows.pop("imp")
+    assert rows == {method: str(pruning_loop.default_rounds(method)) for method in methods()}
+
+
+def test_allocation_options_and_recalibration_are_recorded_and_matter(tmp_path):
+    plain = runner.run(pruned(method="ntk-sap"), out=tmp_path)
+    options = ("inputs=gaussian", "resamplings=2", "epsilon=0.02")
+    other = runner.run(pruned(method="ntk-sap", options=options), out=tmp_path)
+    assert other.metrics["options"] == {"inputs": "gaussian", "resamplings": 2, "epsilon": 0.02}
+    assert other.metrics["masks_digest"] != plain.metrics["masks_digest"]
+
+    guided = runner.run(pruned(method="snip", allocation="px"), out=tmp_path)
+    px = runner.run(RECIPE, out=tmp_path)
+    counts = [Masks.load(r.folder / "masks.safetensors").layers() for r in (guided, px)]
+    assert [row["kept"] for row in counts[0]] == [row["kept"] for row in counts[1]]
+    assert guided.metrics["rounds"] == 2
+    assert guided.metrics["allocation"] == "px"
+
+    moved = runner.run(pruned(recalibrate=True), out=tmp_path)
+    assert moved.metrics["recalibrated"] is True
+    assert moved.metrics["masks_digest"] == px.metrics["masks_digest"]
+    first, second = (load_file(r.folder / "model.safetensors") for r in (px, moved))
+    changed = {key for key in first if not torch.equal(first[key], second[key])}
+    assert changed
+    assert all(key.endswith(("running_mean", "running_var", "num_batches_tracked")) for key in changed)
+
+
+def test_a_pruning_that_was_stopped_goes_on_in_its_round(tmp_path, monkeypatch):
+    recipe = pruned(rounds=5)
+    whole = runner.run(recipe, out=tmp_path / "whole")
+    plain, calls = pruning_loop.score, []
+
+    def stops(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return plain(*args, **kwargs)
+
+    monkeypatch.setattr(pruning_loop, "score", stops)
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(recipe, out=tmp_path / "stopped")
+    (folder,) = (tmp_path / "stopped").iterdir()
+    assert [p.name for p in folder.glob("masks-round-*")] == ["masks-round-3.safetensors"]
+    again = runner.run(recipe, out=tmp_path / "stopped")
+    assert len(calls) == 4 + 2, "rounds 4 and 5 only"
+    assert not list(folder.glob("masks-round-*"))
+    assert again.metrics == whole.metrics
+
+
+def test_imp_drops_the_smallest_trained_weights_and_rewinds(tmp_path):
+    recipe = trained(pruned(method="imp", sparsity=0.36, rounds=None), epochs=1)
+    job = runner.prepare(recipe)
+    assert job.recipe.prune.rounds == 2, "20 % a round: 36 % takes two"
+    start = {k: v.clone() for k, v in job.model.state_dict().items()}
+    masks, history = imp_module.imp(
+        job.model, job.loaders, job.recipe.train, sparsity=0.36, rounds=2, task=job.task,
+        accelerator=job.accelerator, folder=tmp_path,
+    )  # fmt: skip
+    assert not history.epochs
+    rounds = [Masks.load(tmp_path / f"round-{r}" / "masks.safetensors") for r in (1, 2)]
+    assert [m.total - m.kept for m in rounds] == [round(0.2 * masks.total), round(0.36 * masks.total)]
+    assert not any(bool((rounds[1][n] & ~rounds[0][n]).any()) for n in masks)
+    for name, value in job.model.state_dict().items():  # the pretrained weights, BatchNorm too, with the masks
+        expected = start[name] * masks[name] if name in masks else start[name]
+        assert torch.equal(value, expected), name
+
+    dense = runner.prepare(recipe)
+    from transfer.training import finetune
+
+    finetune(dense.model, None, dense.loaders, dense.recipe.train, task=dense.task, accelerator=dense.accelerator)
+    sizes = torch.cat([w.detach().abs().flatten() for w in prunable.prunable(dense.model).values()])
+    cut = sizes.sort().values[round(0.2 * masks.total)]
+    for name, weight in prunable.prunable(dense.model).items():
+        assert torch.equal(rounds[0][name], weight.abs() >= cut), "round 1 is the magnitude of the trained dense model"
+
+
+@pytest.mark.parametrize("options", [("rewind=1",), ("rewind_to=learning-rate",)])
+def test_imp_that_was_stopped_comes_to_the_same_end(options, tmp_path, monkeypatch):
+    recipe = trained(pruned(method="imp", sparsity=0.36, rounds=2, options=options), epochs=2)
+    whole = runner.run(recipe, out=tmp_path / "whole")
+    plain, calls = imp_module.finetune, []
+
+    def stops(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return plain(*args, **kwargs)
+
+    monkeypatch.setattr(imp_module, "finetune", stops)
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(recipe, out=tmp_path / "stopped")
+    again = runner.run(recipe, out=tmp_path / "stopped")
+    assert again.metrics == whole.metrics
+    rows = [json.loads(line) for line in (again.folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "says"),
+    [
+        (pruned(options=("bf16",)), "prune.options has 'bf16'.*name=value"),
+        (pruned(options=("bf16=true", "bf16=false")), "each option once"),
+        (pruned(options=("gates=real",)), "has no option 'gates'; it takes bf16"),
+        (pruned(method="snip", options=("a=1",)), "it takes none"),
+        (pruned(method="ntk-sap", options=("inputs=cats",)), "allowed: real, gaussian"),
+        (pruned(allocation="erk2"), "unknown allocation 'erk2'; did you mean erk"),
+        (pruned(method="impp"), "unknown method 'impp'"),
+        (pruned(method="imp"), "train.epochs of 1 or more"),
+        (trained(pruned(method="imp", allocation="erk"), epochs=1), "give global"),
+        (trained(pruned(method="imp", options=("rewind=2",)), epochs=1), "rewind of 'imp' is 2"),
+        (trained(pruned(method="imp", options=("rewind=1", "rewind_to=learning-rate")), epochs=2), "and 0 with"),
+        (trained(pruned(method="imp", options=("rewind_to=lr",)), epochs=1), "allowed: weights, learning-rate"),
+        (pruned(images=0), "prune.images is 0"),
+    ],
+)
+def test_what_is_refused_before_anything_is_written(recipe, says, tmp_path):
+    with pytest.raises(InputError, match=says) as caught:
+        runner.run(recipe, out=tmp_path / "runs")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,92 @@
+"""Multiply-adds of a network on one image, dense and with the kept weights alone.
+
+Unstructured sparsity does not speed up a dense kernel: the kept count is what hardware or code made for sparse weights
+would have to do.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from transfer.analysis.evaluating import evaluating
+from transfer.analysis.kept import kept
+from transfer.pruning.prunable import prunable
+
+
+@dataclass(frozen=True)
+class LayerCount:
+    """Multiply-adds of one weight: with all its entries, and with the kept ones."""
+
+    dense: int
+    kept: int
+
+
+@dataclass(frozen=True)
+class MultiplyAdds:
+    """Multiply-adds on one image (twice as many FLOPs), by parameter name and in all."""
+
+    layers: dict[str, LayerCount]
+
+    @property
+    def dense(self) -> int:
+        """With every weight."""
+        return sum(layer.dense for layer in self.layers.values())
+
+    @property
+    def kept(self) -> int:
+        """With the kept weights."""
+        return sum(layer.kept for layer in self.layers.values())
+
+
+def multiply_adds(
+    model: nn.Module, input_size: tuple[int, int, int], masks: Mapping[str, Tensor] | None = None
+) -> MultiplyAdds:
+    """Count the multiply-adds of the Conv and Linear modules; the model is left as it was.
+
+    A weight of a convolution counts once for each output position (of a transposed one, input position), padding
+    included; a weight of a Linear once for each vector that comes in; a module used many times counts each time.
+    Biases, norms, pooling and products of data with data (attention) are not counted.
+
+    Args:
+        model: any network that takes one image.
+        input_size: (C, H, W).
+        masks: True = kept; a prunable weight without a mask is kept whole, None keeps all.
+
+    Raises:
+        InputError: a mask does not belong to the model.
+    """
+    weights = prunable(model)
+    names = {id(weight): name for name, weight in weights.items()}
+    uses = dict.fromkeys(weights, 0)
+    layers = [module for module in model.modules() if isinstance(module, (_ConvNd, nn.Linear))]
+    masks = kept({name: weight.detach() for name, weight in weights.items()}, masks)
+    handles = [layer.register_forward_hook(_counter(names[id(layer.weight)], uses)) for layer in layers]
+    try:
+        with evaluating(model):
+            model(next(iter(weights.values())).new_zeros(1, *input_size))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return MultiplyAdds(
+        {name: LayerCount(uses[name] * w.numel(), uses[name] * int(masks[name].sum())) for name, w in weights.items()}
+    )
+
+
+def _counter(name: str, uses: dict[str, int]) -> Callable[[nn.Module, Any, Any], None]:
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        uses[name] += _positions(module, inputs, output)
+
+    return count
+
+
+def _positions(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> int:
+    """How often each weight of the module is used in one call."""
+    if isinstance(module, _ConvTransposeNd):
+        return inputs[0].numel() // module.in_channels
+    if isinstance(module, _ConvNd):
+        return output.numel() // module.out_channels
+    assert isinstance(module, nn.Linear)
+    return output.numel() // module.out_features

@@ -1,0 +1,72 @@
+"""Unpack a tar so that nothing lands outside its folder and no half of it is ever taken for the whole."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from rich.console import Console
+from rich.progress import track
+
+from checkpoints.errors import InputError
+
+
+def unpack(archive: Path, inner: str, target: Path) -> None:
+    """Unpack the folder ``inner`` of an uncompressed tar and give it the name ``target``, which is absent.
+
+    The members are written one by one beside ``target``, which gets its name when all are there; owners,
+    permissions and times are not taken over. Raises InputError, with nothing left behind, for a tar that is
+    damaged, has no such folder, holds anything but files and folders, names a place outside, or declares
+    more bytes than it has (as sparse members do).
+    """
+    aside = target.with_name(f".{target.name}.unpacking")
+    new = not target.parent.exists()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed
+    try:
+        with tarfile.open(archive, "r:") as tar:
+            _write(archive, tar, aside)
+        if not (aside / inner).is_dir():
+            raise InputError(f"{archive}: has no folder {inner}; get the original file")
+        (aside / inner).rename(target)
+    except (tarfile.TarError, EOFError, FileExistsError, NotADirectoryError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{archive}: not a whole tar ({reason}); delete it and get it again") from None
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        if new and not target.exists():
+            target.parent.rmdir()
+
+
+def _write(archive: Path, tar: tarfile.TarFile, folder: Path) -> None:
+    left = archive.stat().st_size
+    for member in _shown(tar, archive.name):
+        left -= member.size
+        if left < 0 or member.size < 0:
+            raise InputError(f"{archive}: {member.name} declares more bytes than the tar holds; get the original file")
+        place = folder / _inside(archive, member.name)
+        if member.isdir():
+            place.mkdir(parents=True, exist_ok=True)
+            continue
+        content = tar.extractfile(member) if member.isreg() else None
+        if content is None:
+            raise InputError(f"{archive}: {member.name} is a link or device, want files only; get the original file")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with content, place.open("xb") as file:
+            shutil.copyfileobj(content, file)
+
+
+def _inside(archive: Path, name: str) -> Path:
+    """Return a member's name as a relative path; InputError when it leads out of the folder."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
+        raise InputError(f"{archive}: {name!r} leads out of the folder; get the original file")
+    return Path(*path.parts)
+
+
+def _shown(tar: tarfile.TarFile, name: str) -> Iterable[tarfile.TarInfo]:
+    """Return the members with a progress bar on stderr, silent where that is no terminal."""
+    return track(tar, f"unpacking {name}", None, console=Console(stderr=True), disable=not sys.stderr.isatty())

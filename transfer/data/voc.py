@@ -1,0 +1,112 @@
+"""The layout of Pascal VOC: images, palette masks, and lists of the names in each split.
+
+JPEGImages/<name>.jpg (or .jpeg, .png)
+SegmentationClass/<name>.png
+ImageSets/Segmentation/<split>.txt        a name a line
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path, PurePosixPath
+
+from checkpoints.errors import InputError
+from transfer.data.maps import MapDataset, MaskFiles
+from transfer.data.palette import voc_palette
+
+IMAGES, MASKS, LISTS = "JPEGImages", "SegmentationClass", "ImageSets/Segmentation"
+SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+def read_voc(
+    name: str,
+    home: Path,
+    classes: tuple[str, ...],
+    *,
+    train_split: str = "train",
+    train_list: str = "train.txt",
+    train_masks: str = MASKS,
+) -> MapDataset:
+    """Read the training split and ``val`` of a folder in VOC layout; files are decoded later, by the batches.
+
+    Raises InputError for a folder or list that is absent, an empty list, a name that stands twice in a list
+    or in both (no mIoU on training images), and a name without its image or its mask.
+    """
+    images = _by_stem(home / IMAGES, SUFFIXES)
+    lists = (home / LISTS / train_list, home / LISTS / "val.txt")
+    train, val = map(listed, lists)
+    shared = set(train).intersection(val)
+    if shared:
+        raise InputError(f"{lists[0]}: {min(shared)} stands in {lists[1].name} too, as do {len(shared)} in all; remove")
+    splits = (
+        _paired(lists[0], train, images, _by_stem(home / train_masks, (".png",)), home / train_masks, len(classes)),
+        _paired(lists[1], val, images, _by_stem(home / MASKS, (".png",)), home / MASKS, len(classes)),
+    )
+    return MapDataset(name, *splits, classes, voc_palette(), train_split, "val")
+
+
+def listed(path: Path) -> list[str]:
+    """Return the names that a list holds, one a line, or two paths a line as the lists for SBD's masks do.
+
+    Raises InputError for a list that is absent, empty, or names a file twice or outside its folder.
+    """
+    lines = _lines(path)
+    if not lines:
+        raise InputError(f"{path}: lists no images; put a name on each line")
+    names = [PurePosixPath(line.split()[0]).stem if line.startswith(f"/{IMAGES}/") else line for line in lines]
+    wrong = next((name for name in names if "/" in name or "\\" in name), None)
+    if wrong is not None:
+        raise InputError(f"{path}: {wrong!r} is no name of an image; list names without folders")
+    name, times = Counter(names).most_common(1)[0]
+    if times > 1:
+        raise InputError(f"{path}: lists {name} {times} times; keep one")
+    return names
+
+
+def _lines(path: Path) -> list[str]:
+    return [line for line in map(str.strip, read_text(path).splitlines()) if line]
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a small file; InputError when it is absent or not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise InputError(f"{path}: cannot be read ({reason}); want the layout of Pascal VOC") from None
+
+
+def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, list[Path]]:
+    """Return the files of a folder by their name without suffix."""
+    found: dict[str, list[Path]] = {}
+    try:
+        entries = sorted(entry.name for entry in os.scandir(folder))
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror}); want the layout of Pascal VOC") from None
+    for entry in entries:
+        path = folder / entry
+        if path.suffix.lower() in suffixes:
+            found.setdefault(path.stem, []).append(path)
+    return found
+
+
+def _paired(
+    source: Path,
+    names: list[str],
+    images: dict[str, list[Path]],
+    masks: dict[str, list[Path]],
+    mask_folder: Path,
+    classes: int,
+) -> MaskFiles:
+    """Return the image and the mask of each name."""
+    for name in names:
+        image, mask = images.get(name, []), masks.get(name, [])
+        if len(image) > 1:
+            raise InputError(f"{image[0]}: {image[1].name} has the same name; remove one")
+        if not image or not mask:
+            here = f"mask {mask[0]} has no image {IMAGES}/{name}.jpg" if mask else ""
+            here = here or (f"image {image[0]} has no mask {mask_folder.name}/{name}.png" if image else "")
+            here = here or f"{name} has neither image nor mask"
+            raise InputError(f"{here}, but {source} lists it; add the file or remove the line")
+    return MaskFiles(tuple(images[n][0] for n in names), tuple(masks[n][0] for n in names), classes)

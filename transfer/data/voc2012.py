@@ -1,0 +1,87 @@
+"""Pascal VOC 2012 (Everingham 2010), segmentation: 1,464 + 1,449 images, 20 classes and background."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from filelock import FileLock
+
+from checkpoints.download import download
+from checkpoints.errors import InputError
+from checkpoints.fetch import Source, check
+from transfer.data.maps import MapDataset
+from transfer.data.unpacking import unpack
+from transfer.data.voc import IMAGES, LISTS, listed, read_voc
+
+CLASSES = (
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+TAR = Source(
+    "VOCtrainval_11-May-2012.tar",
+    url="https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+    md5="6cd6e144f989b92b3379bac3b3de84fd",
+)
+FOLDER = "VOCdevkit/VOC2012"
+COUNTS = {"train": 1_464, "val": 1_449, "train_aug": 10_582}
+
+
+def load(root: Path) -> MapDataset:
+    """Load from ``root/VOCdevkit/VOC2012``, else from the tar in ``root``, else download the tar (2 GB).
+
+    Raises InputError when none works, for a tar with another md5, and as :func:`read_voc` does.
+    """
+    home = _obtained(root)
+    check_counts(home / LISTS, train="train.txt", val="val.txt")
+    return read_voc("voc2012", home, CLASSES)
+
+
+def check_counts(folder: Path, **lists: str) -> None:
+    """Raise InputError unless each list, split = file, has VOC 2012's number of names."""
+    for split, file in lists.items():
+        got = len(listed(folder / file))
+        if got != COUNTS[split]:
+            raise InputError(
+                f"{folder / file}: lists {got} images, {split} of VOC 2012 has {COUNTS[split]}; "
+                "get the original list, or read your own with voc-folder:<path>"
+            )
+
+
+def _obtained(root: Path) -> Path:
+    """Return the folder VOC2012, unpacked from the tar by the first process that finds it absent."""
+    home = root / FOLDER
+    if (home / IMAGES).is_dir():
+        return home
+    if home.exists():
+        raise InputError(
+            f"{home}: has no folder {IMAGES}; put all of VOC 2012 there, or move it away to unpack {TAR.file}"
+        )
+    new = not root.exists()
+    lock = root / ".voc2012.lock"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock):
+            if not home.exists():
+                unpack(_tar(root / TAR.file), FOLDER, home)
+    except OSError as error:
+        raise InputError(f"voc2012: cannot write {root} ({error.strerror or error}); set TRANSFER_DATA") from None
+    finally:
+        if not home.exists():  # leave no trace of what did not work
+            with suppress(OSError):
+                lock.unlink()
+                if new:
+                    root.rmdir()
+    return home
+
+
+def _tar(path: Path) -> Path:
+    """Return the tar that the user has, or download it; its md5 is checked."""
+    if path.exists():
+        check(path, TAR)
+    else:
+        try:
+            download(TAR.url, path, lambda part: check(part, TAR))
+        finally:
+            Path(f"{path}.lock").unlink(missing_ok=True)
+    return path

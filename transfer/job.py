@@ -1,0 +1,216 @@
+"""prepare(): a recipe with everything that it needs loaded and checked, before anything is written."""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import checkpoints
+from checkpoints import Backbone
+from checkpoints.errors import InputError
+from transfer import data as datasets
+from transfer.data.batches import Batches
+from transfer.data.dataset import Dataset
+from transfer.data.map_batches import MapBatches
+from transfer.data.map_pruning_set import MapPruningSet, map_pruning_set
+from transfer.data.maps import MapDataset
+from transfer.data.pruning_set import PruningSet, balanced, pruning_set
+from transfer.errors import ScoreError
+from transfer.models import classifier, segmenter
+from transfer.pruning import methods, schedule, score
+from transfer.pruning.prunable import prunable
+from transfer.recipe import Recipe
+from transfer.tasks import Task
+from transfer.tasks.classification import Classification
+from transfer.tasks.segmentation import Segmentation
+from transfer.training.accelerators import accelerator_for
+from transfer.training.evaluation import evaluate
+from transfer.training.loaders import Loaders
+
+
+@dataclass(frozen=True)
+class Job:
+    """A recipe with everything it needs; one subclass a task."""
+
+    recipe: Recipe
+    backbone: Backbone
+    dataset: Any
+    model: nn.Module
+    accelerator: Any
+
+    @property
+    def task(self) -> Task:
+        """Loss and metrics."""
+        raise NotImplementedError
+
+    @property
+    def loaders(self) -> Loaders:
+        """Training and test batches of this process."""
+        raise NotImplementedError
+
+    @property
+    def pruning_set(self) -> PruningSet | MapPruningSet:
+        """The fixed images that pruning sees."""
+        raise NotImplementedError
+
+    def facts(self) -> dict[str, Any]:
+        """What the result says of the data."""
+        raise NotImplementedError
+
+    def noise(self) -> tuple[Tensor, Tensor]:
+        """Two images of noise and their targets, on the device."""
+        size, device = self.recipe.data.size, self.accelerator.device
+        images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+        return images.to(device), torch.zeros(2, dtype=torch.int64, device=device)
+
+    def _look(self) -> dict[str, Any]:
+        backbone = self.backbone
+        return {
+            "mean": backbone.mean, "std": backbone.std, "interpolation": backbone.interpolation,
+            "device": self.accelerator.device,
+        }  # fmt: skip
+
+    def _share(self) -> dict[str, Any]:
+        recipe, accelerator = self.recipe, self.accelerator
+        return {
+            **self._look(), "batch": recipe.train.batch, "channels_last": recipe.train.channels_last,
+            "rank": accelerator.process_index, "world": accelerator.num_processes, "workers": recipe.data.workers,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ClassificationJob(Job):
+    """One label an image."""
+
+    dataset: Dataset
+
+    @property
+    def task(self) -> Task:
+        """Cross entropy and accuracy."""
+        return Classification()
+
+    @property
+    def loaders(self) -> Loaders:
+        """Training and test batches of this process."""
+        recipe, shared = self.recipe, {**self._share(), "size": self.recipe.data.size}
+        train = Batches(
+            self.dataset.train, augment=recipe.data.augment, shuffle=True, drop_last=True, seed=recipe.seed, **shared
+        )
+        return Loaders(train, Batches(self.dataset.test, **shared))
+
+    @property
+    def pruning_set(self) -> PruningSet:
+        """Images of each class, balanced."""
+        prune = self.recipe.prune
+        return pruning_set(
+            self.dataset.train, self.dataset.classes,
+            per_class=prune.per_class, batch=prune.batch, seed=self.recipe.seed, size=self.recipe.data.size,
+            **self._look(),
+        )  # fmt: skip
+
+    def facts(self) -> dict[str, Any]:
+        """What the result says of the data."""
+        return {"task": "classification", "train_split": "train", "split": self.dataset.test_split}
+
+
+@dataclass(frozen=True)
+class SegmentationJob(Job):
+    """One label a pixel."""
+
+    dataset: MapDataset
+
+    @property
+    def task(self) -> Task:
+        """Cross entropy over the labelled pixels, and mIoU."""
+        return Segmentation(self.dataset.classes)
+
+    @property
+    def loaders(self) -> Loaders:
+        """Random crops for training; whole images, or centre crops, for the test."""
+        recipe, shared = self.recipe, {**self._share(), **self._cut()}
+        train = MapBatches(
+            self.dataset.train, augment=recipe.data.maps, shuffle=True, drop_last=True, seed=recipe.seed, **shared
+        )
+        return Loaders(train, MapBatches(self.dataset.test, protocol=recipe.data.protocol, **shared))
+
+    @property
+    def pruning_set(self) -> MapPruningSet:
+        """Images chosen at random: one of a map has no class to balance."""
+        prune = self.recipe.prune
+        return map_pruning_set(
+            self.dataset.train, count=prune.images, batch=prune.batch, seed=self.recipe.seed, **self._cut(),
+            **self._look(),
+        )  # fmt: skip
+
+    def facts(self) -> dict[str, Any]:
+        """What the result says of the data: split and protocol move mIoU by many points."""
+        data = self.dataset
+        return {
+            "task": "segmentation", "train_split": data.train_split, "split": data.test_split,
+            "protocol": self.recipe.data.protocol, "output_stride": self.recipe.output_stride,
+        }  # fmt: skip
+
+    def noise(self) -> tuple[Tensor, Tensor]:
+        """Two images of noise and their maps, on the device."""
+        images, _ = super().noise()
+        return images, torch.zeros(2, *images.shape[2:], dtype=torch.int64, device=images.device)
+
+    def _cut(self) -> dict[str, Any]:
+        return {"crop": self.recipe.data.size, "stride": self.recipe.output_stride}
+
+
+def prepare(recipe: Recipe) -> Job:
+    """Check a recipe and load what it names; nothing is written.
+
+    Raises:
+        InputError: whatever can be known to fail.
+    """
+    recipe.check()
+    recipe = recipe.resolved()
+    accelerator = accelerator_for(recipe.train)
+    if recipe.train.batch % accelerator.num_processes:
+        raise InputError(
+            f"train.batch is {recipe.train.batch}; give a multiple of the {accelerator.num_processes} processes"
+        )
+    backbone = checkpoints.load(recipe.backbone, seed=recipe.seed)
+    dataset = datasets.load(recipe.data.name)
+    job: Job
+    if isinstance(dataset, MapDataset):
+        maps = segmenter(backbone, len(dataset.classes), output_stride=recipe.output_stride, seed=recipe.seed)
+        job = SegmentationJob(recipe, backbone, dataset, maps.to(accelerator.device), accelerator)
+    else:
+        model = classifier(backbone, len(dataset.classes), stem=recipe.stem, seed=recipe.seed)
+        job = ClassificationJob(recipe, backbone, dataset, model.to(accelerator.device), accelerator)
+    if recipe.prune.sparsity:
+        total = sum(w.numel() for w in prunable(job.model, recipe.prune.exclude).values())
+        schedule.check(total, recipe.prune.sparsity, recipe.prune.rounds or 1, recipe.prune.schedule)
+        if isinstance(dataset, Dataset):
+            balanced(dataset.train.labels, dataset.classes, per_class=recipe.prune.per_class, seed=recipe.seed)
+    _rehearse(job)
+    return job
+
+
+def _rehearse(job: Job) -> None:
+    """Score two images of noise, so that a size or a method that the model cannot take is known before any work."""
+    prune, batch = job.recipe.prune, job.recipe.train.batch
+    images, targets = job.noise()
+    try:
+        evaluate(job.model, [(images, targets)], task=job.task)
+        with torch.random.fork_rng(), torch.no_grad():  # one image a process may be too few for BatchNorm
+            copy.deepcopy(job.model).train()(images[: batch // job.accelerator.num_processes])
+        if prune.sparsity:
+            for method in {prune.method, prune.allocation} & set(methods()):
+                own = prune.method_options() if method == prune.method else {}
+                score(method, job.model, [(images, targets)], exclude=prune.exclude, loss=job.task.loss, **own)
+    except ScoreError:
+        pass  # the real images decide
+    except InputError:
+        raise
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{job.backbone.arch} cannot take images of {job.recipe.data.size} px in batches of {batch} ({reason}); "
+            "set data.size or train.batch"
+        ) from error

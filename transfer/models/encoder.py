@@ -1,0 +1,117 @@
+"""The trunk of a dense prediction: a pretrained network, dilated to an output stride, as a list of feature maps."""
+
+from collections.abc import Callable
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+import checkpoints.architectures  # noqa: F401  (registers resnet20 with timm)
+from checkpoints import Backbone
+from checkpoints.errors import InputError, near
+
+SIDE = 64  # of the images that the sizes of the maps are checked with
+
+
+class Encoder(nn.Module):
+    """A timm network as a list of feature maps: the image itself, then one map a stage.
+
+    A stage that no longer halves is dilated as in the DeepLab papers: its first convolution is not, the next ones are.
+    A ResNet's map then holds at every second (fourth) place what the pretrained network computes there. (smp's own
+    ResNets dilate the first convolution too, which changes the pretrained features. Networks that halve by average
+    pooling, such as CLIP's, lose that pooling where timm dilates them.)
+    """
+
+    def __init__(self, model: Any, output_stride: int) -> None:
+        super().__init__()
+        self.model, self.output_stride = model, output_stride
+        self.out_channels: list[int] = [3, *model.feature_info.channels()]
+
+    @property
+    def detail(self) -> int:
+        """The reduction of the second map, in which DeepLabV3+ finds its detail."""
+        return 2 if self.output_stride == 4 else 4
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(N, 3, H, W) → maps of ``out_channels``, the last (N, C, H / output_stride, W / output_stride)."""
+        return [x, *self.model(x)]
+
+
+def encoder(backbone: Backbone, output_stride: int) -> Encoder:
+    """Return the backbone's trunk with the deepest map at 1 / ``output_stride`` of the image's sides.
+
+    ``output_stride`` is 16 or 8; a trunk for small images, such as resnet20, has its natural stride only (4).
+
+    Raises:
+        InputError: an architecture without maps of the right sizes, a stride that it does not allow, weights that do
+            not fit: every tensor must land.
+    """
+    arch = backbone.arch
+    if not timm.is_model(arch):
+        raise InputError(f"unknown architecture {arch!r}; {near(arch, timm.list_models())}")
+    with torch.device("meta"):
+        natural = _built(arch, lambda: timm.create_model(arch, features_only=True)).feature_info.reduction()[-1]
+    allowed = (8, 16) if natural > 8 else (natural,)
+    if output_stride not in allowed:
+        raise InputError(f"output_stride is {output_stride}; {arch} allows {' or '.join(map(str, allowed))}")
+    dilated = {} if output_stride == natural else {"output_stride": output_stride}
+    made = Encoder(_built(arch, lambda: timm.create_model(arch, features_only=True, **dilated)), output_stride)
+    _check_sizes(made, arch)
+    _load(made.model, backbone)
+    return made
+
+
+def _built(arch: str, make: Callable[[], Any]) -> Any:
+    """Call timm, whose networks refuse what they cannot do in many ways."""
+    try:
+        return make()
+    except (TypeError, ValueError, AssertionError, AttributeError, RuntimeError) as error:
+        raise _unfit(arch) from error
+
+
+def _check_sizes(made: Encoder, arch: str) -> None:
+    """Run the encoder once: the sizes that timm states are not always those that it gives."""
+    stride = made.output_stride
+    with torch.no_grad():
+        maps = _built(arch, lambda: made.eval()(torch.zeros(1, 3, SIDE, SIDE)))
+    made.train()
+    start = 0 if made.detail == 2 else 1
+    reductions = [1, *(min(2**i, stride) for i in range(start, start + len(maps) - 1))]
+    expected = [(c, SIDE // r, SIDE // r) for c, r in zip(made.out_channels, reductions, strict=True)]
+    fits = len(maps) > 3 and reductions[2] == made.detail and reductions[-1] == stride
+    if not fits or [tuple(x.shape[1:]) for x in maps] != expected:
+        raise _unfit(arch)
+
+
+def _unfit(arch: str) -> InputError:
+    return InputError(
+        f"{arch} gives no feature maps at 1/2, 1/4, 1/8 and 1/16 of the image with this output stride, "
+        "which DeepLabV3+ needs; choose a convolutional network such as a ResNet"
+    )
+
+
+def _load(model: nn.Module, backbone: Backbone) -> None:
+    """Copy every tensor of the trunk; timm's feature networks name ``stages.0`` ``stages_0`` and the like."""
+    name, arch = backbone.card.name, backbone.arch
+    own = {_flat(key): value for key, value in model.state_dict().items()}
+    given = {_flat(key): (key, value) for key, value in backbone.state_dict.items()}
+    missing = [key for key in model.state_dict() if _flat(key) not in given]
+    if missing:
+        raise InputError(
+            f"the weights of {name} do not fit {arch}: {len(missing)} keys missing ({', '.join(missing[:3])})"
+        )
+    extra = [key for flat, (key, _) in given.items() if flat not in own]
+    if extra:
+        raise InputError(
+            f"the weights of {name} do not fit the feature maps of {arch}: {len(extra)} keys would be lost "
+            f"({', '.join(extra[:3])}); choose a network whose last map is its last layer, such as a ResNet"
+        )
+    for flat, (key, value) in given.items():
+        if own[flat].shape != value.shape:
+            raise InputError(f"the weights of {name} have another shape than {arch}: {key}")
+        own[flat].copy_(value)
+
+
+def _flat(key: str) -> str:
+    return key.replace(".", "_")

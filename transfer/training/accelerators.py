@@ -1,0 +1,88 @@
+"""The accelerator of a fine-tuning, and what a launcher may have asked for that cannot be given."""
+
+import os
+import sys
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType
+
+from checkpoints.errors import InputError
+from transfer.recipe import Train
+
+SHARDING = {
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "accelerate's parallelism_config",
+}
+SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
+
+
+def accelerator_for(train: Train) -> Accelerator:
+    """Return an accelerator in the recipe's precision.
+
+    Raises:
+        InputError: the device lacks what the recipe wants; or the launcher asked for a sharded model, for gradient
+            accumulation, or for several processes of which only one was started.
+    """
+    cuda = torch.cuda.is_available()
+    precision = train.precision
+    if precision == "auto":
+        precision = "bf16" if cuda and torch.cuda.is_bf16_supported() else "no"
+    if precision == "fp16" and not cuda:
+        raise InputError("train.precision is fp16, which needs a GPU; use no or bf16")
+    if train.sync_norm and not cuda:
+        raise InputError("train.sync_norm needs CUDA GPUs; leave it out, or set train.freeze_norm")
+    _refuse_sharding()
+    state = AcceleratorState._shared_state
+    if state and state.get("_mixed_precision") != precision:  # accelerate allows one precision a process unless reset
+        AcceleratorState._reset_state()
+    # without cpu=True, accelerate sees one process under torchrun on a machine without an accelerator
+    accelerator = Accelerator(mixed_precision=precision, cpu=not torch.accelerator.is_available())
+    _refuse_missing_processes(accelerator)
+    check(accelerator)
+    return accelerator
+
+
+def check(accelerator: Accelerator) -> None:
+    """Refuse what the training loop does not do.
+
+    Raises:
+        InputError: the model would be sharded, or gradients accumulated.
+    """
+    if accelerator.distributed_type in SHARDED:
+        raise InputError(_whole(str(accelerator.distributed_type.value)))
+    steps = accelerator.gradient_accumulation_steps
+    if steps != 1:
+        raise InputError(
+            f"accelerate is set to accumulate gradients over {steps} steps, which is not supported; "
+            "set gradient_accumulation_steps to 1 and a larger train.batch"
+        )
+
+
+def _refuse_sharding() -> None:
+    for variable, name in SHARDING.items():
+        if os.environ.get(variable, "").lower() in {"1", "true", "yes"}:
+            raise InputError(f"{_whole(name)} (it is chosen by {variable})")
+
+
+def _whole(name: str) -> str:
+    return f"{name} is not supported: every process holds the whole model; start with {_torchrun()}"
+
+
+def _refuse_missing_processes(accelerator: Accelerator) -> None:
+    """``accelerate launch`` without GPUs sets an address for N processes to meet at, then starts one."""
+    launched = "ACCELERATE_MIXED_PRECISION" in os.environ and {"MASTER_ADDR", "MASTER_PORT"} <= set(os.environ)
+    if launched and "WORLD_SIZE" not in os.environ and accelerator.num_processes == 1:
+        raise InputError(
+            "accelerate launch was asked for several processes but started one, as it does without GPUs; "
+            f"start with {_torchrun()} (for one process unset MASTER_ADDR and MASTER_PORT)"
+        )
+
+
+def _torchrun() -> str:
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    name = spec.name if spec is not None and spec.name.startswith("recipes.") else "recipes.NAME"
+    return f"torchrun --nproc-per-node N -m {name} …"

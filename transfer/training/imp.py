@@ -1,0 +1,142 @@
+"""Iterative magnitude pruning: train, drop the smallest weights, rewind, several times (Frankle 2019, Chen 2021)."""
+
+import copy
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from checkpoints.errors import InputError
+from transfer.pruning import schedule as schedules
+from transfer.pruning.masks import Masks
+from transfer.pruning.processes import Processes
+from transfer.pruning.prunable import prunable
+from transfer.pruning.saliency import check_options
+from transfer.pruning.selection import select
+from transfer.recipe import Train
+from transfer.tasks import Task
+from transfer.training.history import History
+from transfer.training.loaders import Loaders
+from transfer.training.loop import finetune
+from transfer.training.state import State
+from transfer.training.weights import load_weights, save_weights
+
+_A_ROUND = 0.2  # of the weights that are left go in each round (Frankle 2019)
+
+
+def default_rounds(sparsity: float) -> int:
+    """Return how many rounds of 20 % reach a sparsity."""
+    return max(1, math.ceil(math.log1p(-sparsity) / math.log1p(-_A_ROUND) - 1e-9))
+
+
+def check(options: Mapping[str, Any], allocation: str, epochs: int) -> None:
+    """Refuse what :func:`imp` cannot do.
+
+    Raises:
+        InputError: names what is allowed.
+    """
+    check_options("imp", rewinding, options)
+    plan = rewinding(**options)
+    if allocation != "global":
+        raise InputError(f"prune.allocation is {allocation!r}; imp has one threshold for all layers: give global")
+    if not 0 <= plan["rewind"] <= epochs or (plan["rewind"] and plan["rewind_to"] == "learning-rate"):
+        raise InputError(
+            f"option rewind of 'imp' is {plan['rewind']}; give an epoch from 0 to train.epochs ({epochs}), and 0 with "
+            "rewind_to=learning-rate"
+        )
+    if epochs < 1:
+        raise InputError("imp trains in each round; give train.epochs of 1 or more")
+
+
+def rewinding(*, rewind: int = 0, rewind_to: Literal["weights", "learning-rate"] = "weights") -> dict[str, Any]:
+    """Return the options of imp.
+
+    Args:
+        rewind: the epoch whose weights each round goes back to; 0 = the pretrained ones.
+        rewind_to: "weights" of that epoch, with the learning rate of then; or the "learning-rate" of the start only,
+            with the weights that were trained (Renda 2020).
+    """
+    return {"rewind": rewind, "rewind_to": rewind_to}
+
+
+def imp(
+    model: nn.Module,
+    data: Loaders,
+    train: Train,
+    *,
+    sparsity: float,
+    rounds: int,
+    schedule: str = "exponential",
+    exclude: Iterable[str] = (),
+    task: Task | None = None,
+    accelerator: Accelerator,
+    folder: Path,
+    seed: int = 0,
+    progress: bool = False,
+    **options: Any,
+) -> tuple[Masks, History]:
+    """Prune by training in ``rounds`` rounds; return the masks and the epochs that the model has behind it.
+
+    The model is left at the weights of the rewinding, pruned: what is still to be done is to train it once more, after
+    those epochs. Every round has a fresh optimizer. Weights of a round that is done are kept in ``folder``, so that a
+    run that was stopped goes on in its round.
+
+    Args:
+        model: the dense model, in place.
+        data: training and test batches of this process.
+        train: the settings of each training.
+        sparsity: fraction removed in the end, in (0, 1).
+        rounds: how many trainings come before the last one.
+        schedule: "exponential" or "linear".
+        exclude: globs over module names that are not pruned.
+        task: None = classification.
+        accelerator: the processes.
+        folder: of this pruning alone.
+        seed: of dropout and the like.
+        progress: show a progress bar an epoch.
+        **options: see :func:`rewinding`.
+    """
+    plan = rewinding(**options)
+    main = accelerator.is_main_process
+    shared: dict[str, Any] = {"task": task, "accelerator": accelerator, "seed": seed, "progress": progress}
+    history = History()
+    if plan["rewind"]:
+        history = finetune(model, None, data, train, folder=folder / "start", until=plan["rewind"], **shared)
+    start = {name: value.cpu().clone() for name, value in model.state_dict().items()}
+    masks = Masks.full(prunable(model, exclude))
+    for round_ in range(1, rounds + 1):
+        here = folder / f"round-{round_}"
+        if not (here / "masks.safetensors").exists():
+            accelerator.wait_for_everyone()  # all have looked before one of them writes
+            if progress and main:
+                print(f"imp: training {round_} of {rounds}, {masks.sparsity:.2%} pruned", flush=True)
+            finetune(model, masks, data, train, folder=here, history=copy.deepcopy(history), **shared)
+            masks = _smallest_dropped(model, masks, sparsity, rounds, round_, schedule)
+            Processes(accelerator).agree(masks.digest())
+            if main:
+                if plan["rewind_to"] != "weights":
+                    save_weights(model, here / "model.safetensors")
+                masks.save(here / "masks.safetensors")  # last: it says that the round is done
+                State(here).clear()
+            accelerator.wait_for_everyone()
+        else:
+            masks = Masks.load(here / "masks.safetensors")
+        if plan["rewind_to"] == "weights":
+            model.load_state_dict(start)
+        else:
+            load_weights(model, here / "model.safetensors")
+        masks.apply_(model)
+    return masks, history
+
+
+@torch.no_grad()
+def _smallest_dropped(
+    model: nn.Module, masks: Masks, sparsity: float, rounds: int, round_: int, schedule: str
+) -> Masks:
+    weights: dict[str, Tensor] = {name: p.detach().cpu().double().abs() for name, p in masks.match(model).items()}
+    keep = schedules.kept(masks.total, schedules.sparsity_after(round_, rounds, sparsity, schedule))
+    return Masks(select(weights, {name: mask.cpu() for name, mask in masks.items()}, keep))
