@@ -19,7 +19,7 @@ from transfer.training import imp as imp_module
 pytestmark = pytest.mark.filterwarnings("ignore::transfer.pruning.CollapseWarning")
 RECIPE = Recipe(
     name="tiny",
-    data=Data(name="digits", size=16),
+    data=Data(name="digits", size=8),
     prune=Prune(method="px", sparsity=0.8, rounds=2, per_class=2),
     train=Train(epochs=0, batch=128, lr=0.05, precision="no"),
 )

@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+import segmentation_models_pytorch as smp
 import timm
 import torch
 import torchvision
@@ -245,16 +246,35 @@ def test_a_failed_prune_leaves_the_weights(method):
 
 @pytest.mark.slow
 @every_method
-@pytest.mark.parametrize("net", ["tv_resnet50", "resnet50_clip_gap", "resnet18"])
+@pytest.mark.parametrize("net", ["tv_resnet50", "resnet50_clip_gap", "resnet18", "deeplab"])
 def test_large_nets_as_they_come(method, net):
+    check_large(method, net)
+
+
+@pytest.mark.parametrize("net", ["resnet18", "deeplab"])
+@pytest.mark.parametrize("method", ["px", "px-gated", "snip", "grasp"])
+def test_large_nets_with_a_few_methods(method, net):
+    check_large(method, net)
+
+
+@pytest.mark.parametrize("method", ["px", "synflow"])
+def test_clip_with_a_few_methods(method):
+    check_large(method, "resnet50_clip_gap")
+
+
+def check_large(method, net):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = {
             "tv_resnet50": lambda: torchvision.models.resnet50(num_classes=3),
             "resnet50_clip_gap": lambda: timm.create_model("resnet50_clip_gap", num_classes=3, zero_init_last=False),
             "resnet18": lambda: torchvision.models.resnet18(num_classes=3),
+            "deeplab": lambda: smp.DeepLabV3Plus("resnet18", encoder_weights=None, classes=3),
         }[net]()
     before = snapshot(model)
-    scores = score(method, model, [images((3, 64, 64), 4)])
+    inputs, targets = images((3, 64, 64), 4)
+    if net == "deeplab":
+        targets = targets[:, None, None].repeat(1, 64, 64)
+    scores = score(method, model, [(inputs, targets)])
     same(before, snapshot(model))
     assert all(bool(s.any()) for s in scores.values()), "a whole layer scores 0"

@@ -2,6 +2,7 @@
 
 import math
 
+import open_clip
 import pytest
 import timm
 import torch
@@ -55,6 +56,48 @@ def test_float32_agrees_with_float64_on_a_deep_residual_net():
     assert double.exponent > 300, "this is why the exponent is kept apart"
     aligned = single.tensor.double() * 2.0 ** (single.exponent - double.exponent)
     torch.testing.assert_close(aligned, double.tensor, rtol=1e-4, atol=0)  # gates near 0 may differ
+
+
+@pytest.mark.parametrize("method", ["synflow", "synflow-l2", "logsynflow", "px", "px-gated"])
+def test_scores_in_float32_agree_with_float64_and_rank_alike(method):
+    torch.manual_seed(0)
+    model = timm.create_model("resnet20", num_classes=5).eval()
+    x = torch.randn(2, 3, 32, 32)
+    single, double = score(method, model, [x]), score(method, model.double(), [x.double()])
+    high = [max(float(v.max()) for v in s.values()) for s in (single, double)]
+    ours, exact = (torch.cat([v.flatten() / h for v in s.values()]) for s, h in zip((single, double), high, strict=True))
+    limit = 1e-5 if method == "px-gated" else 1e-6  # whose passes are twice as many
+    torch.testing.assert_close(ours, exact, rtol=limit, atol=0)
+    order = exact.argsort(descending=True)
+    apart = exact[order][:-1] > exact[order][1:] * (1 + 2 * limit)  # by more than rounding
+    assert int(apart.sum()) > 1000
+    assert bool((ours[order][:-1] > ours[order][1:])[apart].all()), "the order differs where it is no tie"
+
+
+def test_synflow_of_resnet152_is_finite_in_float32():
+    torch.manual_seed(0)
+    model = timm.create_model("resnet152", num_classes=5, zero_init_last=False).eval()
+    scores = score("synflow", model, [torch.randn(1, 3, 32, 32)])
+    assert all(bool(torch.isfinite(v).all()) and bool((v > 0).any()) for v in scores.values())
+    with torch.no_grad():  # as published, in float32: infinite
+        for p in model.state_dict().values():
+            if p.is_floating_point():
+                p.abs_()
+        assert not bool(torch.isfinite(model(torch.ones(1, 3, 32, 32))).all())
+
+
+def test_open_clip_as_it_comes_names_its_attention_and_its_trunk_has_paths():
+    visual = open_clip.create_model("RN50-quickgelu", pretrained=None, require_pretrained=False).visual.eval()
+    with pytest.raises(NoPathError, match=r"attnpool .*these work on any network: random, magnitude, snip"):
+        score("px", visual, [torch.randn(1, 3, 224, 224)])
+    visual.attnpool = nn.Identity()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for module in visual.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.uniform_(module.weight, 0.5, 1.5)
+    scores = score("px", visual, [torch.randn(1, 3, 64, 64)])
+    assert all(bool(v.any()) for v in scores.values())
 
 
 def test_rescaling_is_exact_in_float64():

@@ -1,0 +1,61 @@
+"""Scores have the same bits for one process and for two, for every method; they really are two."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from transfer.pruning import methods
+
+SCRIPT = """
+import hashlib, json, sys, torch
+from accelerate import Accelerator
+from tests.pruning.small_nets import TinyVgg, images, randomised
+from transfer.pruning import methods, prune, score
+import warnings
+warnings.simplefilter("ignore")
+torch.set_num_threads(1)
+accelerator = Accelerator(cpu=True)
+model = randomised(TinyVgg())
+batches = [images((3, 8, 8), n, seed=n) for n in (5, 3, 6)]  # three batches: the second process has one
+found = {"processes": accelerator.num_processes}
+for method in methods():
+    sha = hashlib.sha256()
+    for name, values in score(method, model, batches, accelerator=accelerator).items():
+        sha.update(name.encode() + values.numpy().tobytes())
+    for count in (1, 2):  # one batch: the second process has none
+        masks = prune(randomised(TinyVgg()), batches[:count], method=method, sparsity=0.9, rounds=3,
+                      accelerator=accelerator)
+        sha.update(masks.digest().encode())
+    found[method] = sha.hexdigest()
+with open(f"{sys.argv[1]}-{accelerator.process_index}.json", "w") as file:
+    json.dump(found, file)
+"""
+
+
+@pytest.fixture(scope="module")
+def digests(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("processes")
+    script = folder / "scores.py"
+    script.write_text(SCRIPT)
+    two = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for launcher, out in (([], "one"), (two, "two")):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
+        done = subprocess.run(
+            [sys.executable, *launcher, str(script), str(folder / out)],
+            env=environment, capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    return {name: json.loads((folder / f"{name}.json").read_text()) for name in ("one-0", "two-0", "two-1")}
+
+
+def test_two_processes_ran(digests):
+    assert [digests[name]["processes"] for name in ("one-0", "two-0", "two-1")] == [1, 2, 2]
+
+
+@pytest.mark.parametrize("method", methods())
+def test_the_same_bits_from_one_process_and_from_two(method, digests):
+    assert digests["two-0"][method] == digests["one-0"][method]
+    assert digests["two-1"][method] == digests["one-0"][method]
