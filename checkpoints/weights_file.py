@@ -134,10 +134,10 @@ def _entries(path: Path) -> list[zipfile.ZipInfo]:
 
 
 def _unwanted(path: Path, error: pickle.UnpicklingError) -> InputError:
-    reason = str(error).partition("WeightsUnpickler error:")[2] or "no pickle of tensors"  # before it, torch's advice
-    wanted = re.search(r"GLOBAL (\S+)", reason)
+    wanted = re.search(r"GLOBAL (\S+)", str(error))
     if wanted is None:
-        return _unreadable(path, ValueError(reason))
+        reason = str(error).partition("WeightsUnpickler error:")[2]  # before it stands advice to load it with its code
+        return _unreadable(path, ValueError(reason or "no pickle of tensors"))
     return InputError(
         f"{path} wants to run code ({wanted[1][:100]}), only tensors are read; "
         "if you trust it, save its state dict alone as .safetensors"

@@ -1,18 +1,26 @@
 """What scoring and selection cost, measured side by side in one run; prints one JSON object a line.
 
-    python scripts/bench_scoring.py                      # a few minutes on 2 cores
+    python scripts/bench_scoring.py                      # half an hour on 2 quiet cores
     python scripts/bench_scoring.py --only threshold
+    python scripts/bench_scoring.py --only method --methods px snip
 
 round      a px round against plain no-grad forwards of the same batches: ``further_batch`` is what one more batch
            costs in forwards (goal: 2.3 at most), ``fixed_s`` what a round costs beside its batches. Rounds of one
            and of three batches and the forwards take turns; medians.
-memory     peak of the resident memory during a px round on ResNet-50 above what was there before it, activations
-           included, against the weights (goal: 7 times at most), in three processes of their own.
+method     the same two figures for every method: ``goal`` is the most a further batch should cost, ``floor`` what the
+           method's passes cost at least (a forward 1, a backward 2, a backward of both 6). A further batch of a method
+           that looks at no image but the first costs nothing but noise.
+memory     peak of the resident memory during a round of every method on ResNet-50 above what was there before it,
+           activations included, against the weights (goal of px: 7 times at most), in processes of their own.
+bf16       px with the gates found in bfloat16 against px, on the embedded ResNet-20 and digits: the overlap (Jaccard)
+           of the masks after one round to 90 % and ten to 98 %, the largest relative change of a score after those
+           ten, and the time of a round as a ratio.
 threshold  the exact threshold over 23.5 million float64 scores against torch.kthvalue (goal: 3 times as fast), and the
            whole selection, masks included.
 """
 
 import argparse
+import copy
 import json
 import platform
 import statistics
@@ -20,6 +28,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,36 +36,52 @@ import timm
 import torch
 from torch import Tensor, nn
 
-import checkpoints.architectures  # noqa: F401
-from transfer.pruning import score
+import checkpoints
+import checkpoints.architectures
+from transfer import data as datasets
+from transfer.analysis.overlap import overlap
+from transfer.data.dataset import Dataset
+from transfer.data.pruning_set import pruning_set
+from transfer.models import classifier
+from transfer.pruning import CollapseWarning, Masks, methods, prune, score
 from transfer.pruning.selection import ordered, select, threshold
 
 CASES = {"resnet20": [(32, 128)], "resnet50": [(64, 32), (224, 16)]}
+METHOD_CASES = (("resnet20", 32, 128), ("resnet50", 64, 32))
+GOALS = {"px": {"goal": 2.2}, "px-gated": {"goal": 5.0}, "snip": {"goal": 3.5}}
+FLOORS = {"grasp": {"floor": 9.0}, "ntk-sap": {"floor": 5.0}}
 
 
 def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=["round", "memory", "threshold"])
+    parser.add_argument("--only", choices=["round", "method", "memory", "bf16", "threshold"])
+    parser.add_argument("--methods", nargs="+", choices=methods(), default=methods(), help="of method and memory")
     parser.add_argument("--repeats", type=int, default=7, help="how often each measurement takes its turn")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--peak", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--peak", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.peak:
-        peak(args.device)
+        peak(args.peak, args.device)
         return
     if args.only in (None, "round"):
         for arch, settings in CASES.items():
             for size, batch in settings:
-                px_round(arch, size, batch, args.repeats, args.device)
+                round_cost("px", arch, size, batch, args.repeats, args.device)
+    if args.only in (None, "method"):
+        for arch, size, batch in METHOD_CASES:
+            for method in args.methods:
+                round_cost(method, arch, size, batch, args.repeats, args.device)
     if args.only in (None, "memory"):
-        for _ in range(3):
-            subprocess.run([sys.executable, __file__, "--peak", "--device", args.device], check=True)
+        for method in args.methods:
+            subprocess.run([sys.executable, __file__, "--peak", method, "--device", args.device], check=True)
+    if args.only in (None, "bf16"):
+        bf16(args.repeats, args.device)
     if args.only in (None, "threshold"):
         selection(args.repeats, args.device)
 
 
-def px_round(arch: str, size: int, batch: int, repeats: int, device: str) -> None:
+def round_cost(method: str, arch: str, size: int, batch: int, repeats: int, device: str) -> None:
     """Compare rounds of one and three batches with forwards."""
     model, batches = build(arch, size, batch, device)
 
@@ -67,28 +92,70 @@ def px_round(arch: str, size: int, batch: int, repeats: int, device: str) -> Non
     found = take_turns(
         {
             "forward": forward,
-            "one": lambda: score("px", model, batches[:1]),
-            "three": lambda: score("px", model, batches),
+            "one": lambda: score(method, model, batches[:1]),
+            "three": lambda: score(method, model, batches),
         },
         repeats,
         device,
     )
     further = (found["three"] - found["one"]) / 2
     report(
-        "px round", arch=arch, size=size, batch=batch, forward_s=found["forward"], round_s=found["one"],
-        further_batch=round(further / found["forward"], 3), fixed_s=found["one"] - further, device=device,
+        f"{method} round", arch=arch, size=size, batch=batch, forward_s=found["forward"], round_s=found["one"],
+        further_batch=round(further / found["forward"], 3), **GOALS.get(method, {}), **FLOORS.get(method, {}),
+        fixed_s=found["one"] - further, device=device,
     )  # fmt: skip
 
 
-def peak(device: str) -> None:
-    """Measure the peak memory of one px round on ResNet-50."""
+def peak(method: str, device: str) -> None:
+    """Measure the peak memory of one round on ResNet-50."""
     model, batches = build("resnet50", 224, 16, device)
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    extra = peak_of(lambda: score("px", model, batches[:2]), device)
+    extra = peak_of(lambda: score(method, model, batches[:2]), device)
     report(
-        "px memory", arch="resnet50", size=224, batch=16, weights_mb=weights / 1e6, extra_mb=extra / 1e6,
+        f"{method} memory", arch="resnet50", size=224, batch=16, weights_mb=weights / 1e6, extra_mb=extra / 1e6,
         times_weights=round(extra / weights, 2), device=device,
     )  # fmt: skip
+
+
+def bf16(repeats: int, device: str) -> None:
+    """Compare px with its gates found in bfloat16 with px: time of a round, and masks."""
+    backbone, digits = checkpoints.load("embedded"), datasets.load("digits")
+    assert isinstance(digits, Dataset)
+    model = classifier(backbone, len(digits.classes)).to(device).eval()
+    images = pruning_set(
+        digits.train, digits.classes, per_class=10, size=32, mean=backbone.mean, std=backbone.std, device=device
+    )
+    found = take_turns(
+        {
+            "float32": lambda: score("px", model, images),
+            "bf16": lambda: score("px", model, images, bf16=True),
+        },
+        repeats,
+        device,
+    )
+
+    def pruned(sparsity: float, rounds: int, choice: bool) -> tuple[nn.Module, Masks]:
+        own = copy.deepcopy(model)
+        return own, prune(own, images, method="px", sparsity=sparsity, rounds=rounds, bf16=choice)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CollapseWarning)
+        once, (sparse, masks) = pruned(0.9, 1, False)[1], pruned(0.98, 10, False)
+        once_overlap = overlap(once, pruned(0.9, 1, True)[1]).total
+        ten_overlap = overlap(masks, pruned(0.98, 10, True)[1]).total
+    exact, rough = (score("px", sparse, images, masks=masks, bf16=choice) for choice in (False, True))
+    report(
+        "px bf16", arch="resnet20", size=32, batch=images.samples, float32_s=found["float32"], bf16_s=found["bf16"],
+        time_ratio=round(found["bf16"] / found["float32"], 3), overlap_90_one_round=once_overlap,
+        overlap_98_ten_rounds=ten_overlap, largest_change=round(largest_change(exact, rough), 5), device=device,
+    )  # fmt: skip
+
+
+def largest_change(exact: dict[str, Tensor], rough: dict[str, Tensor]) -> float:
+    """Return the largest relative change of a positive score; both sets are scaled to the same sum first."""
+    a, b = (torch.cat([s.flatten() for s in scores.values()]) for scores in (exact, rough))
+    a, b = a / a.sum(), b / b.sum()
+    return float(((b - a).abs() / a)[a > 0].max())
 
 
 def selection(repeats: int, device: str) -> None:
@@ -128,7 +195,8 @@ def build(arch: str, size: int, batch: int, device: str) -> tuple[nn.Module, lis
     torch.manual_seed(0)
     options = {"zero_init_last": False} if arch == "resnet50" else {}
     model = timm.create_model(arch, num_classes=10, **options).eval().to(device)
-    return model, [(torch.randn(batch, 3, size, size, device=device), torch.zeros(batch).long()) for _ in range(3)]
+    labels = torch.arange(batch, device=device) % 10
+    return model, [(torch.randn(batch, 3, size, size, device=device), labels) for _ in range(3)]
 
 
 def take_turns(calls: dict[str, Callable[[], object]], repeats: int, device: str) -> dict[str, float]:

@@ -6,8 +6,9 @@
 
 Each method prunes the embedded ResNet-20 under a fresh random head, as the pipeline does before fine-tuning; nothing is
 trained. Of every masked network the script finds the trace and the largest eigenvalues of the fixed-weight NTK on test
-images, as fractions of the unpruned network's, its empty layers, dead units and disconnected weights, and of every two
-methods the overlap of their masks (Jaccard) beside the overlap of independent masks with the same layer densities.
+images and the root mean square of its outputs there, as fractions of the unpruned network's, its empty layers, dead
+units and disconnected weights, and of every two methods the overlap of their masks (Jaccard) beside the overlap of
+independent masks with the same layer densities.
 
 Writes into OUT: compare_methods.json (after every method), compare_methods.md, kept-trace.png, overlap.png, and masks/.
 """
@@ -43,7 +44,7 @@ from transfer.pruning.schedule import check as check_schedule
 from transfer.report import plots, tables
 
 COLUMNS = (
-    "method", "sparsity", "rounds", "trace kept", "top eigenvalues kept", "largest kept", "empty layers", "dead units",
+    "method", "sparsity", "rounds", "trace", "top eigenvalues", "largest", "outputs", "empty layers", "dead units",
     "effective sparsity", "seconds",
 )  # fmt: skip
 
@@ -127,7 +128,7 @@ def compare(todo: Sequence[Cell], args: argparse.Namespace) -> None:
     dense = spectrum(ntk(model, images), args.top)
     if not dense[0]:
         raise InputError("the kernel of the unpruned model is 0; are its weights trained?")
-    settings = _settings(model, seen, images, args)
+    settings = _settings(seen, images, args)
     rows: list[dict[str, Any]] = []
     masks: dict[str, dict[str, Masks]] = {}
     for number, cell in enumerate(todo, start=1):
@@ -145,7 +146,9 @@ def compare(todo: Sequence[Cell], args: argparse.Namespace) -> None:
     write_whole(args.out / "compare_methods.md", page(settings, rows, overlaps))
     title = f"NTK trace kept, {settings['backbone']} on {settings['data']}, {settings['kernel_images']} test images"
     plots.kept_trace(rows, args.out / "kept-trace.png", title=title)
-    plots.overlaps(overlaps, args.out / "overlap.png", title="overlap of masks (below), expected if independent (above)")
+    plots.overlaps(
+        overlaps, args.out / "overlap.png", title="overlap of masks (below), expected if independent (above)"
+    )
     print(args.out)
 
 
@@ -183,6 +186,8 @@ def measure(
         )  # fmt: skip
     seconds = time.perf_counter() - start
     layers = report(pruned, masks, images)
+    with torch.no_grad():
+        outputs = float(pruned(images).norm() / model(images).norm())
     found = spectrum(ntk(pruned, images, masks), len(dense[1]))
     return {
         "method": cell.name,
@@ -192,6 +197,7 @@ def measure(
         "total": masks.total,
         "digest": masks.digest(),
         **kept_of(dense, found),
+        "outputs_kept": outputs,
         "empty_layers": [row["layer"] for row in layers if not row["kept"]],
         "dead_units": sum(row["dead_units"] for row in layers),
         "units": sum(row["units"] for row in layers),
@@ -230,14 +236,22 @@ def page(settings: Mapping[str, Any], rows: Sequence[dict[str, Any]], overlaps: 
     parts = ["".join(f"- {name.replace('_', ' ')}: {value}\n" for name, value in settings.items())]
     parts.append(tables.markdown(COLUMNS, [line(row) for row in rows]))
     for sparsity, found in overlaps.items():
-        lines = [
-            (a, *(f"{100 * found['found'][i][j]:.0f} ({100 * found['expected'][i][j]:.0f})" for j in range(i)), *[""] * (n - i))
-            for n in [len(found["names"])]
-            for i, a in enumerate(found["names"])
-        ]
         head = f"Overlap at sparsity {float(sparsity):.2%}, percent (expected of independent masks):\n\n"
-        parts.append(head + tables.markdown(("", *found["names"]), lines))
+        parts.append(head + tables.markdown(("", *found["names"]), triangle(found)))
     return "\n".join(parts)
+
+
+def triangle(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return what lies below the diagonal of the matrices as text, a row a method: percent found (percent expected)."""
+    names = found["names"]
+    return [
+        (
+            name,
+            *(f"{100 * found['found'][i][j]:.0f} ({100 * found['expected'][i][j]:.0f})" for j in range(i)),
+            *[""] * (len(names) - i),
+        )
+        for i, name in enumerate(names)
+    ]
 
 
 def line(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -247,7 +261,7 @@ def line(row: Mapping[str, Any]) -> tuple[str, ...]:
         row["method"],
         f"{row['sparsity']:.2%}",
         str(row["rounds"]),
-        *(f"{row[key]:.3%}" for key in ("trace_kept", "top_kept", "largest_kept")),
+        *(f"{row[key]:,.2%}" for key in ("trace_kept", "top_kept", "largest_kept", "outputs_kept")),
         str(len(row["empty_layers"])),
         f"{row['dead_units']} of {row['units']}",
         "not known" if effective is None else f"{effective:.2%}",
@@ -255,7 +269,8 @@ def line(row: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _settings(model: nn.Module, seen: PruningSet, images: Tensor, args: argparse.Namespace) -> dict[str, Any]:
+def _settings(seen: PruningSet, images: Tensor, args: argparse.Namespace) -> dict[str, Any]:
+    shown = ("px-transfer", "torch", "timm")
     return {
         "backbone": "embedded ResNet-20",
         "head": f"fresh: Kaiming normal from seed {args.seed}, not trained",
@@ -267,7 +282,7 @@ def _settings(model: nn.Module, seen: PruningSet, images: Tensor, args: argparse
         "seed": args.seed,
         "device": args.device,
         "threads": torch.get_num_threads(),
-        "versions": ", ".join(f"{name} {v}" for name, v in versions().items() if name in ("px-transfer", "torch", "timm")),
+        "versions": ", ".join(f"{name} {number}" for name, number in versions().items() if name in shown),
     }
 
 

@@ -8,6 +8,7 @@ import timm
 import torch
 from torch import nn
 
+import checkpoints.architectures  # noqa: F401
 from checkpoints.errors import InputError
 from tests.pruning.small_nets import Activated, images
 from transfer.pruning import prune, score

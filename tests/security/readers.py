@@ -1,4 +1,4 @@
-"""Every reader of files from outside: a sound file, where it is damaged, how it is read, what must hold of what it gives.
+"""Every reader of files from outside: a sound file, where it is damaged, how it is read, what must hold then.
 
 Many formats check sums, so that damage to the whole file seldom reaches the code behind them. Those have a second
 entry, which damages the part inside (the pickle of a zip, the header of a .safetensors) and packs it soundly again.
@@ -11,7 +11,9 @@ import io
 import json
 import math
 import random
+import shutil
 import struct
+import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,7 +30,9 @@ from checkpoints.backbone import Backbone, Card
 from transfer.data.archive import Archive
 from transfer.data.decode import decode
 from transfer.data.idx import read_idx
+from transfer.data.map_files import read_mask
 from transfer.data.tiny_imagenet_files import SIDE, decoded, read_index
+from transfer.data.unpacking import unpack
 from transfer.pruning.masks import Masks
 from transfer.recipe import Recipe
 from transfer.run_folder import read_json
@@ -112,6 +116,8 @@ def _data() -> Iterator[tuple[str, Reader]]:
     yield "images.idx.gz, inside", Reader("images.idx.gz", idx, _idx, gzip.compress)
     name = "tiny-imagenet-200.zip"
     yield name, Reader(name, tiny_imagenet(), _tiny_imagenet)
+    yield "folder.tar", Reader("folder.tar", tar(), _tar)
+    yield "mask.png", Reader("mask.png", mask(), _mask)
     for kind in ("JPEG", "PNG", "GIF", "BMP", "TIFF", "PPM", "WEBP"):
         yield f"image.{kind}", Reader(f"image.{kind}", image(kind), _image)
 
@@ -162,11 +168,36 @@ def image(kind: str, side: int = SIDE) -> bytes:
     return file.getvalue()
 
 
-def tiny_imagenet(extra: dict[str, bytes] | None = None) -> bytes:
+def mask() -> bytes:
+    """Return a palette PNG whose indices are labels."""
+    file = io.BytesIO()
+    made = Image.new("P", (8, 8))
+    made.putpalette(range(30))
+    made.putdata([number % 3 for number in range(64)])
+    made.save(file, "PNG")
+    return file.getvalue()
+
+
+def tar() -> bytes:
+    """Return a tar of the folder ``in``, with a long name and a header of extended attributes."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, content in {
+            "in/list.txt": b"a\n",
+            "in/images/a.jpg": image("JPEG"),
+            f"in/{'x' * 120}é": b"b",
+        }.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return made.getvalue()
+
+
+def tiny_imagenet() -> bytes:
     """Return Tiny-ImageNet with one class, one training and one validation image."""
     files = {
         "wnids.txt": b"n01\n", "words.txt": b"n01\tgoldfish\n", "train/n01/images/n01_0.JPEG": image("JPEG"),
-        "val/val_annotations.txt": b"val_0.JPEG\tn01\t0\t0\t1\t1\n", "val/images/val_0.JPEG": image("JPEG"), **(extra or {}),
+        "val/val_annotations.txt": b"val_0.JPEG\tn01\t0\t0\t1\t1\n", "val/images/val_0.JPEG": image("JPEG"),
     }  # fmt: skip
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -247,6 +278,27 @@ def _tiny_imagenet(path: Path) -> None:
     tensors = decoded(Archive(path), index)
     assert all(0 <= label < len(index.classes) for label in tensors["train_labels"].tolist())
     assert tuple(tensors["train_pixels"].shape) == (len(index.train), 3, SIDE, SIDE)
+
+
+def _tar(path: Path) -> None:
+    folder = path.parent / "unpacked"
+    outside = set(path.parent.parent.iterdir())
+    try:
+        unpack(path, "in", folder / "target")
+        assert all(found.is_file() or found.is_dir() for found in folder.rglob("*"))
+        assert not any(found.is_symlink() for found in folder.rglob("*"))
+        sizes = sum(found.stat().st_size for found in folder.rglob("*") if found.is_file())
+        assert sizes <= path.stat().st_size
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    assert set(path.parent.parent.iterdir()) == outside
+
+
+def _mask(path: Path) -> None:
+    labels = read_mask(path, 3)
+    assert labels.dtype == torch.uint8
+    assert labels.dim() == 2
+    assert set(labels.unique().tolist()) <= {0, 1, 2, 255}
 
 
 def _image(path: Path) -> None:

@@ -97,7 +97,7 @@ def test_a_tar_cannot_leave_its_folder_even_if_its_md5_is_right(
     (outside / "secret").write_text("secret")
     before = everything(tmp_path)
     put_tar(root, ESCAPES[way](outside), monkeypatch)
-    with pytest.raises(InputError, match="cifar10: absent from .* or damaged") as caught:
+    with pytest.raises(InputError, match=r"cifar10: absent from .* or damaged") as caught:
         data.load("cifar10", root=root)
     assert "\n" not in str(caught.value)
     assert (outside / "secret").read_text() == "secret"
@@ -351,7 +351,7 @@ def test_a_head_that_says_too_much_or_nothing(tmp_path: Path, shape: tuple[int, 
     path = idx_file(tmp_path, shape, MEGABYTE)
     with (
         at_most(MEGABYTE),
-        pytest.raises(InputError, match="its head says .* bytes of data, allowed are 1 to 1073741824"),
+        pytest.raises(InputError, match=r"its head says .* bytes of data, allowed are 1 to 1073741824"),
     ):
         idx.read_idx(path, 3)
 

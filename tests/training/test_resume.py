@@ -127,7 +127,7 @@ def test_another_model_or_number_of_steps_is_refused(tmp_path: Path) -> None:
     train_small(SGD, tmp_path)
     wider = Small()
     wider.head = torch.nn.Linear(16, 4)
-    with pytest.raises(InputError, match="model [0-9a-f]+, now [0-9a-f]+"):
+    with pytest.raises(InputError, match=r"model [0-9a-f]+, now [0-9a-f]+"):
         finetune(wider, None, small_loaders(), SGD, folder=tmp_path)
     with pytest.raises(InputError, match="steps an epoch 4, now 2"):
         train_small(SGD, tmp_path, data=small_loaders(images(16)))

@@ -13,7 +13,8 @@ from transfer.training.state import State
 
 CONTENT: dict[str, Any] = {
     "model": {"w": torch.arange(2000.0)}, "optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]},
-    "scheduler_step": 6, "scaler": None, "identity": {"seed": "0"}, "done": 2, "log": torch.ones(1, 2, 4), "elapsed": 0.5,
+    "scheduler_step": 6, "scaler": None, "identity": {"seed": "0"}, "done": 2,
+    "log": torch.ones(1, 2, 4), "elapsed": 0.5,
     "epochs": [{"epoch": 1, "train_loss": 1.5}], "best_epoch": 1, "seconds": [0.5],
 }  # fmt: skip
 

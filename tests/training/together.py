@@ -1,4 +1,4 @@
-"""What two processes do, for test_two_processes.py: ``torchrun … -m tests.training.together FOLDER`` writes found.json."""
+"""What two processes do for test_two_processes.py: ``torchrun … -m tests.training.together DIR`` writes found.json."""
 
 import json
 import signal
