@@ -8,15 +8,8 @@ weights removed at random, by magnitude, and by Path eXclusion. Offline, a few m
     python -m recipes.quickstart --methods snip px --sparsities 0.95 0.99
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated
-
-import tyro
-
 from transfer.data.augment import Augment
-from transfer.launch import one_line_errors, parse
+from transfer.launch_comparison import Comparing, main
 from transfer.recipe import Data, Prune, Recipe, Train
 
 RECIPE = Recipe(
@@ -27,48 +20,5 @@ RECIPE = Recipe(
     train=Train(epochs=8, batch=64, lr=0.05, weight_decay=1e-4, schedule="cosine", warmup=1),
 )
 
-
-@dataclass(frozen=True)
-class Quickstart:
-    """A recipe, and what is compared under it."""
-
-    recipe: Annotated[Recipe, tyro.conf.arg(name="")] = field(default_factory=lambda: RECIPE)
-    methods: tuple[str, ...] = ("random", "magnitude", "px")
-    """Methods to compare; prune.method joins them."""
-    sparsities: tuple[float, ...] = (0.9, 0.982)
-    """Sparsities to compare; prune.sparsity joins them."""
-    seeds: tuple[int, ...] = ()
-    """Seeds to average over; none = the one of --seed."""
-    out: Path = Path("runs")
-    """Folder that holds the run folders."""
-    dry_run: bool = False
-    """Check everything and say what would run; write nothing."""
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the comparison and show its table."""
-    import sys
-
-    asked = parse(Quickstart, Quickstart(), argv, sys.modules[__name__])
-    recipe = asked.recipe
-    methods = tuple(dict.fromkeys((*asked.methods, recipe.prune.method)))
-    sparsities = tuple(sorted({*asked.sparsities, recipe.prune.sparsity}))
-    seeds = asked.seeds or (recipe.seed,)
-    with one_line_errors():
-        from transfer import compare, environment, job
-        from transfer.report import tables
-
-        if asked.dry_run:
-            for cell in compare.cells(recipe, methods, sparsities, seeds):
-                print(tables.plan(job.prepare(cell), asked.out), end="\n\n")
-            return
-        found = compare.compare(
-            recipe, methods=methods, sparsities=sparsities, seeds=seeds, out=asked.out, progress=True
-        )
-        tables.show(found.columns, found.lines, title=f"{recipe.data.name} from {recipe.backbone}")
-        if environment.main_process():
-            print(f"plot    {found.folder / 'comparison.png'}\nfolder  {found.folder}")
-
-
 if __name__ == "__main__":
-    main()
+    main(Comparing(RECIPE))

@@ -21,6 +21,7 @@ commands:
   run RECIPE [flags]         run a recipe; the same as python -m recipes.RECIPE [flags]
   prune [flags]              prune a backbone and write it to a file that timm and torchvision load
   evaluate RUN [flags]       test the model of a run folder again
+  predict RUN IMAGE...       show it new images: a class each, or a map as PNG and overlay
   methods                    show the pruning methods and their options
   backbones list             show the pretrained backbones and whether they are on this machine
   backbones fetch NAME       download one
@@ -60,6 +61,24 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
+class Predict:
+    """Show new images to the model of a finished run: a class for each, or a map as palette PNG and overlay.
+
+    Prints one line an image: its path, then class and probability, or the files that were written. Neither the data
+    set nor the backbone's file is needed.
+    """
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """The run's folder."""
+    images: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Image files."""
+    out: Path = Path("predictions")
+    """Folder for the maps of a segmentation."""
+    best: bool = False
+    """The weights of the best epoch instead of the last."""
+
+
+@dataclass(frozen=True)
 class Backbones:
     """List, download or check pretrained backbones."""
 
@@ -76,7 +95,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(HELP.format(recipes=", ".join(_recipes())))
         sys.exit(0 if words else 2)
     commands: dict[str, Callable[[list[str]], None]] = {
-        "run": _run, "prune": _prune, "evaluate": _evaluate, "methods": _methods, "backbones": _backbones,
+        "run": _run, "prune": _prune, "evaluate": _evaluate, "predict": _predict, "methods": _methods,
+        "backbones": _backbones,
     }  # fmt: skip
     with one_line_errors():
         if words[0] not in commands:
@@ -114,11 +134,25 @@ def _evaluate(words: list[str]) -> None:
     asked = parse(Evaluate, None, words, prog="transfer evaluate")
     import json
 
+    from transfer.environment import main_process
     from transfer.runner import load_run
-    from transfer.training.loop import evaluate
+    from transfer.training.evaluation import counted
 
     job, model = load_run(asked.run, which="best" if asked.best else "last")
-    print(json.dumps(evaluate(model, job.loaders.test, accelerator=job.accelerator), sort_keys=True))
+    loss, counts = counted(model, job.loaders.test, task=job.task, accelerator=job.accelerator)
+    found = {"loss": loss, **job.task.metrics(counts), **job.facts()}
+    rows = job.task.table(counts)
+    if main_process():
+        print(json.dumps(found | ({"classes": rows} if rows else {}), sort_keys=True))
+
+
+def _predict(words: list[str]) -> None:
+    asked = parse(Predict, None, words, prog="transfer predict")
+    from transfer.predict import predict
+
+    which = "best" if asked.best else "last"
+    for line in predict(asked.run, asked.images, out=asked.out, which=which, progress=True):
+        print(line)
 
 
 def _methods(words: list[str]) -> None:

@@ -8,13 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from checkpoints.errors import InputError
+from transfer import trained
+from transfer.data.decode import decode
+from transfer.data.map_files import read_mask
 from transfer.environment import main_process
 from transfer.files import write_json, write_whole
-from transfer.job import prepare
+from transfer.job import SegmentationJob, prepare
 from transfer.pruning import saliency
 from transfer.recipe import Recipe
-from transfer.report import plots, tables
+from transfer.report import maps, plots, tables
 from transfer.runner import Result, run
 
 
@@ -82,7 +87,7 @@ def compare(
         InputError: before anything is written, for what can be known then.
     """
     todo = cells(recipe, methods, sparsities, seeds)
-    prepare(todo[-1])
+    job = prepare(todo[-1])
     results: list[Result] = []
     for number, cell in enumerate(todo, start=1):
         if progress and main_process():
@@ -101,7 +106,23 @@ def compare(
     spread = f"mean ± std over {len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}"
     title = f"{recipe.data.name} from {recipe.backbone}, {recipe.train.epochs} epochs, {spread}"
     plots.comparison(rows, headline, folder / "comparison.png", title=title)
+    if isinstance(job, SegmentationJob):
+        firsts = results[:: len(seeds)]  # the first seed of each row
+        shown = [r for r in firsts if r.metrics["sparsity_asked"] in (0.0, max(sparsities))]
+        _maps(job, shown, folder / "maps.png")
     return found
+
+
+def _maps(job: SegmentationJob, results: Sequence[Result], path: Path, count: int = 5) -> None:
+    """Draw the first test images, their truth, and what the models see."""
+    models = [trained.load(result.folder) for result in results]
+    names = [f"{m['method']} {m['sparsity']:.1%}".removesuffix(" 0.0%") for m in (r.metrics for r in results)]
+    rows = []
+    for image, mask in zip(job.dataset.test.images[:count], job.dataset.test.masks[:count], strict=True):
+        picture = decode(image, image)
+        truth = read_mask(mask, len(job.dataset.classes))
+        rows.append([np.asarray(picture), truth.numpy(), *(model.labels(picture).numpy() for model in models)])
+    maps.side_by_side(rows, path, job.dataset.palette, ["image", "truth", *names], job.dataset.classes)
 
 
 def _some(names: Sequence[str], most: int = 2) -> str:

@@ -8,14 +8,16 @@ from typing import Any
 from torch import nn
 
 from checkpoints.backbone import digest
+from transfer import trained
 from transfer.environment import environment, versions
-from transfer.job import Job, prepare
+from transfer.job import Job, SegmentationJob, prepare
 from transfer.pruning import Masks, effective_sparsity, prune, report
 from transfer.pruning.prunable import prunable
 from transfer.recipe import Recipe
 from transfer.report import plots
 from transfer.run_folder import RunFolder, read_json
 from transfer.training import History, evaluate, finetune, recalibrate
+from transfer.training.evaluation import counted
 from transfer.training.imp import imp
 from transfer.training.state import State
 from transfer.training.weights import load_weights, save_weights
@@ -74,8 +76,13 @@ def _work(job: Job, folder: RunFolder, progress: bool) -> Result:
         **_described(job), **_pruning(job, masks, layers), **_scores(job, history),
         "weights_digest": digest(job.model.state_dict()),
     }  # fmt: skip
+    classes: list[dict[str, Any]] = []
+    if isinstance(job, SegmentationJob):
+        _, counts = counted(job.model, job.loaders.test, task=job.task, accelerator=job.accelerator)
+        classes = job.task.table(counts)
+        metrics["absent_classes"] = [row["class"] for row in classes if row["iou"] is None]
     if main:
-        _finish(job, folder, layers, history, metrics)
+        _finish(job, folder, layers, classes, history, metrics)
     job.accelerator.wait_for_everyone()
     return Result(folder.path, metrics)
 
@@ -159,9 +166,13 @@ def _keep(job: Job, folder: RunFolder, history: History, best: bool, seconds: fl
 
 
 def _finish(
-    job: Job, folder: RunFolder, layers: list[dict[str, Any]], history: History, metrics: dict[str, Any]
-) -> None:
+    job: Job, folder: RunFolder, layers: list[dict[str, Any]], classes: list[dict[str, Any]], history: History,
+    metrics: dict[str, Any],
+) -> None:  # fmt: skip
     save_weights(job.model, folder.file("model.safetensors"))
+    folder.write_json(trained.NAME, trained.describe(job))
+    if classes:
+        folder.write_table("classes.csv", classes)
     folder.write_table("layers.csv", layers)
     plots.metric(history.epochs, job.task.headline, folder.file("plots") / f"{job.task.headline}.png", folder.path.name)
     plots.density(layers, folder.file("plots/density.png"), title=folder.path.name)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from checkpoints.errors import InputError
+from transfer.data.maps import IGNORE
 from transfer.pruning.processes import Processes, Statistic
 from transfer.pruning.scaled import Scaled
 
@@ -23,7 +24,7 @@ def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     Raises:
         InputError: the targets are no class indices below K, or have another shape.
     """
-    ignored = 255 if targets.dim() > 1 else -100
+    ignored = IGNORE if targets.dim() > 1 else -100
     want = (len(outputs), *outputs.shape[2:])
     if targets.is_floating_point() or tuple(targets.shape) != want:
         raise InputError(

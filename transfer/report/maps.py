@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from checkpoints.errors import InputError
+from transfer.data.maps import IGNORE
 from transfer.files import write_whole
 
 Palette = Sequence[Sequence[int]]  # red, green and blue, 0 to 255, of each class
 Pixels = NDArray[np.uint8]
 
-IGNORED = 255
 BORDER = (224, 224, 192)  # how Pascal VOC shows pixels without a label
 CELL = 1.9  # inches
 
@@ -40,7 +40,7 @@ def side_by_side(
 
     if not rows or any(len(row) != len(titles) for row in rows):
         raise InputError(f"rows of {sorted({len(row) for row in rows})} parts; give {len(titles)}, one a title")
-    found = sorted({int(label) for row in rows for labels in row[1:] for label in np.unique(labels)} - {IGNORED})
+    found = sorted({int(label) for row in rows for labels in row[1:] for label in np.unique(labels)} - {IGNORE})
     if found and found[-1] >= len(classes):
         raise InputError(f"a map has the label {found[-1]}; there are {len(classes)} classes")
     heights = [row[0].shape[0] / row[0].shape[1] for row in rows]
@@ -71,7 +71,7 @@ def coloured(labels: NDArray[Any], palette: Palette) -> Pixels:
     Raises:
         InputError: a label without a colour.
     """
-    missing = labels[(labels != IGNORED) & ((labels < 0) | (labels >= len(palette)))]
+    missing = labels[(labels != IGNORE) & ((labels < 0) | (labels >= len(palette)))]
     if missing.size:
         raise InputError(f"a map has the label {missing[0]}; the palette has {len(palette)} colours")
     return _colours(palette)[labels]
@@ -92,6 +92,13 @@ def overlay(image: NDArray[Any], labels: NDArray[Any], palette: Palette, alpha: 
     return np.where(colours.any(2, keepdims=True), mixed, image).astype(np.uint8)
 
 
+def png(pixels: Pixels) -> bytes:
+    """Return an image (H, W, 3) as PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
 def palette_png(labels: NDArray[Any], palette: Palette) -> bytes:
     """Return labels (H, W) as a palette PNG, which reads back as the labels: ``np.array(Image.open(...))``.
 
@@ -110,5 +117,5 @@ def _colours(palette: Palette) -> Pixels:
     """Return 256 colours: the palette's, black, and the border's for 255."""
     colours = np.zeros((256, 3), dtype=np.uint8)
     colours[: len(palette)] = palette
-    colours[IGNORED] = BORDER
+    colours[IGNORE] = BORDER
     return colours

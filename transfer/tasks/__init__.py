@@ -1,6 +1,6 @@
 """A task is a head, a loss and a metric; :class:`Task` says what training and evaluation ask of it."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -23,3 +23,6 @@ class Task(Protocol):
 
     def metrics(self, counts: Tensor) -> dict[str, float]:
         """Return the metrics, fractions in [0, 1], from the summed counts."""
+
+    def table(self, counts: Tensor) -> list[dict[str, Any]]:
+        """Return one row a class, as in ``classes.csv`` of a run; none where there is nothing to tell."""

@@ -1,24 +1,14 @@
 """Segmentation: cross entropy over the labelled pixels, and mIoU from one confusion matrix."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from checkpoints.errors import InputError
-
-IGNORED = 255  # the label of pixels that count neither in the loss nor in a metric
-
-
-@dataclass(frozen=True)
-class ClassScore:
-    """One row of the table of classes; ``iou`` is None for a class in neither the truth nor the predictions."""
-
-    name: str
-    iou: float | None
-    truth: int  # pixels
-    predicted: int  # pixels, where the truth has a label
+from transfer.data.maps import IGNORE
 
 
 @dataclass(frozen=True)
@@ -35,8 +25,8 @@ class Segmentation:
     headline = "miou"
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.classes) <= IGNORED:
-            raise InputError(f"a segmentation has {len(self.classes)} classes; give 1 to {IGNORED}")
+        if not 1 <= len(self.classes) <= IGNORE:
+            raise InputError(f"a segmentation has {len(self.classes)} classes; give 1 to {IGNORE}")
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean cross entropy over the labelled pixels; 0 where there are none.
@@ -45,8 +35,8 @@ class Segmentation:
             InputError: maps of another size, or a label that is no class.
         """
         labels = self._labels(outputs, targets)
-        total = F.cross_entropy(outputs, labels, ignore_index=IGNORED, reduction="sum")
-        return total / (labels != IGNORED).sum().clamp(min=1)
+        total = F.cross_entropy(outputs, labels, ignore_index=IGNORE, reduction="sum")
+        return total / (labels != IGNORE).sum().clamp(min=1)
 
     def counts(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the confusion matrix (K, K) in pixels: truth in rows, predictions in columns.
@@ -57,7 +47,7 @@ class Segmentation:
         labels, size = self._labels(outputs, targets), len(self.classes)
         predicted = outputs.max(1).indices  # half the time of argmax on a CPU
         pairs = (labels * size + predicted).flatten()  # those of ignored pixels lie behind the matrix
-        return torch.bincount(pairs, minlength=(IGNORED + 1) * size)[: size * size].view(size, size)
+        return torch.bincount(pairs, minlength=(IGNORE + 1) * size)[: size * size].view(size, size)
 
     def metrics(self, counts: Tensor) -> dict[str, float]:
         """Return miou, pixel_accuracy and class_accuracy.
@@ -70,7 +60,7 @@ class Segmentation:
         """
         right, truth, predicted = _margins(counts)
         if not truth.sum():
-            raise InputError(f"no pixel of the targets has a label other than {IGNORED}; look at the masks")
+            raise InputError(f"no pixel of the targets has a label other than {IGNORE}; look at the masks")
         union, known = truth + predicted - right, truth > 0
         return {
             "miou": float((right / union)[union > 0].mean()),
@@ -78,13 +68,18 @@ class Segmentation:
             "class_accuracy": float((right / truth)[known].mean()),
         }
 
-    def per_class(self, counts: Tensor) -> list[ClassScore]:
-        """Return a row a class, in their order."""
+    def table(self, counts: Tensor) -> list[dict[str, Any]]:
+        """Return a row a class: class, iou, truth and predicted pixels.
+
+        ``iou`` is None for a class in neither the truth nor the predictions, which mIoU leaves out. Predicted pixels
+        are counted where the truth has a label.
+        """
         margins = zip(self.classes, *(part.tolist() for part in _margins(counts)), strict=True)
         return [
-            ClassScore(name, right / union if (union := truth + found - right) else None, int(truth), int(found))
+            {"class": name, "iou": right / union if (union := truth + found - right) else None,
+             "truth": int(truth), "predicted": int(found)}
             for name, right, truth, found in margins
-        ]
+        ]  # fmt: skip
 
     def _labels(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the targets as int64, checked: in a narrower type 255 may be another number."""
@@ -94,11 +89,11 @@ class Segmentation:
         if targets.is_floating_point():
             raise InputError(f"masks have dtype {targets.dtype}; give class indices of an integer type")
         labels = targets.long()
-        wrong = ((labels < 0) | (labels >= size)) & (labels != IGNORED)
+        wrong = ((labels < 0) | (labels >= size)) & (labels != IGNORE)
         if wrong.any():
             label = int(labels[wrong][0])
             raise InputError(
-                f"a mask has the label {label}; give 0 to {size - 1} ({size} classes), or {IGNORED} for none"
+                f"a mask has the label {label}; give 0 to {size - 1} ({size} classes), or {IGNORE} for none"
             )
         return labels
 

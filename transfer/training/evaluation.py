@@ -12,7 +12,6 @@ from transfer.tasks import Task
 from transfer.tasks.classification import Classification
 
 
-@torch.no_grad()
 def evaluate(
     model: nn.Module,
     data: Iterable[tuple[Tensor, Tensor]],
@@ -26,6 +25,23 @@ def evaluate(
         InputError: the batches yield nothing.
     """
     task = task or Classification()
+    loss, counts = counted(model, data, task=task, accelerator=accelerator)
+    return {"loss": loss, **task.metrics(counts)}
+
+
+@torch.no_grad()
+def counted(
+    model: nn.Module,
+    data: Iterable[tuple[Tensor, Tensor]],
+    *,
+    task: Task,
+    accelerator: Accelerator | None = None,
+) -> tuple[float, Tensor]:
+    """Return the mean loss and the task's counts over all batches of all processes; the model is left as it was.
+
+    Raises:
+        InputError: the batches yield nothing.
+    """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     counts: Tensor | None = None
@@ -48,4 +64,4 @@ def evaluate(
     if accelerator is not None and accelerator.num_processes > 1:
         counts = accelerator.reduce(counts, "sum")
         loss = accelerator.reduce(loss.to(accelerator.device), "sum").cpu()
-    return {"loss": float(loss[0] / loss[1]), **task.metrics(counts)}
+    return float(loss[0] / loss[1]), counts

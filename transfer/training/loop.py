@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from checkpoints.errors import InputError
+from transfer.data.maps import IGNORE
 from transfer.errors import RunError, TrainingError
 from transfer.pruning.masks import Masks
 from transfer.recipe import Train
@@ -176,7 +177,9 @@ class _Run:
                 f"a batch has fewer images than the {self.accelerator.num_processes} processes; "
                 "use fewer processes, or more images"
             )
-        own = (targets != 255).sum() if targets.dim() > 1 else targets.new_tensor(len(targets))  # in maps 255 is void
+        own = (
+            (targets != IGNORE).sum() if targets.dim() > 1 else targets.new_tensor(len(targets))
+        )  # in maps 255 is void
         every = self.accelerator.reduce(own, "sum")
         return own.float() * self.accelerator.num_processes / every.float()
 

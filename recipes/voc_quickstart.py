@@ -1,0 +1,26 @@
+"""Segmentation offline: prune a pretrained backbone, train it as DeepLabV3+, compare mIoU, look at the maps.
+
+The embedded ResNet-20, trained on Fashion-MNIST, learns to find and name handwritten digits on photographs (a small
+data set in the layout of Pascal VOC, made on first use): dense, and with 90 % of the weights of encoder, decoder and
+head removed at random, by magnitude, and by Path eXclusion. Ends with a table and a picture: image, truth, and what
+each model sees.
+
+    python -m recipes.voc_quickstart
+    python -m recipes.voc_quickstart --sparsities 0.8 0.95 --methods snip px
+"""
+
+from transfer.data.map_augment import MapAugment
+from transfer.launch_comparison import Comparing, main
+from transfer.recipe import Data, Prune, Recipe, Train
+
+RECIPE = Recipe(
+    name="voc-quickstart",
+    backbone="embedded",
+    output_stride=4,
+    data=Data(name="voc-sample", size=96, maps=MapAugment(scale=(0.75, 1.33), flip=False), workers=0),
+    prune=Prune(method="px", sparsity=0.9, rounds=20, images=48, batch=16),
+    train=Train(epochs=12, batch=8, lr=0.1, weight_decay=1e-4, schedule="poly", warmup=1),
+)
+
+if __name__ == "__main__":
+    main(Comparing(RECIPE, sparsities=(0.9,)))

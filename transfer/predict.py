@@ -1,0 +1,56 @@
+"""predict(): what a trained model sees in images: a class each, or a map each as palette PNG and overlay."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from checkpoints.errors import InputError
+from transfer.files import write_whole
+from transfer.report import maps
+from transfer.report.progress import track
+from transfer.trained import Trained, load
+
+
+def predict(
+    run: Path, images: Sequence[Path], *, out: Path, which: str = "last", progress: bool = False
+) -> Iterator[str]:
+    """Yield a line an image: its class and probability, or the files that were written for it.
+
+    A segmentation writes ``out/NAME.png``, a palette PNG whose values are the classes, and ``out/NAME-overlay.png``.
+
+    Args:
+        run: the folder of a finished run; neither its data set nor its backbone is needed.
+        images: files of any size.
+        out: where maps are written.
+        which: "last" or "best" weights.
+        progress: show a progress bar.
+
+    Raises:
+        InputError: before anything is written where it can be known: no run, no image, two images of one name.
+    """
+    stems = [path.stem for path in images]
+    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
+    if twice:
+        raise InputError(f"two images are called {twice[0]}, and one map would overwrite the other; predict them apart")
+    for path in images:
+        if not path.is_file():
+            raise InputError(f"there is no image {path}")
+    trained = load(run, which=which)
+    for path in track(images, "predict", shown=progress and len(images) > 1):
+        yield _map(trained, path, out) if trained.task == "segmentation" else _label(trained, path)
+
+
+def _label(trained: Trained, path: Path) -> str:
+    probabilities = trained.probabilities(trained.picture(path))
+    best = int(probabilities.argmax())
+    return f"{path}\t{trained.classes[best]}\t{float(probabilities[best]):.4f}"
+
+
+def _map(trained: Trained, path: Path, out: Path) -> str:
+    picture = trained.picture(path)
+    labels = trained.labels(picture).numpy()
+    plain, mixed = out / f"{path.stem}.png", out / f"{path.stem}-overlay.png"
+    write_whole(plain, maps.palette_png(labels, trained.palette))
+    write_whole(mixed, maps.png(maps.overlay(np.asarray(picture), labels, trained.palette)))
+    return f"{path}\t{plain}\t{mixed}"

@@ -1,0 +1,106 @@
+"""The model of a finished run, without its data set and its backbone's file: for predictions on new images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.transforms.v2 import functional as transforms
+
+import checkpoints
+from checkpoints.errors import InputError
+from transfer.data.decode import decode
+from transfer.data.palette import Palette
+from transfer.data.preprocess import Preprocess
+from transfer.job import Job, SegmentationJob
+from transfer.models import classifier, segmenter
+from transfer.run_folder import read_json
+from transfer.training.weights import load_weights
+
+NAME = "model.json"
+
+
+def describe(job: Job) -> dict[str, Any]:
+    """Return what :func:`load` needs beside the weights, as JSON types."""
+    recipe, backbone = job.recipe, job.backbone
+    maps = isinstance(job, SegmentationJob)
+    return {
+        "task": job.task.name,
+        "arch": backbone.arch,
+        "stem": recipe.stem,
+        "output_stride": recipe.output_stride,
+        "image_size": recipe.data.size,
+        "mean": list(backbone.mean),
+        "std": list(backbone.std),
+        "interpolation": backbone.interpolation,
+        "classes": list(job.dataset.classes),
+        "palette": [list(colour) for colour in job.dataset.palette] if maps else None,
+    }
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A sparse, fine-tuned model and how images are prepared for it."""
+
+    model: nn.Module
+    task: str
+    classes: tuple[str, ...]
+    palette: Palette
+    look: Preprocess
+    stride: int
+
+    def picture(self, path: Path) -> Image.Image:
+        """Read an image as RGB.
+
+        Raises:
+            InputError: the file is no image.
+        """
+        return decode(path, path)
+
+    @torch.no_grad()
+    def labels(self, image: Image.Image) -> Tensor:
+        """Return the class of each pixel, uint8 (H, W), at the image's own size."""
+        pixels = transforms.pil_to_tensor(image)
+        height, width = pixels.shape[1:]
+        inputs = self.look.normalise(pixels[None])
+        padded = inputs.new_zeros(1, 3, -height % self.stride + height, -width % self.stride + width)
+        padded[:, :, :height, :width] = inputs
+        return self.model(padded)[0, :, :height, :width].argmax(0).to(torch.uint8)
+
+    @torch.no_grad()
+    def probabilities(self, image: Image.Image) -> Tensor:
+        """Return the probability of each class, (K,): the shorter side resized to 256/224 of the size, the centre cut.
+
+        An image of the model's size is taken as it is.
+        """
+        size, mode = self.look.size, transforms.InterpolationMode(self.look.interpolation)
+        if image.size != (size, size):
+            image = transforms.resize(image, [round(size * 256 / 224)], interpolation=mode)
+            image = transforms.center_crop(image, [size])
+        inputs = self.look.normalise(transforms.pil_to_tensor(image)[None])
+        return self.model(inputs)[0].softmax(0)
+
+
+def load(folder: Path, *, which: str = "last") -> Trained:
+    """Load the model of a finished run: "last" or "best" weights.
+
+    Raises:
+        InputError: no finished run is there, or its files are damaged.
+    """
+    about = read_json(folder / NAME)
+    try:
+        backbone = checkpoints.load(f"random:{about['arch']}")
+        classes = tuple(str(name) for name in about["classes"])
+        stride, maps = int(about["output_stride"]), about["task"] == "segmentation"
+        if maps:
+            model = segmenter(backbone, len(classes), output_stride=stride)
+        else:
+            model = classifier(backbone, len(classes), stem=about["stem"])
+        look = Preprocess(about["image_size"], about["mean"], about["std"], about["interpolation"])
+        palette = tuple((int(r), int(g), int(b)) for r, g, b in about["palette"] or ())
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{folder / NAME} is damaged ({error}); run the recipe again") from error
+    load_weights(model, folder / ("model.safetensors" if which == "last" else "best.safetensors"))
+    return Trained(model.eval(), about["task"], classes, palette, look, stride)
