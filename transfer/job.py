@@ -13,7 +13,7 @@ from checkpoints.errors import InputError
 from transfer import data as datasets
 from transfer.data.batches import Batches
 from transfer.data.dataset import Dataset
-from transfer.data.map_batches import MapBatches
+from transfer.data.map_batches import MapBatches, check_crop
 from transfer.data.map_pruning_set import MapPruningSet, map_pruning_set
 from transfer.data.maps import MapDataset
 from transfer.data.pruning_set import PruningSet, balanced, pruning_set
@@ -28,6 +28,7 @@ from transfer.tasks.segmentation import Segmentation
 from transfer.training.accelerators import accelerator_for
 from transfer.training.evaluation import evaluate
 from transfer.training.loaders import Loaders
+from transfer.training.optimizers import optimizer
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,7 @@ def prepare(recipe: Recipe) -> Job:
     dataset = datasets.load(recipe.data.name)
     job: Job
     if isinstance(dataset, MapDataset):
+        check_crop(recipe.data.size, recipe.output_stride)
         maps = segmenter(backbone, len(dataset.classes), output_stride=recipe.output_stride, seed=recipe.seed)
         job = SegmentationJob(recipe, backbone, dataset, maps.to(accelerator.device), accelerator)
     else:
@@ -198,6 +200,7 @@ def _rehearse(job: Job) -> None:
     images, targets = job.noise()
     try:
         evaluate(job.model, [(images, targets)], task=job.task)
+        optimizer(job.model, job.recipe.train)
         with torch.random.fork_rng(), torch.no_grad():  # one image a process may be too few for BatchNorm
             copy.deepcopy(job.model).train()(images[: batch // job.accelerator.num_processes])
         if prune.sparsity:

@@ -194,8 +194,8 @@ class Recipe:
         least |= {"train.warmup": 0, "seed": 0}
         for path, low in least.items():
             value = self._at(path)
-            if not (low <= value < float("inf")):
-                raise InputError(f"{path} is {value}; give {low} or more")
+            if not (low <= value < 2**63):
+                raise InputError(f"{path} is {value}; give {low} or more, below 2**63")
         if self.seed >= 2**32:
             raise InputError(f"seed is {self.seed}; give a number below 2**32")
         if train.nesterov and (train.momentum == 0 or train.optimizer != "sgd"):
@@ -240,7 +240,7 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         return tuple(_read(kind, item, where) for kind, item in zip(kinds, value, strict=True))
     if origin is Literal and value in parts:
         return value
-    if kind is float and type(value) in (int, float):
+    if kind is float and (type(value) is float or (type(value) is int and abs(value) < 2**63)):
         return float(value)
     if kind in (int, str, bool) and type(value) is kind:
         return value

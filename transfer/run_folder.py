@@ -54,6 +54,8 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire()
+            for stale in self.path.rglob(".*.tmp"):  # of a process that was killed while it wrote
+                stale.unlink(missing_ok=True)
             self._claim()
         except Timeout as error:
             raise InputError(
@@ -103,7 +105,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise InputError(f"there is no file {path}; is {path.parent} the folder of a run?") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a plain ValueError
         raise InputError(f"{path} is not JSON ({error}); remove the folder and run again") from error
 
 

@@ -55,6 +55,9 @@ def run(recipe: Recipe, *, out: str | Path = "runs", progress: bool = False) -> 
 def _work(job: Job, folder: RunFolder, progress: bool) -> Result:
     finished = folder.file("result.json")
     if finished.exists():
+        job.accelerator.wait_for_everyone()
+        if job.accelerator.is_main_process:
+            _clear(folder)
         return Result(folder.path, read_json(finished))
     job.accelerator.wait_for_everyone()
     main = job.accelerator.is_main_process
@@ -177,6 +180,11 @@ def _finish(
     plots.metric(history.epochs, job.task.headline, folder.file("plots") / f"{job.task.headline}.png", folder.path.name)
     plots.density(layers, folder.file("plots/density.png"), title=folder.path.name)
     folder.write_json("result.json", metrics)
+    _clear(folder)
+
+
+def _clear(folder: RunFolder) -> None:
+    """Remove what only a run that is not finished needs."""
     for part in (folder.path, folder.file("imp/start")):
         State(part).clear()
 

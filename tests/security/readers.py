@@ -94,7 +94,8 @@ def _weights(folder: Path) -> Iterator[tuple[str, Reader]]:
 
 def _run_files(folder: Path) -> Iterator[tuple[str, Reader]]:
     source = torch.Generator().manual_seed(0)
-    masks = Masks({"conv1.weight": torch.rand(4, 3, 3, 3, generator=source) > 0.5, "fc.weight": torch.rand(2, 4) > 0.5})
+    shapes = {"conv1.weight": (4, 3, 3, 3), "fc.weight": (2, 4)}
+    masks = Masks({name: torch.rand(shape, generator=source) > 0.5 for name, shape in shapes.items()})
     masks.save(folder / "m.safetensors")
     whole = (folder / "m.safetensors").read_bytes()
     yield "masks.safetensors", Reader("masks.safetensors", whole, _masks)
@@ -112,14 +113,23 @@ def _run_files(folder: Path) -> Iterator[tuple[str, Reader]]:
 def _data() -> Iterator[tuple[str, Reader]]:
     idx = bytes((0, 0, 8, 3)) + struct.pack(">3I", 4, 5, 6) + bytes(range(120))
     yield "images.idx", Reader("images.idx", idx, _idx)
-    yield "images.idx.gz", Reader("images.idx.gz", gzip.compress(idx), _idx)
-    yield "images.idx.gz, inside", Reader("images.idx.gz", idx, _idx, gzip.compress)
+    yield "images.idx.gz", Reader("images.idx.gz", _gzipped(idx), _idx)
+    yield "images.idx.gz, inside", Reader("images.idx.gz", idx, _idx, _gzipped)
     name = "tiny-imagenet-200.zip"
     yield name, Reader(name, tiny_imagenet(), _tiny_imagenet)
     yield "folder.tar", Reader("folder.tar", tar(), _tar)
     yield "mask.png", Reader("mask.png", mask(), _mask)
     for kind in ("JPEG", "PNG", "GIF", "BMP", "TIFF", "PPM", "WEBP"):
         yield f"image.{kind}", Reader(f"image.{kind}", image(kind), _image)
+
+
+def _gzipped(content: bytes) -> bytes:
+    return gzip.compress(content, mtime=0)
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    """Return an entry of a zip without the time of day, so that the same seed damages the same bytes."""
+    return zipfile.ZipInfo(name)
 
 
 def saved(content: Any, *, zipped: bool = True) -> bytes:
@@ -138,7 +148,8 @@ def _put_pickle(whole: bytes, part: bytes) -> bytes:
     made = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(whole)) as old, zipfile.ZipFile(made, "w") as new:
         for entry in old.infolist():
-            new.writestr(entry.filename, part if entry.filename == "archive/data.pkl" else old.read(entry))
+            content = part if entry.filename == "archive/data.pkl" else old.read(entry)
+            new.writestr(_entry(entry.filename), content)
     return made.getvalue()
 
 
@@ -202,11 +213,11 @@ def tiny_imagenet() -> bytes:
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
-            archive.writestr(f"tiny-imagenet-200/{name}", content)
+            archive.writestr(_entry(f"tiny-imagenet-200/{name}"), content, zipfile.ZIP_DEFLATED)
     return made.getvalue()
 
 
-STATE: dict[str, Any] = dict.fromkeys(KEYS, 1) | {
+STATE: dict[str, Any] = dict.fromkeys(sorted(KEYS), 1) | {
     "model": trained().state_dict(), "epochs": [{"epoch": 1, "train_loss": 1.5}],
     "optimizer": {"state": {0: {"momentum_buffer": torch.ones(3)}}, "param_groups": [{"lr": 0.1}]},
 }  # fmt: skip
@@ -281,17 +292,18 @@ def _tiny_imagenet(path: Path) -> None:
 
 
 def _tar(path: Path) -> None:
-    folder = path.parent / "unpacked"
-    outside = set(path.parent.parent.iterdir())
+    outer = path.parent / "outer"
+    before = {*path.parent.iterdir(), outer}
     try:
-        unpack(path, "in", folder / "target")
-        assert all(found.is_file() or found.is_dir() for found in folder.rglob("*"))
-        assert not any(found.is_symlink() for found in folder.rglob("*"))
-        sizes = sum(found.stat().st_size for found in folder.rglob("*") if found.is_file())
-        assert sizes <= path.stat().st_size
+        unpack(path, "in", outer / "inner" / "target")
+        found = list(outer.rglob("*"))
+        assert set(outer.iterdir()) == {outer / "inner"}
+        assert all(made.is_dir() or made.is_file() for made in found)
+        assert not any(made.is_symlink() for made in found)
+        assert sum(made.stat().st_size for made in found if made.is_file()) <= path.stat().st_size
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    assert set(path.parent.parent.iterdir()) == outside
+        assert {*path.parent.iterdir(), outer} == before
+        shutil.rmtree(outer, ignore_errors=True)
 
 
 def _mask(path: Path) -> None:

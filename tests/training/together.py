@@ -64,12 +64,12 @@ class Noting:
 
 
 def losses_of(task: Task, model: nn.Module, data: Loaders, train: Train, accelerator: Accelerator) -> list[float]:
-    """Train; return the mean loss of each global batch."""
+    """Train; return the mean loss of each global batch, then the training loss of each epoch in the history."""
     noting = Noting(task)
-    finetune(model, None, data, train, task=noting, accelerator=accelerator)
+    history = finetune(model, None, data, train, task=noting, accelerator=accelerator)
     sums, counts = accelerator.reduce(torch.tensor(noting.seen, dtype=torch.float64), "sum").unbind(1)
     means: list[float] = (sums / counts).tolist()
-    return means
+    return [*means, *(row["train_loss"] for row in history.epochs)]
 
 
 def frozen_losses(accelerator: Accelerator) -> dict[str, Any]:

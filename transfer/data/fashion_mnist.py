@@ -49,7 +49,8 @@ def _download(root: Path) -> list[Path]:
     )
     downloaded(lambda fetch: FashionMNIST(root, download=fetch), name="fashion-mnist", root=root, remedy=remedy)
     files = _files(root / "FashionMNIST/raw")
-    assert files is not None, "torchvision has just checked that they are there"
+    if files is None:  # torchvision looks at other files too
+        raise InputError(f"fashion-mnist: {root / 'FashionMNIST'} holds no raw files; remove the folder, or {remedy}")
     return files
 
 

@@ -62,7 +62,7 @@ def _write(archive: Path, tar: tarfile.TarFile, folder: Path) -> None:
 def _inside(archive: Path, name: str) -> Path:
     """Return a member's name as a relative path; InputError when it leads out of the folder."""
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
+    if path.is_absolute() or ".." in path.parts or set(name) & set("\\:\0"):
         raise InputError(f"{archive}: {name!r} leads out of the folder; get the original file")
     return Path(*path.parts)
 

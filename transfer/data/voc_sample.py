@@ -27,7 +27,7 @@ from transfer.data.voc_folder import CLASSES
 NAMES = ("background", *(str(digit) for digit in range(10)))
 COUNTS = {"train": 240, "val": 80}
 SIDES = (96, 160)  # pixels, smallest and largest
-MAGNIFIED = (4.0, 8.0)  # times, of 8 pixels
+MAGNIFIED = (5.0, 7.0)  # times, of 8 pixels
 TOP = 16  # the brightest value of the 8 × 8 digits
 STROKE = 0.5  # ink from here on is the digit
 BORDER = 5  # side of the square that a stroke is widened by to make its border: 2 pixels on each side
@@ -130,7 +130,7 @@ def samples(split: str) -> Iterator[tuple[Image.Image, Image.Image]]:
         height, width = random.integers(SIDES[0], SIDES[1] + 1, 2).tolist()
         canvas = _background(source.photos, height, width, random)
         labels = np.zeros((height, width), np.uint8)
-        for _ in range(int(random.integers(1, 5))):
+        for _ in range(int(random.integers(1, 5, 2).max())):  # 1 to 4, rather more than fewer
             digit = next(fresh)
             _paste(canvas, labels, source.digits[digit], 1 + int(source.labels[digit]), random)
         mask = Image.fromarray(labels)

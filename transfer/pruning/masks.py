@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,7 +136,10 @@ class Masks(Mapping[str, Tensor]):
         try:
             with safe_open(str(path), framework="np") as file:
                 shapes = json.loads((file.metadata() or {})["shapes"])
-                return cls({name: _unpacked(file.get_tensor(name), shape) for name, shape in shapes.items()})
+                masks = {name: _unpacked(file.get_tensor(name), shape) for name, shape in shapes.items()}
+                if not masks:
+                    raise ValueError("it names no masks")
+                return cls(masks)
         except FileNotFoundError as error:
             raise InputError(f"no mask file at {path}") from error
         except (
@@ -146,13 +150,14 @@ class Masks(Mapping[str, Tensor]):
             AttributeError,
             OSError,
             OverflowError,
+            RuntimeError,  # RecursionError too: brackets within brackets
         ) as error:
             raise InputError(f"{path} is not a whole mask file of this project ({error}); make it again") from error
 
 
 def _layer(name: str, mask: Tensor) -> dict[str, Any]:
     kept, units = int(mask.sum()), mask.shape[0]
-    dead = units - int(mask.flatten(1).any(1).sum())
+    dead = units - int(mask.reshape(units, -1).any(1).sum())
     return {
         "layer": name.removesuffix(".weight"),
         "total": mask.numel(),
@@ -168,7 +173,8 @@ def _packed(mask: Tensor) -> np.ndarray:
 
 
 def _unpacked(bits: np.ndarray, shape: list[int]) -> Tensor:
-    count = int(np.prod(shape, dtype=np.int64))
-    if any(side < 0 for side in shape) or bits.dtype != np.uint8 or bits.size != (count + 7) // 8:
+    whole = bool(shape) and all(type(side) is int and side > 0 for side in shape)
+    count = math.prod(shape) if whole else 0
+    if not whole or bits.dtype != np.uint8 or bits.size != (count + 7) // 8:
         raise ValueError(f"{bits.size} bytes of {bits.dtype} for shape {shape}")
     return torch.from_numpy(np.unpackbits(bits, count=count).astype(bool)).view(shape)

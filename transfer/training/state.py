@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from checkpoints.weights_file import unpickled
 from transfer.errors import RunError
 
 KEYS = {
@@ -82,7 +83,7 @@ def _read(path: Path) -> dict[str, Any]:
         changed = archive.testzip()
     if changed is not None:
         raise ValueError(f"{changed} has changed")
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = unpickled(path)
     if not isinstance(content, dict) or not set(content) >= KEYS:
         raise ValueError("it holds no training state")
     return content

@@ -1,0 +1,56 @@
+"""A run's command stopped by a signal within an epoch: its exit code, its words, and the same command goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from transfer.training.state import State
+
+COMMAND = (
+    sys.executable, "-m", "recipes.digits", "--backbone", "random:resnet20", "--data.size", "8", "--prune.rounds", "1",
+    "--train.epochs", "3",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nobody disturbed."""
+    out = tmp_path_factory.mktemp("whole")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*COMMAND, "--out", str(out)], env=environment, check=True, capture_output=True)
+    (folder,) = out.iterdir()
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sent", "code", "words"), [(signal.SIGTERM, 143, ""), (signal.SIGINT, 130, "stopped; a run goes on from its last")]
+)
+def test_the_same_command_goes_on(sent: signal.Signals, code: int, words: str, whole: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [*COMMAND, "--out", str(tmp_path / "stopped")]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        while not list(tmp_path.glob("stopped/*/metrics.jsonl")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        time.sleep(0.3)
+        process.send_signal(sent)
+        _, printed = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert printed.startswith(words)
+    assert printed.count("\n") == bool(words)
+    (folder,) = (tmp_path / "stopped").iterdir()
+    saved = State(folder).load()
+    assert saved is not None
+    assert 22 <= saved["scheduler_step"] < 3 * 22
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    for name in ("model.safetensors", "best.safetensors", "metrics.jsonl", "result.json"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
+    assert len(json.loads((folder / "timing.json").read_text())["epochs_s"]) == 3
+    assert not list(folder.glob("state*"))

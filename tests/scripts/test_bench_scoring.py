@@ -1,0 +1,57 @@
+"""The bench's own arithmetic: turns, medians, relative changes, and a row of every method on a tiny model."""
+
+import json
+
+import pytest
+import torch
+
+from scripts import bench_scoring as script
+from transfer.pruning import methods
+
+
+def test_calls_take_turns_and_the_first_turn_does_not_count(monkeypatch):
+    clock, order = [0.0], []
+    monkeypatch.setattr(script.time, "perf_counter", lambda: clock[0])
+
+    def call(name, seconds):
+        waits = iter(seconds)
+
+        def run():
+            order.append(name)
+            clock[0] += next(waits)
+
+        return run
+
+    found = script.take_turns({"a": call("a", [100, 1, 9, 2]), "b": call("b", [100, 4, 4, 5])}, 3, "cpu")
+    assert found == {"a": 2, "b": 4}
+    assert order == ["a", "b"] * 4
+
+
+def test_the_cost_of_a_further_batch_and_what_is_fixed(monkeypatch, capsys):
+    monkeypatch.setattr(script, "build", lambda *_: (None, []))
+    monkeypatch.setattr(script, "take_turns", lambda *_: {"forward": 2.0, "one": 7.0, "three": 17.0})
+    script.round_cost("px", "resnet20", 32, 128, 1, "cpu")
+    found = json.loads(capsys.readouterr().out)
+    assert found["measurement"] == "px round"
+    assert (found["further_batch"], found["fixed_s"], found["goal"]) == (2.5, 2.0, 2.2)
+    script.round_cost("grasp", "resnet20", 32, 128, 1, "cpu")
+    found = json.loads(capsys.readouterr().out)
+    assert found["floor"] == 9
+    assert "goal" not in found
+
+
+def test_goals_and_floors_are_of_methods():
+    assert set(script.GOALS) | set(script.FLOORS) <= set(methods())
+
+
+def test_the_largest_change_by_hand():
+    exact = {"x": torch.tensor([1.0, 0.0]), "y": torch.tensor([[3.0]])}
+    rough = {"x": torch.tensor([4.0, 0.0]), "y": torch.tensor([[4.0]])}
+    assert script.largest_change(exact, rough) == pytest.approx(1.0)  # 1/4 → 1/2; 3/4 → 1/2 is a third
+    assert script.largest_change(exact, {name: 8 * s for name, s in exact.items()}) == 0
+
+
+def test_peak_memory_sees_what_a_call_holds():
+    size = 64 * 2**20
+    extra = script.peak_of(lambda: torch.zeros(size // 4).add_(1).sum(), "cpu")
+    assert 0.5 * size < extra < 4 * size

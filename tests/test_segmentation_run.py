@@ -1,0 +1,213 @@
+"""Label maps from the recipe to the picture: a run, its tables, evaluation, predictions, a comparison, two processes."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from checkpoints import InputError
+from tests.data.map_folders import write_voc
+from transfer import compare, runner, trained
+from transfer.cli import main as command
+from transfer.data.palette import voc_palette
+from transfer.prune_backbone import prune_backbone
+from transfer.recipe import Data, Prune, Recipe, Train
+
+pytestmark = pytest.mark.filterwarnings("ignore::transfer.pruning.CollapseWarning")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    return write_voc(tmp_path_factory.mktemp("maps") / "voc", train=8, val=5)
+
+
+@pytest.fixture(scope="module")
+def recipe(home: Path) -> Recipe:
+    return Recipe(
+        name="maps",
+        backbone="embedded",
+        output_stride=4,
+        data=Data(name=f"voc-folder:{home}", size=32, workers=0),
+        prune=Prune(method="px", sparsity=0.8, rounds=2, images=4, batch=2),
+        train=Train(epochs=2, batch=4, lr=0.05, lr_trunk=0.01, schedule="poly", precision="no"),
+    )
+
+
+@pytest.fixture(scope="module")
+def result(recipe: Recipe, tmp_path_factory) -> runner.Result:
+    return runner.run(recipe, out=tmp_path_factory.mktemp("runs"))
+
+
+def test_the_result_says_what_moves_miou(result):
+    m = result.metrics
+    named = {"task": "segmentation", "headline": "miou", "train_split": "train", "split": "val", "protocol": "whole"}
+    assert named.items() <= m.items()
+    assert m["output_stride"] == 4
+    assert 0 < m["miou"] <= m["best_miou"] < 1
+    assert {"pixel_accuracy", "class_accuracy", "test_loss", "absent_classes"} <= m.keys()
+    assert m["kept"] == m["total"] - int(0.8 * m["total"] + 0.5)
+    assert m["pruning_set"]["images"] == 4
+
+
+def test_the_table_of_classes_gives_the_miou(result):
+    with open(result.folder / "classes.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["class"] for row in rows] == [f"class {i}" for i in range(4)]
+    ious = [float(row["iou"]) for row in rows if row["iou"]]
+    assert result.metrics["miou"] == pytest.approx(np.mean(ious), abs=1e-12)
+    assert result.metrics["absent_classes"] == [row["class"] for row in rows if not row["iou"]]
+
+
+def test_every_part_is_pruned_and_the_head_lives(result):
+    with open(result.folder / "layers.csv") as file:
+        rows = {row["layer"]: row for row in csv.DictReader(file)}
+    for part in ("encoder.", "decoder.", "segmentation_head."):
+        own = [row for name, row in rows.items() if name.startswith(part)]
+        assert 0 < sum(int(row["kept"]) for row in own) < sum(int(row["total"]) for row in own)
+
+
+def test_evaluate_finds_the_same_again(result, capsys):
+    command(["evaluate", str(result.folder)])
+    found = json.loads(capsys.readouterr().out)
+    assert found["miou"] == result.metrics["miou"]
+    assert found["protocol"] == "whole"
+    assert [row["class"] for row in found["classes"]] == [f"class {i}" for i in range(4)]
+
+
+def test_predict_needs_neither_data_nor_backbone(result, home, tmp_path, capsys, monkeypatch):
+    run = shutil.copytree(result.folder, tmp_path / "run")
+    recipe = json.loads((run / "recipe.json").read_text())
+    recipe["data"]["name"] = "voc-folder:/nowhere"
+    (run / "recipe.json").write_text(json.dumps(recipe))
+    images = sorted((home / "JPEGImages").glob("*.jpg"))[:2]
+    command(["predict", str(run), *map(str, images), "--out", str(tmp_path / "maps")])
+    lines = capsys.readouterr().out.splitlines()
+    model = trained.load(run)
+    for line, image in zip(lines, images, strict=True):
+        source, plain, mixed = line.split("\t")
+        assert source == str(image)
+        picture = Image.open(image)
+        with Image.open(plain) as made, Image.open(mixed) as laid:
+            assert made.mode == "P"
+            assert made.size == laid.size == picture.size
+            labels = np.array(made)
+            assert np.array_equal(labels, model.labels(picture.convert("RGB")).numpy())
+            assert set(np.unique(labels)) <= {0, 1, 2, 3}
+            assert tuple(made.getpalette()[:6]) == voc_palette()[0] + voc_palette()[1]
+
+
+def test_predictions_are_those_that_evaluation_counts(result, home):
+    """The confusion matrix of the predicted files is that of the run's table, to the pixel."""
+    model, matrix = trained.load(result.folder), np.zeros((4, 4), dtype=np.int64)
+    for name in (home / "ImageSets/Segmentation/val.txt").read_text().split():
+        truth = np.array(Image.open(home / f"SegmentationClass/{name}.png"))
+        found = model.labels(Image.open(home / f"JPEGImages/{name}.jpg").convert("RGB")).numpy()
+        np.add.at(matrix, (truth[truth != 255], found[truth != 255]), 1)
+    with open(result.folder / "classes.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["truth"]) for row in rows] == matrix.sum(1).tolist()
+    assert [int(row["predicted"]) for row in rows] == matrix.sum(0).tolist()
+
+
+def test_a_comparison_ends_with_a_picture(recipe, tmp_path):
+    short = replace(recipe, train=replace(recipe.train, epochs=1))
+    found = compare.compare(short, methods=["random", "px"], sparsities=[0.5], seeds=[0], out=tmp_path)
+    assert found.headline == "miou"
+    assert found.columns[3] == "miou"
+    with Image.open(found.folder / "maps.png") as picture:
+        assert picture.width > 500
+    assert (found.folder / "comparison.png").exists()
+
+
+def test_the_centre_protocol_is_named(recipe, tmp_path):
+    data = replace(recipe.data, protocol="center")
+    found = runner.run(replace(recipe, data=data, train=replace(recipe.train, epochs=0)), out=tmp_path)
+    assert found.metrics["protocol"] == "center"
+
+
+TWO = """
+import json, sys
+from pathlib import Path
+from transfer.runner import load_run
+from transfer.training.evaluation import counted
+job, model = load_run(Path(sys.argv[1]))
+loss, counts = counted(model, job.loaders.test, task=job.task, accelerator=job.accelerator)
+rank = job.accelerator.process_index
+Path(sys.argv[2], f"{rank}.json").write_text(json.dumps([job.accelerator.num_processes, loss, counts.tolist()]))
+"""
+
+
+def test_two_processes_with_an_uneven_last_batch_count_every_pixel_once(result, tmp_path):
+    script = tmp_path / "two.py"
+    script.write_text(TWO)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [sys.executable, *launcher, str(script), str(result.folder), str(tmp_path)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    assert [two[0] for two in found] == [2, 2]
+    job, model = runner.load_run(result.folder)
+    loss, counts = runner.counted(model, job.loaders.test, task=job.task)
+    assert len(job.dataset.test) == 5
+    for _, other, matrix in found:
+        assert torch.equal(torch.tensor(matrix), counts)
+        assert other == pytest.approx(loss, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"data": {"size": 30}}, "crop 30 is no multiple of the output stride 4; use 28 or 32"),
+        ({"train": {"batch": 1}}, "training batch has 1 image"),
+        ({"output_stride": 16}, "stride"),
+        ({"data": {"protocol": "corner"}}, "protocol"),
+        ({"prune": {"images": 0}}, "prune.images is 0"),
+        ({"train": {"schedule": "polly"}}, "train.schedule"),
+        ({"backbone": "random:vgg11_bn"}, "vgg11_bn"),
+    ],
+)
+def test_what_is_refused_before_anything_is_written(recipe, changes, says, tmp_path):
+    content = recipe.to_dict()
+    for key, value in changes.items():
+        content[key] = {**content[key], **value} if isinstance(value, dict) else value
+    with pytest.raises(InputError, match=says) as caught:
+        runner.run(Recipe.from_dict(content), out=tmp_path / "runs")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_backbone_is_not_pruned_with_maps(recipe, tmp_path):
+    with pytest.raises(InputError, match="has label maps"):
+        prune_backbone("embedded", recipe.data, recipe.prune, out=tmp_path / "trunk.safetensors")
+
+
+def test_what_predict_refuses(result, home, tmp_path, capsys):
+    image = str(next((home / "JPEGImages").glob("*.jpg")))
+    other = tmp_path / "other" / Path(image).name
+    other.parent.mkdir()
+    shutil.copy(image, other)
+    (tmp_path / "text.png").write_text("no image")
+    for words, says in (
+        ([str(tmp_path), image], "is .* the folder of a run"),
+        ([str(result.folder), str(tmp_path / "none.png")], "there is no image"),
+        ([str(result.folder), image, str(other)], "two images are called"),
+        ([str(result.folder), str(tmp_path / "text.png")], "not a readable image"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            command(["predict", *words, "--out", str(tmp_path / "maps")])
+        assert stop.value.code == 2
+        assert re.search(says, capsys.readouterr().err)
+    assert not (tmp_path / "maps").exists()
