@@ -19,6 +19,7 @@ import transfer
 from checkpoints import InputError
 from transfer.errors import TrainingError
 from transfer.files import write_json
+from transfer.predict import predict
 from transfer.pruning import Masks
 from transfer.recipe import Data, Prune, Recipe, Train
 from transfer.runner import Result, load_run
@@ -95,6 +96,22 @@ def test_the_saved_model_has_the_accuracy_of_the_result(result: Result) -> None:
     assert found == {"accuracy": result.metrics["accuracy"], "loss": result.metrics["test_loss"]}
     (row,) = [json.loads(line) for line in (result.folder / "metrics.jsonl").read_text().splitlines()]
     assert (row["accuracy"], row["test_loss"]) == (found["accuracy"], found["loss"])
+
+
+def test_predict_names_the_classes_that_evaluation_counts(result: Result, tmp_path: Path) -> None:
+    job, model = load_run(result.folder)
+    images = job.dataset.test.subset(torch.arange(40))
+    (inputs, _), expected = next(iter(job.loaders.test)), []
+    with torch.no_grad():
+        expected = model.eval()(inputs[:40]).argmax(1).tolist()
+    paths = [tmp_path / f"{i:02d}.png" for i in range(40)]
+    for path, pixels in zip(paths, images.pixels, strict=True):
+        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(path)
+    found = list(predict(result.folder, paths, out=tmp_path / "maps"))
+    classes = [line.split("\t")[1] for line in found]
+    same = sum(name == job.dataset.classes[k] for name, k in zip(classes, expected, strict=True))
+    assert same >= 39, "resampling of Pillow and torch differs by rounding"
+    assert not (tmp_path / "maps").exists()
 
 
 def test_the_same_recipe_again_returns_at_once(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,12 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
 import checkpoints
 from checkpoints.errors import InputError
+from transfer.data.dataset import Images
 from transfer.data.decode import decode
 from transfer.data.palette import Palette
 from transfer.data.preprocess import Preprocess
@@ -35,6 +37,7 @@ def describe(job: Job) -> dict[str, Any]:
         "mean": list(backbone.mean),
         "std": list(backbone.std),
         "interpolation": backbone.interpolation,
+        "centre_crop": not isinstance(job.dataset.test, Images),
         "classes": list(job.dataset.classes),
         "palette": [list(colour) for colour in job.dataset.palette] if maps else None,
     }
@@ -50,6 +53,7 @@ class Trained:
     palette: Palette
     look: Preprocess
     stride: int
+    centre_crop: bool
 
     def picture(self, path: Path) -> Image.Image:
         """Read an image as RGB.
@@ -71,14 +75,17 @@ class Trained:
 
     @torch.no_grad()
     def probabilities(self, image: Image.Image) -> Tensor:
-        """Return the probability of each class, (K,): the shorter side resized to 256/224 of the size, the centre cut.
+        """Return the probability of each class, (K,), of an image prepared as the test images were.
 
-        An image of the model's size is taken as it is.
+        From a data set of files, the shorter side is resized to 256/224 of the size and the centre cut out; from one
+        in memory, the image is resized to the size.
         """
-        size, mode = self.look.size, transforms.InterpolationMode(self.look.interpolation)
-        if image.size != (size, size):
+        size, mode = self.look.size, InterpolationMode(self.look.interpolation)
+        if self.centre_crop:
             image = transforms.resize(image, [round(size * 256 / 224)], interpolation=mode)
             image = transforms.center_crop(image, [size])
+        else:
+            image = transforms.resize(image, [size, size], interpolation=mode)
         inputs = self.look.normalise(transforms.pil_to_tensor(image)[None])
         return self.model(inputs)[0].softmax(0)
 
@@ -91,6 +98,7 @@ def load(folder: Path, *, which: str = "last") -> Trained:
     """
     about = read_json(folder / NAME)
     try:
+        centre_crop = bool(about["centre_crop"])
         backbone = checkpoints.load(f"random:{about['arch']}")
         classes = tuple(str(name) for name in about["classes"])
         stride, maps = int(about["output_stride"]), about["task"] == "segmentation"
@@ -103,4 +111,4 @@ def load(folder: Path, *, which: str = "last") -> Trained:
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder / NAME} is damaged ({error}); run the recipe again") from error
     load_weights(model, folder / ("model.safetensors" if which == "last" else "best.safetensors"))
-    return Trained(model.eval(), about["task"], classes, palette, look, stride)
+    return Trained(model.eval(), about["task"], classes, palette, look, stride, centre_crop)
