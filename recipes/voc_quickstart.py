@@ -17,9 +17,9 @@ RECIPE = Recipe(
     name="voc-quickstart",
     backbone="embedded",
     output_stride=4,
-    data=Data(name="voc-sample", size=96, maps=MapAugment(scale=(0.75, 1.33), flip=False), workers=0),
+    data=Data(name="voc-sample", size=64, maps=MapAugment(scale=(0.8, 1.25), flip=False), workers=0),
     prune=Prune(method="px", sparsity=0.9, rounds=20, images=48, batch=16),
-    train=Train(epochs=12, batch=8, lr=0.1, weight_decay=1e-4, schedule="poly", warmup=1),
+    train=Train(epochs=20, batch=8, optimizer="adamw", lr=3e-3, schedule="cosine", warmup=1),
 )
 
 if __name__ == "__main__":

@@ -26,11 +26,11 @@ from transfer.data.voc_folder import CLASSES
 
 NAMES = ("background", *(str(digit) for digit in range(10)))
 COUNTS = {"train": 240, "val": 80}
-SIDES = (96, 160)  # pixels, smallest and largest
-MAGNIFIED = (5.0, 7.0)  # times, of 8 pixels
+SIDES = (64, 104)  # pixels, smallest and largest
+MAGNIFIED = (3.2, 4.2)  # times, of 8 pixels
 TOP = 16  # the brightest value of the 8 × 8 digits
 STROKE = 0.5  # ink from here on is the digit
-BORDER = 5  # side of the square that a stroke is widened by to make its border: 2 pixels on each side
+BORDER = 3  # side of the square that a stroke is widened by to make its border: 1 pixel on each side
 CONTRAST = 280  # least difference of a digit's colour from what is behind it, summed over three channels of 255
 TRIES = 40  # places tried for a digit before the image does without it
 VERSION = 1  # of the content: a new one gets a new folder
