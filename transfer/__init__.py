@@ -10,8 +10,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "run": "transfer.runner",
-    "finetune": "transfer.training.loop",
-    "evaluate": "transfer.training.loop",
+    "finetune": "transfer.training",
+    "evaluate": "transfer.training",
     "Result": "transfer.runner",
     "InputError": "checkpoints.errors",
 }

@@ -14,6 +14,8 @@ from checkpoints.errors import InputError
 from transfer.data.augment import Augment
 from transfer.data.map_augment import MapAugment
 
+TRUNK = "encoder."  # what the names of a segmentation model's pretrained parameters begin with
+
 
 @dataclass(frozen=True)
 class Data:

@@ -17,9 +17,10 @@ import checkpoints
 from checkpoints import Backbone, InputError
 from tests.checkpoints.networks import randomized
 from transfer.models import classifier, segmenter
-from transfer.models.segmenter import RATES, TRUNK_PREFIX
+from transfer.models.segmenter import RATES
 from transfer.pruning import prune, score
 from transfer.pruning.liveness import live
+from transfer.recipe import TRUNK
 
 SMALL = [("test_resnet", 16), ("test_resnet", 8), ("resnet18", 16), ("resnet18", 8), ("resnet20", 4)]
 LARGE = [("resnet50", 16), ("resnet50", 8), ("resnet50_clip_gap", 16), ("resnet50_clip_gap", 8)]
@@ -100,7 +101,7 @@ def test_it_is_smps_deeplabv3plus(arch: str, stride: int) -> None:
 def test_every_tensor_of_the_trunk_lands() -> None:
     backbone = checkpoints.load("embedded")
     model = segmenter(backbone, 11, output_stride=4)
-    own = {k.removeprefix("encoder.model."): v for k, v in model.state_dict().items() if k.startswith(TRUNK_PREFIX)}
+    own = {k.removeprefix("encoder.model."): v for k, v in model.state_dict().items() if k.startswith(TRUNK)}
     assert own.keys() == backbone.state_dict.keys()
     for key, value in backbone.state_dict.items():
         assert torch.equal(own[key], value), key
@@ -110,7 +111,7 @@ def test_every_tensor_of_the_trunk_lands() -> None:
 def test_the_trunks_parameters_have_a_prefix_of_their_own() -> None:
     backbone = untrained("resnet50_clip_gap")
     model = segmenter(backbone, 5)
-    trunk = {name for name, _ in model.named_parameters() if name.startswith(TRUNK_PREFIX)}
+    trunk = {name for name, _ in model.named_parameters() if name.startswith(TRUNK)}
     assert len(trunk) == len(list(timm.create_model(backbone.arch, num_classes=0).parameters()))
     rest = {name.partition(".")[0] for name, _ in model.named_parameters() if name not in trunk}
     assert rest == {"decoder", "segmentation_head"}
@@ -118,7 +119,7 @@ def test_the_trunks_parameters_have_a_prefix_of_their_own() -> None:
 
 def test_decoder_and_head_are_kaiming_normal() -> None:
     model = segmenter(untrained("resnet18"), 2000)
-    weights = {name: p.detach() for name, p in model.named_parameters() if not name.startswith(TRUNK_PREFIX)}
+    weights = {name: p.detach() for name, p in model.named_parameters() if not name.startswith(TRUNK)}
     convolutions = {name: w for name, w in weights.items() if w.dim() == 4}
     assert len(convolutions) == 15
     for name, weight in convolutions.items():
@@ -136,9 +137,7 @@ def test_the_seed_decides_decoder_and_head_alone() -> None:
     first, again, other = (segmenter(backbone, 5, seed=seed) for seed in (0, 0, 1))
     assert same(first, again)
     differ = {key for key, value in first.state_dict().items() if not torch.equal(value, other.state_dict()[key])}
-    assert differ == {
-        name for name, p in first.named_parameters() if p.dim() == 4 and not name.startswith(TRUNK_PREFIX)
-    }
+    assert differ == {name for name, p in first.named_parameters() if p.dim() == 4 and not name.startswith(TRUNK)}
 
 
 def test_the_global_random_state_is_neither_read_nor_changed() -> None:

@@ -66,7 +66,9 @@ def test_scores_in_float32_agree_with_float64_and_rank_alike(method):
     x = torch.randn(2, 3, 32, 32)
     single, double = score(method, model, [x]), score(method, model.double(), [x.double()])
     high = [max(float(v.max()) for v in s.values()) for s in (single, double)]
-    ours, exact = (torch.cat([v.flatten() / h for v in s.values()]) for s, h in zip((single, double), high, strict=True))
+    ours, exact = (
+        torch.cat([v.flatten() / h for v in s.values()]) for s, h in zip((single, double), high, strict=True)
+    )
     limit = 1e-5 if method == "px-gated" else 1e-6  # whose passes are twice as many
     torch.testing.assert_close(ours, exact, rtol=limit, atol=0)
     order = exact.argsort(descending=True)

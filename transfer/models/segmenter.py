@@ -9,7 +9,6 @@ from checkpoints import Backbone
 from checkpoints.errors import InputError
 from transfer.models.encoder import Encoder, encoder
 
-TRUNK_PREFIX = "encoder."  # what the names of the trunk's parameters begin with, for a learning rate of their own
 RATES = {16: (6, 12, 18), 8: (12, 24, 36), 4: (6, 12, 18)}  # 4 is for images as small as the trunks that stop there
 WIDTH = 256
 
@@ -55,7 +54,7 @@ def segmenter(backbone: Backbone, num_classes: int, *, output_stride: int = 16, 
     """Return DeepLabV3+ on the backbone: (N, 3, H, W) → logits (N, ``num_classes``, H, W).
 
     Its modules are ``encoder``, ``decoder`` and ``segmentation_head``; the trunk's parameters are those whose names
-    begin with :data:`TRUNK_PREFIX`. H and W divide by the output stride. The decoder has 256 channels, or as many as
+    begin with ``encoder.`` (:data:`transfer.recipe.TRUNK`). H and W divide by the output stride. The decoder has 256 channels, or as many as
     the trunk's last stage where that is narrower.
 
     Args:

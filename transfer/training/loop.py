@@ -30,8 +30,6 @@ from transfer.training.optimizers import factor, optimizer
 from transfer.training.state import State
 from transfer.training.stopping import Pulse, Signals, stopped
 
-__all__ = ["History", "Loaders", "accelerator_for", "evaluate", "finetune"]
-
 AfterEpoch = Callable[[History, bool], None]
 
 
@@ -177,9 +175,7 @@ class _Run:
                 f"a batch has fewer images than the {self.accelerator.num_processes} processes; "
                 "use fewer processes, or more images"
             )
-        own = (
-            (targets != IGNORE).sum() if targets.dim() > 1 else targets.new_tensor(len(targets))
-        )  # in maps 255 is void
+        own = (targets != IGNORE).sum() if targets.dim() > 1 else targets.new_tensor(len(targets))
         every = self.accelerator.reduce(own, "sum")
         return own.float() * self.accelerator.num_processes / every.float()
 

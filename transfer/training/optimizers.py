@@ -7,10 +7,9 @@ import torch
 from torch import nn
 
 from checkpoints.errors import InputError
-from transfer.recipe import Train
+from transfer.recipe import TRUNK, Train
 
 POLY = 0.9  # DeepLab's power
-TRUNK = "encoder."
 
 
 def optimizer(model: nn.Module, train: Train) -> torch.optim.Optimizer:
