@@ -26,6 +26,7 @@ commands:
   backbones list             show the pretrained backbones and whether they are on this machine
   backbones fetch NAME       download one
   backbones verify NAME      check the file of one
+  doctor                     show what this machine has and check that it works
 
 Each command has --help. Recipes: {recipes}.
 Example: transfer run digits --prune.method px --prune.sparsity 0.982"""
@@ -96,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(0 if words else 2)
     commands: dict[str, Callable[[list[str]], None]] = {
         "run": _run, "prune": _prune, "evaluate": _evaluate, "predict": _predict, "methods": _methods,
-        "backbones": _backbones,
+        "backbones": _backbones, "doctor": _doctor,
     }  # fmt: skip
     with one_line_errors():
         if words[0] not in commands:
@@ -204,6 +205,15 @@ def _list_backbones() -> None:
         rows.append((name, entry.arch, entry.licence or "unknown", _here(name)))
     tables.show(("name", "architecture", "licence", "here"), rows)
     print("also " + ", ".join(checkpoints.FORMS))
+
+
+def _doctor(words: list[str]) -> None:
+    if words:
+        raise InputError(f"transfer doctor takes no arguments, got {' '.join(words)}")
+    from transfer.doctor import doctor
+
+    if not doctor():
+        sys.exit(1)
 
 
 def _here(name: str) -> str:
