@@ -1,4 +1,4 @@
-"""Label maps from the recipe to the picture: a run, its tables, evaluation, predictions, a comparison, two processes."""
+"""Label maps from the recipe to the picture: a run, its tables, predictions, a comparison, two processes."""
 
 import csv
 import json

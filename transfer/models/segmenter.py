@@ -54,8 +54,8 @@ def segmenter(backbone: Backbone, num_classes: int, *, output_stride: int = 16, 
     """Return DeepLabV3+ on the backbone: (N, 3, H, W) → logits (N, ``num_classes``, H, W).
 
     Its modules are ``encoder``, ``decoder`` and ``segmentation_head``; the trunk's parameters are those whose names
-    begin with ``encoder.`` (:data:`transfer.recipe.TRUNK`). H and W divide by the output stride. The decoder has 256 channels, or as many as
-    the trunk's last stage where that is narrower.
+    begin with ``encoder.`` (:data:`transfer.recipe.TRUNK`). H and W divide by the output stride. The decoder has 256
+    channels, or as many as the trunk's last stage where that is narrower.
 
     Args:
         backbone: trunk weights; every tensor must land.
