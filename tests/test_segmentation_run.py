@@ -19,6 +19,7 @@ from checkpoints import InputError
 from tests.data.map_folders import write_voc
 from transfer import compare, runner, trained
 from transfer.cli import main as command
+from transfer.data import voc2012
 from transfer.data.palette import voc_palette
 from transfer.prune_backbone import prune_backbone
 from transfer.recipe import Data, Prune, Recipe, Train
@@ -211,3 +212,26 @@ def test_what_predict_refuses(result, home, tmp_path, capsys):
         assert stop.value.code == 2
         assert re.search(says, capsys.readouterr().err)
     assert not (tmp_path / "maps").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--data.size", "100"], "crop 100 is no multiple of the output stride 16"),
+        (["--train.batch", "1"], "a training batch has 1 image"),
+        (["--prune.method", "pxx"], "unknown method"),
+        (["--output-stride", "7"], "output_stride is 7"),
+        ([], "put it at .*VOCtrainval_11-May-2012.tar"),
+    ],
+)
+def test_what_voc2012_lacks_is_said_in_one_line_the_data_last(flags, says, tmp_path, monkeypatch, capsys):
+    from recipes.voc2012 import RECIPE
+    from transfer import launch
+
+    monkeypatch.setenv("TRANSFER_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(voc2012, "TAR", replace(voc2012.TAR, url="http://127.0.0.1:9/none.tar"))
+    words = ["--dry-run", "--backbone", "random:resnet18", "--prune.method", "magnitude", "--data.size", "64", *flags]
+    with pytest.raises(SystemExit) as stop:
+        launch.main(RECIPE, words)
+    assert stop.value.code == 2
+    assert re.search(says, capsys.readouterr().err)

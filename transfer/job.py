@@ -176,26 +176,34 @@ def prepare(recipe: Recipe) -> Job:
             f"train.batch is {recipe.train.batch}; give a multiple of the {accelerator.num_processes} processes"
         )
     backbone = checkpoints.load(recipe.backbone, seed=recipe.seed)
+    outlook = datasets.outlook(recipe.data.name)
+    if outlook is not None:  # what can be known without the data is said before a long download
+        _rehearse(_assembled(recipe, backbone, outlook, outlook.maps, accelerator))
     dataset = datasets.load(recipe.data.name)
-    job: Job
-    if isinstance(dataset, MapDataset):
-        check_crop(recipe.data.size, recipe.output_stride)
-        maps = segmenter(backbone, len(dataset.classes), output_stride=recipe.output_stride, seed=recipe.seed)
-        job = SegmentationJob(recipe, backbone, dataset, maps.to(accelerator.device), accelerator)
-    else:
-        model = classifier(backbone, len(dataset.classes), stem=recipe.stem, seed=recipe.seed)
-        job = ClassificationJob(recipe, backbone, dataset, model.to(accelerator.device), accelerator)
-    if recipe.prune.sparsity:
-        total = sum(w.numel() for w in prunable(job.model, recipe.prune.exclude).values())
-        schedule.check(total, recipe.prune.sparsity, recipe.prune.rounds or 1, recipe.prune.schedule)
-        if isinstance(dataset, Dataset):
-            balanced(dataset.train.labels, dataset.classes, per_class=recipe.prune.per_class, seed=recipe.seed)
-    _rehearse(job)
+    job = _assembled(recipe, backbone, dataset, isinstance(dataset, MapDataset), accelerator)
+    if outlook is None:
+        _rehearse(job)
+    if recipe.prune.sparsity and isinstance(dataset, Dataset):
+        balanced(dataset.train.labels, dataset.classes, per_class=recipe.prune.per_class, seed=recipe.seed)
     return job
+
+
+def _assembled(recipe: Recipe, backbone: Backbone, dataset: Any, maps: bool, accelerator: Any) -> Job:
+    classes = len(dataset.classes)
+    if maps:
+        model = segmenter(backbone, classes, output_stride=recipe.output_stride, seed=recipe.seed)
+        check_crop(recipe.data.size, recipe.output_stride)
+    else:
+        model = classifier(backbone, classes, stem=recipe.stem, seed=recipe.seed)
+    kind = SegmentationJob if maps else ClassificationJob
+    return kind(recipe, backbone, dataset, model.to(accelerator.device), accelerator)
 
 
 def _rehearse(job: Job) -> None:
     """Score two images of noise, so that a size or a method that the model cannot take is known before any work."""
+    if job.recipe.prune.sparsity:
+        total = sum(w.numel() for w in prunable(job.model, job.recipe.prune.exclude).values())
+        schedule.check(total, job.recipe.prune.sparsity, job.recipe.prune.rounds or 1, job.recipe.prune.schedule)
     prune, batch = job.recipe.prune, job.recipe.train.batch
     images, targets = job.noise()
     try:

@@ -9,6 +9,7 @@ A data set with a label for each pixel is a ``MapDataset``; ``voc.read_voc`` rea
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,17 +20,34 @@ if TYPE_CHECKING:
     from transfer.data.dataset import Dataset
     from transfer.data.maps import MapDataset
 
-__all__ = ["load", "names"]
+__all__ = ["Outlook", "load", "names", "outlook"]
 
 _NAMES = (
     "digits", "fashion-mnist", "cifar10", "cifar100", "tiny-imagenet", "voc2012", "voc2012-aug", "voc-sample",
 )  # fmt: skip
+_PUBLISHED = {"cifar10": 10, "cifar100": 100, "tiny-imagenet": 200, "voc2012": 21, "voc2012-aug": 21}  # classes
 _FOLDERS = {"imagefolder:": "imagefolder", "voc-folder:": "voc_folder"}
 
 
 def names() -> list[str]:
     """Return what :func:`load` takes; the last two stand for any folder of class folders or in VOC layout."""
     return [*_NAMES, *(f"{prefix}<path>" for prefix in _FOLDERS)]
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What is known of a published data set before it is there."""
+
+    classes: tuple[str, ...]
+    """Stand-ins for the names."""
+    maps: bool
+    """Whether each pixel has a label."""
+
+
+def outlook(name: str) -> Outlook | None:
+    """Return what is known of a data set that has to be fetched or put in place; None for the others."""
+    count = _PUBLISHED.get(name, 0)
+    return Outlook(tuple(map(str, range(count))), name.startswith("voc")) if count else None
 
 
 def load(name: str, *, root: Path | None = None) -> Dataset | MapDataset:
