@@ -7,9 +7,9 @@
 round      a px round against plain no-grad forwards of the same batches: ``further_batch`` is what one more batch
            costs in forwards (goal: 2.3 at most), ``fixed_s`` what a round costs beside its batches. Rounds of one
            and of three batches and the forwards take turns; medians.
-method     the same two figures for every method: ``goal`` is the most a further batch should cost, ``floor`` what the
-           method's passes cost at least (a forward 1, a backward 2, a backward of both 6). A further batch of a method
-           that looks at no image but the first costs nothing but noise.
+method     the same two figures for every method: ``goal`` is the most a further batch should cost, ``floor`` a low
+           estimate of what the method's passes cost. A further batch of a method that looks at no image but the first
+           costs nothing but noise.
 memory     peak of the resident memory during a round of every method on ResNet-50 above what was there before it,
            activations included, against the weights (goal of px: 7 times at most), in processes of their own.
 bf16       px with the gates found in bfloat16 against px, on the embedded ResNet-20 and digits: the overlap (Jaccard)

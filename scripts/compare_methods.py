@@ -261,12 +261,17 @@ def line(row: Mapping[str, Any]) -> tuple[str, ...]:
         row["method"],
         f"{row['sparsity']:.2%}",
         str(row["rounds"]),
-        *(f"{row[key]:,.2%}" for key in ("trace_kept", "top_kept", "largest_kept", "outputs_kept")),
+        *(share(row[key]) for key in ("trace_kept", "top_kept", "largest_kept", "outputs_kept")),
         str(len(row["empty_layers"])),
         f"{row['dead_units']} of {row['units']}",
         "not known" if effective is None else f"{effective:.2%}",
         f"{row['seconds']:.1f}",
     )
+
+
+def share(fraction: float) -> str:
+    """Return a fraction as percent, from 10 on as a factor."""
+    return f"{fraction:.2%}" if fraction < 10 else f"{fraction:,.0f}×"
 
 
 def _settings(seen: PruningSet, images: Tensor, args: argparse.Namespace) -> dict[str, Any]:

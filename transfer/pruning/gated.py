@@ -7,17 +7,18 @@ from torch import Tensor
 
 from transfer.pruning.paths import follow, stand_ins
 from transfer.pruning.problem import Batch, Problem
-from transfer.pruning.scaled import View, power
+from transfer.pruning.scaled import View
 
 
 class GatedNetwork:
     """``R' = Σ_n Σ_k f_gated^k(x_n²; θ², a_n)`` and its gradients by θ², a batch at a time.
 
     The powers of two that keep its tensors in range are found on one image, once, and then sit in the weights.
-    ``squares`` are the θ² that gradients are taken by.
+    ``squares`` are the θ² that gradients are taken by, each without its factor ``2**exponents[name]``.
     """
 
     squares: Mapping[str, Tensor]
+    exponents: Mapping[str, int]
 
     def __init__(self, problem: Problem) -> None:
         self.model = problem.model
@@ -25,16 +26,15 @@ class GatedNetwork:
         first = problem.first()
         with torch.no_grad():
             follow(self.model, first, first.square(), self._settled, torch.square, gated=True)
-        self.squares = {name: w.square().requires_grad_() for name, w in problem.weights.items()}
+        settled = {n: self._settled[id(p)] for n, p in self.model.named_parameters() if n in problem.weights}
+        self.squares = {name: view.tensor.detach().requires_grad_() for name, view in settled.items()}
+        self.exponents = {name: view.exponent for name, view in settled.items()}
 
     def gradients(self, batch: Batch, *, differentiable: bool = False) -> tuple[int, dict[str, Tensor]]:
-        """Return e and ``∂R'/∂θ² · 2**−e`` of a batch by name; ``differentiable`` by ``squares`` once more."""
+        """Return e and the gradients of ``R' · 2**−e`` by ``squares``; ``differentiable``: by them once more."""
         leaves = {id(p): self.squares[n] for n, p in self.model.named_parameters() if n in self.squares}
         with torch.enable_grad():
-            views = {
-                key: View(leaves[key] * power(-v.exponent) if key in leaves else v.tensor, v.exponent, v.settled)
-                for key, v in self._settled.items()
-            }
+            views = {key: View(leaves.get(key, v.tensor), v.exponent, v.settled) for key, v in self._settled.items()}
             found = follow(self.model, batch.inputs, batch.inputs.square(), views, torch.square, gated=True)
             parts = torch.autograd.grad(
                 found.tensor.sum(), list(self.squares.values()), create_graph=differentiable, materialize_grads=True

@@ -163,7 +163,7 @@ def _relu(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> 
     if not run.gated:
         return out
     if run.grad:  # its backward needs the gates, which the model may overwrite: a copy, one byte each
-        return _replace(input, out, run.path(torch.masked_fill, out, out <= 0, 0.0))
+        return _replace(input, out, run.path(_pass_open, out, out > 0))
     return _replace(input, out, run.path(_pass_active, out, out))
 
 
@@ -245,6 +245,10 @@ _RULES: dict[Any, Callable[..., Any]] = {
 def _pass_active(path: Tensor, active: Tensor) -> Tensor:
     """Return ``path`` where the ReLU's output is positive, else 0: the ReLU's own backward, one fused kernel."""
     return torch.ops.aten.threshold_backward(path, active.to(path.dtype), 0.0)
+
+
+def _pass_open(path: Tensor, open_: Tensor) -> Tensor:
+    return path * open_
 
 
 def _pick(path: Tensor, choice: Tensor) -> Tensor:

@@ -139,10 +139,13 @@ class Problem:
 def _add(total: Statistic, found: Iterable[Statistic]) -> None:
     for statistic in found:
         for name, value in statistic.items():
-            new, old = Scaled(value.tensor.to(torch.float64), value.exponent), total.get(name)
-            if old is not None and old.tensor.shape != new.tensor.shape:
+            old = total.get(name)
+            if old is not None and old.tensor.shape != value.tensor.shape:
                 raise InputError("the batches have images of different sizes; give one size")
-            total[name] = new.plus(old)
+            if old is not None and old.exponent == value.exponent:
+                old.tensor.add_(value.tensor)  # float32 enters the float64 sum exactly
+                continue
+            total[name] = Scaled(value.tensor.to(torch.float64, copy=True), value.exponent).plus(old)
 
 
 def _checked(batch: Any) -> tuple[Tensor, Tensor | None]:

@@ -30,8 +30,10 @@ def score(problem: Problem, *, temperature: float = 200.0) -> dict[str, Tensor]:
             outputs = problem.output(leaves, batch.inputs) / temperature
             loss = problem.loss(outputs, batch.targets) * len(batch.inputs)
             gradient = torch.autograd.grad(loss, list(leaves.values()), create_graph=True, materialize_grads=True)
-            along = torch.stack([(g * direction[n]).sum() for n, g in zip(leaves, gradient, strict=True)]).sum()
-            products = torch.autograd.grad(along, list(leaves.values()), materialize_grads=True)
+            # a gradient that does not depend on the weights has no part in the product
+            live = [(g, direction[name]) for name, g in zip(leaves, gradient, strict=True) if g.requires_grad]
+            first, along = zip(*live, strict=True)
+            products = torch.autograd.grad(first, list(leaves.values()), along, materialize_grads=True)
         return {name: Scaled(part) for name, part in zip(leaves, products, strict=True)}
 
     sums, samples = problem.total(of_batch)

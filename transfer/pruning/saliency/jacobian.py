@@ -27,7 +27,7 @@ def score(problem: Problem, *, draws: int = 1) -> dict[str, Tensor]:
 def squared_gradients(problem: Problem, batch: Batch, draws: int) -> Statistic:
     """Return the mean over ``draws`` of the squared gradient of the outputs of a batch under random signs."""
     leaves = problem.leaves()
-    found = {name: torch.zeros_like(leaf, dtype=torch.float64) for name, leaf in leaves.items()}
+    found: dict[str, Tensor] = {}
     with torch.enable_grad():
         outputs = problem.output(leaves, batch.inputs)
         for draw in range(draws):
@@ -37,5 +37,6 @@ def squared_gradients(problem: Problem, batch: Batch, draws: int) -> Statistic:
                 retain_graph=draw + 1 < draws, materialize_grads=True,
             )  # fmt: skip
             for name, part in zip(leaves, parts, strict=True):
-                found[name] += part.to(torch.float64).square() / draws
-    return {name: Scaled(value) for name, value in found.items()}
+                square = part.to(torch.float64, copy=True).square_()
+                found[name] = found[name].add_(square) if name in found else square
+    return {name: Scaled(value if draws == 1 else value.div_(draws)) for name, value in found.items()}

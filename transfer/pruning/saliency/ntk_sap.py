@@ -57,15 +57,18 @@ def _of_batch(problem: Problem, batch: Batch, own: dict[str, Tensor], inputs: st
         x = torch.randn(x.shape, generator=generator).to(x)
     theta = {name: own.get(name, w) for name, w in problem.weights.items()}
     noise = {name: torch.randn(w.shape, generator=generator).to(w) for name, w in theta.items()}
+    here = {name: problem.masks[name] * w for name, w in theta.items()}
+    there = {name: here[name] + problem.masks[name] * noise[name].mul_(epsilon) for name in theta}
+    leaves = [w.requires_grad_() for w in (*here.values(), *there.values())]
     with torch.enable_grad():
-        masks = {name: problem.masks[name].to(w.dtype).requires_grad_() for name, w in theta.items()}
         try:
-            here = problem.output(own | {n: masks[n] * w for n, w in theta.items()}, x)
-            there = problem.output(own | {n: masks[n] * (w + epsilon * noise[n]) for n, w in theta.items()}, x)
+            change = problem.output(own | here, x) - problem.output(own | there, x)
         except ValueError as error:  # BatchNorm: "Expected more than 1 value per channel"
             raise InputError(f"method 'ntk-sap' uses batch statistics: {error}; give larger batches") from error
-        parts = torch.autograd.grad((here - there).square().sum(), list(masks.values()), materialize_grads=True)
-    return {name: Scaled(part.masked_fill(~problem.masks[name], 0.0)) for name, part in zip(masks, parts, strict=True)}
+        parts = torch.autograd.grad(change.square().sum(), leaves, materialize_grads=True)
+    # M enters as M · θ and as M · (θ + ε · Δ)
+    pairs = zip(theta, parts[: len(theta)], parts[len(theta) :], strict=True)
+    return {n: Scaled((a * here[n].detach()).addcmul_(b, there[n].detach())) for n, a, b in pairs}
 
 
 def _resampled(model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:

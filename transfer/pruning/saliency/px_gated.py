@@ -19,7 +19,7 @@ def score(problem: Problem) -> dict[str, Tensor]:
 
     def of_batch(batch: Batch) -> Statistic:
         exponent, gradients = network.gradients(batch)
-        return {name: Scaled((network.squares[name] * g).detach(), exponent) for name, g in gradients.items()}
+        return {name: Scaled(g, exponent) for name, g in gradients.items()}
 
     sums, _ = problem.total(of_batch)
-    return aligned(sums)
+    return {name: g.mul_(network.squares[name].detach()) for name, g in aligned(sums).items()}

@@ -6,7 +6,7 @@ from torch import Tensor
 from transfer.pruning.gated import GatedNetwork
 from transfer.pruning.problem import Batch, Problem
 from transfer.pruning.processes import Statistic
-from transfer.pruning.scaled import Scaled, aligned
+from transfer.pruning.scaled import Scaled, aligned, power
 
 
 def score(problem: Problem) -> dict[str, Tensor]:
@@ -17,15 +17,18 @@ def score(problem: Problem) -> dict[str, Tensor]:
     weight j is set to 0; a weight that a path meets several times is scored to first order.
     """
     network = GatedNetwork(problem)
+    least = min(network.exponents.values())
+    units = {name: power(least - e) for name, e in network.exponents.items()}  # ∂s/∂θ², without 2**−least
+    along = {name: problem.masks[name].to(s.dtype) * units[name] for name, s in network.squares.items()}
 
     def of_batch(batch: Batch) -> Statistic:
         exponent, gradients = network.gradients(batch, differentiable=True)
+        leaves = list(network.squares.values())
         with torch.enable_grad():
-            trace = torch.stack([(problem.masks[name] * g).sum() for name, g in gradients.items()]).sum()
-            leaves = list(network.squares.values())
-            seconds = torch.autograd.grad(trace, leaves, materialize_grads=True)
+            first, direction = zip(*((g, along[n]) for n, g in gradients.items() if g.requires_grad), strict=True)
+            seconds = torch.autograd.grad(first, leaves, direction, materialize_grads=True)
         return {
-            name: Scaled((g + network.squares[name] * second).detach(), exponent)
+            name: Scaled((g.detach() * units[name]).addcmul_(network.squares[name].detach(), second), exponent)
             for (name, g), second in zip(gradients.items(), seconds, strict=True)
         }
 
