@@ -1,6 +1,7 @@
 """The bench's own arithmetic: turns, medians, relative changes, and a row of every method on a tiny model."""
 
 import json
+import time
 
 import pytest
 import torch
@@ -53,5 +54,11 @@ def test_the_largest_change_by_hand():
 
 def test_peak_memory_sees_what_a_call_holds():
     size = 64 * 2**20
-    extra = script.peak_of(lambda: torch.zeros(size // 4).add_(1).sum(), "cpu")
+
+    def hold() -> None:
+        held = torch.ones(size // 4)
+        time.sleep(0.3)
+        held.sum()
+
+    extra = script.peak_of(hold, "cpu")
     assert 0.5 * size < extra < 4 * size

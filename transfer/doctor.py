@@ -1,0 +1,227 @@
+"""doctor(): what this machine has for a run, and a check of some seconds that it works."""
+
+import atexit
+import os
+import platform
+import shutil
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from checkpoints.errors import InputError, one_line
+from transfer.environment import main_process
+
+if TYPE_CHECKING:
+    from transfer.self_check import Outcome
+
+PACKAGES = {  # as they are installed and as they are imported
+    "torch": "torch", "torchvision": "torchvision", "timm": "timm", "open_clip_torch": "open_clip",
+    "segmentation-models-pytorch": "segmentation_models_pytorch", "accelerate": "accelerate",
+}  # fmt: skip
+PATIENCE = 120.0  # seconds; a check that waits for another process longer will wait for ever
+GIB = 1 << 30
+
+
+def doctor() -> bool:
+    """Print versions, devices, processes, precision, folders and the checks; return whether all is well.
+
+    Under torchrun every process calls it and takes part; the main one prints. A check that fails is one line that
+    begins with FAILED and says what to do. If nothing is heard of the other processes for two minutes, the program
+    ends with exit code 1.
+    """
+    import transfer
+
+    _say("px-transfer", transfer.__version__)
+    _say("python", f"{platform.python_version()} on {platform.platform()}")
+    well = [_package(name, module) for name, module in PACKAGES.items()]
+    if not all(well):
+        return False
+    with _patience():
+        _devices()
+        accelerator = _processes()
+        well = [accelerator is not None, _folders(), _checks(accelerator)]
+    return all(well)
+
+
+def _say(label: str, text: str) -> None:
+    if main_process():
+        print(f"{label:<28}{text}", flush=True)
+
+
+def _failed(label: str, text: str) -> bool:
+    _say("FAILED", f"{label}: {one_line(text)}")
+    return False
+
+
+def _package(name: str, module: str) -> bool:
+    try:
+        installed = version(name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import_module(module)
+    except PackageNotFoundError:
+        return _failed(name, f"not installed; pip install {name}")
+    except Exception as error:  # a broken installation raises anything
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return _failed(
+            name,
+            f"installed, but cannot be imported ({reason}); pip install --force-reinstall torch torchvision {name}",
+        )
+    _say(name, installed)
+    return True
+
+
+def _devices() -> None:
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    _say("cpu", f"{cores} cores, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = torch.cuda.is_available()
+    if not found:
+        built = f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "torch is built without CUDA"
+        _say("gpu", f"none ({'; '.join([built, *(one_line(str(warning.message)) for warning in caught)])})")
+    for index in range(torch.cuda.device_count() if found else 0):
+        try:
+            _say(f"cuda:{index}", _gpu(index))
+        except RuntimeError as error:  # its check will fail too
+            _failed(f"cuda:{index}", f"{one_line(str(error))}; see nvidia-smi, or hide it with CUDA_VISIBLE_DEVICES")
+
+
+def _gpu(index: int) -> str:
+    import torch
+
+    about = torch.cuda.get_device_properties(index)
+    free, total = torch.cuda.mem_get_info(index)
+    bf16 = "bf16" if about.major >= 8 or torch.version.hip else "bf16 in software only: slow"
+    return f"{about.name}, {total / GIB:.1f} GiB, {free / GIB:.1f} free, {bf16}"
+
+
+def _processes() -> Any:
+    """Print how many processes run and what precision "auto" is; return the accelerator, None if there can be none."""
+    import torch
+
+    from transfer.recipe import Train
+    from transfer.training import accelerator_for
+    from transfer.training.leaving import close_processes
+
+    try:
+        accelerator = accelerator_for(Train())
+        atexit.register(close_processes)
+    except InputError as error:
+        _failed("processes", str(error))
+        return None
+    except Exception as error:  # torch and accelerate have many for a rendezvous that does not come about
+        _failed("processes", f"{one_line(str(error))}; see RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT")
+        return None
+    count, gpus = accelerator.num_processes, torch.cuda.device_count()
+    how = f"one; more with torchrun --nproc-per-node {max(gpus, 2)} -m recipes.NAME"
+    if count > 1:
+        backend = torch.distributed.get_backend()
+        how = f"{count}, by {backend}, {os.environ.get('LOCAL_WORLD_SIZE', '?')} of them on this machine"
+    _say("processes", how)
+    _say("device", _device(accelerator))
+    _say("precision", f"auto means {accelerator.mixed_precision}")
+    return accelerator
+
+
+def _device(accelerator: Any) -> str:
+    device = accelerator.device
+    return str(device) if device.type == "cuda" else device.type
+
+
+def _folders() -> bool:
+    import checkpoints
+    from checkpoints.fetch import home
+
+    _say("weights", _folder(home(), "TRANSFER_HOME"))
+    data = Path(os.environ.get("TRANSFER_DATA") or "data").expanduser()
+    _say("data", _folder(data, "TRANSFER_DATA"))
+    here, damaged = [], []
+    for name in checkpoints.names():
+        try:
+            checkpoints.verify(name)
+            here.append(name)
+        except InputError as error:
+            if "not on this machine" not in str(error):
+                damaged.append(f"{name}: {error}")
+    _say("backbones here", ", ".join(here) or "none")
+    for words in damaged:
+        _failed("backbone", words)
+    return not damaged
+
+
+def _folder(path: Path, variable: str) -> str:
+    """Say of a folder, or of where it would be made, whether it can be written and how much is free."""
+    place = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not place.is_dir():
+        return f"{path} is no folder; set {variable} to one"
+    free = f"{shutil.disk_usage(place).free / GIB:.1f} GiB free"
+    state = "" if path.exists() else "not there yet, "
+    if not os.access(place, os.W_OK | os.X_OK):
+        return f"{path}: {state}cannot be written, so nothing can be downloaded to it; {variable} sets another; {free}"
+    return f"{path}: {state}can be written, {free}"
+
+
+def _checks(accelerator: Any) -> bool:
+    """Check each device alone, then, if all processes found theirs well, all together."""
+    import torch
+
+    from transfer.self_check import check_device, check_together
+
+    gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    several = accelerator is not None and accelerator.num_processes > 1
+    names = [_device(accelerator)] if several else ["cpu", *gpus]
+    devices = [torch.device(name) for name in names]
+    with tempfile.TemporaryDirectory(prefix="transfer-doctor-") as folder:
+        well = _reported((check for device in devices for check in check_device(device, Path(folder))), accelerator)
+    if not well or accelerator is None:
+        return False
+    with tempfile.TemporaryDirectory(prefix="transfer-doctor-") as folder:
+        return _reported([check_together(accelerator, Path(folder))], accelerator)
+
+
+def _reported(outcomes: Iterable["Outcome"], accelerator: Any) -> bool:
+    """Print this process's outcomes as they come, then what other processes found wrong; return whether all is well."""
+    failures = []
+    for outcome in outcomes:
+        if outcome.wrong is None:
+            _say("ok", f"{outcome.name} on {outcome.where}: {outcome.seen} ({outcome.seconds:.1f} s)")
+        else:
+            failures.append((f"{outcome.name} on {outcome.where}", outcome.wrong))
+            _failed(*failures[-1])
+    if accelerator is None or accelerator.num_processes == 1:
+        return not failures
+    from accelerate.utils import gather_object
+
+    every = gather_object([(accelerator.process_index, *failure) for failure in failures])
+    for process, label, words in every:
+        if process != accelerator.process_index:
+            _failed(f"process {process}, {label}", words)
+    return not every
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """End the program with one line if what is within takes longer than PATIENCE seconds."""
+
+    def give_up() -> None:
+        _failed(
+            "processes", f"no answer for {PATIENCE:.0f} s; see whether they reach each other (MASTER_ADDR, firewall)"
+        )
+        os._exit(1)
+
+    timer = threading.Timer(PATIENCE, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
