@@ -21,7 +21,6 @@ them.
 """
 
 import argparse
-import atexit
 import hashlib
 import json
 import os
@@ -47,7 +46,6 @@ from transfer.data.dataset import Images
 from transfer.pruning import prune, score
 from transfer.recipe import Train
 from transfer.training import Loaders, accelerator_for, finetune
-from transfer.training.leaving import close_processes
 from transfer.training.loop import _Run
 from transfer.training.state import State
 
@@ -164,7 +162,6 @@ def median(turns: list[Figures], key: str) -> float:
 def work(kind: str, arch: str) -> None:
     """Measure in this process, one of those of a setting; the main one prints."""
     accelerator = accelerator_for(Train())
-    atexit.register(close_processes)
     imports = peak(accelerator)
     found = score_rounds(arch, accelerator) if kind == "score" else train(arch, accelerator, saving=kind == "save")
     every = gather_object([peak(accelerator)])

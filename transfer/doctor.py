@@ -1,6 +1,5 @@
 """doctor(): what this machine has for a run, and a check of some seconds that it works."""
 
-import atexit
 import os
 import platform
 import shutil
@@ -110,11 +109,9 @@ def _processes() -> Any:
 
     from transfer.recipe import Train
     from transfer.training import accelerator_for
-    from transfer.training.leaving import close_processes
 
     try:
         accelerator = accelerator_for(Train())
-        atexit.register(close_processes)
     except InputError as error:
         _failed("processes", str(error))
         return None

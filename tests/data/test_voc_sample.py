@@ -153,7 +153,8 @@ def test_half_a_sample_is_never_taken_for_a_whole(small, monkeypatch):
 
 def test_the_script_writes_it_and_spares_what_is_there(tmp_path, sample):
     environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
-    done = subprocess.run([sys.executable, SCRIPT, sample], env=environment, capture_output=True, text=True, check=False)
+    command = [sys.executable, SCRIPT, sample]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, f"{sample} exists and is not an empty folder; name another\n")
 
 

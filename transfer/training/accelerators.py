@@ -1,5 +1,6 @@
 """The accelerator of a fine-tuning, and what a launcher may have asked for that cannot be given."""
 
+import atexit
 import os
 import sys
 
@@ -10,6 +11,7 @@ from accelerate.utils import DistributedType
 
 from checkpoints.errors import InputError
 from transfer.recipe import Train
+from transfer.training.leaving import close_processes
 
 SHARDING = {
     "ACCELERATE_USE_FSDP": "FSDP",
@@ -30,7 +32,7 @@ def accelerator_for(train: Train) -> Accelerator:
     cuda = torch.cuda.is_available()
     precision = train.precision
     if precision == "auto":
-        precision = "bf16" if cuda and torch.cuda.is_bf16_supported() else "no"
+        precision = "bf16" if cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "no"
     if precision == "fp16" and not cuda:
         raise InputError("train.precision is fp16, which needs a GPU; use no or bf16")
     if train.sync_norm and not cuda:
@@ -43,6 +45,7 @@ def accelerator_for(train: Train) -> Accelerator:
     accelerator = Accelerator(mixed_precision=precision, cpu=not torch.accelerator.is_available())
     _refuse_missing_processes(accelerator)
     check(accelerator)
+    atexit.register(close_processes)
     return accelerator
 
 
