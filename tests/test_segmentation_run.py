@@ -204,7 +204,7 @@ def test_what_predict_refuses(result, home, tmp_path, capsys):
     for words, says in (
         ([str(tmp_path), image], "is .* the folder of a run"),
         ([str(result.folder), str(tmp_path / "none.png")], "there is no image"),
-        ([str(result.folder), image, str(other)], "two images are called"),
+        ([str(result.folder), image, str(other)], "two images would write"),
         ([str(result.folder), str(tmp_path / "text.png")], "not a readable image"),
     ):
         with pytest.raises(SystemExit) as stop:
@@ -212,6 +212,17 @@ def test_what_predict_refuses(result, home, tmp_path, capsys):
         assert stop.value.code == 2
         assert re.search(says, capsys.readouterr().err)
     assert not (tmp_path / "maps").exists()
+
+
+def test_predict_never_writes_over_its_images(result, home, tmp_path, capsys):
+    photo = tmp_path / "photo.png"
+    Image.open(next((home / "JPEGImages").glob("*.jpg"))).save(photo)
+    before = photo.read_bytes()
+    with pytest.raises(SystemExit) as stop:
+        command(["predict", str(result.folder), str(photo), "--out", str(tmp_path)])
+    assert stop.value.code == 2
+    assert "would overwrite the image" in capsys.readouterr().err
+    assert photo.read_bytes() == before
 
 
 @pytest.mark.parametrize(

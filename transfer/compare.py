@@ -68,9 +68,11 @@ def cells(recipe: Recipe, methods: Sequence[str], sparsities: Sequence[float], s
     grid = [("dense", 0.0)] + [(method, sparsity) for method in methods for sparsity in sparsities if sparsity]
     found = []
     for method, sparsity in grid:
-        one_shot = method in saliency.methods() and saliency.about(method).rounds == 1
-        rounds = None if one_shot else recipe.prune.rounds
-        prune = dataclasses.replace(recipe.prune, method=method, sparsity=sparsity, rounds=rounds)
+        asked = dataclasses.replace(recipe.prune, method=method, sparsity=sparsity)
+        guide = saliency.guide(method, asked.allocation)
+        one_shot = guide in saliency.methods() and saliency.about(guide).rounds == 1
+        own = recipe.prune.options if method == recipe.prune.method else ()
+        prune = dataclasses.replace(asked, rounds=None if one_shot else asked.rounds, options=own)
         found += [dataclasses.replace(recipe, prune=prune, seed=seed) for seed in seeds]
     for cell in found:
         cell.check()

@@ -1,6 +1,7 @@
 """prepare(): a recipe with everything that it needs loaded and checked, before anything is written."""
 
 import copy
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -214,9 +215,8 @@ def _rehearse(job: Job) -> None:
         if prune.sparsity:
             for method in {prune.method, prune.allocation} & set(methods()):
                 own = prune.method_options() if method == prune.method else {}
-                score(method, job.model, [(images, targets)], exclude=prune.exclude, loss=job.task.loss, **own)
-    except ScoreError:
-        pass  # the real images decide
+                with suppress(ScoreError):  # the real images decide
+                    score(method, job.model, [(images, targets)], exclude=prune.exclude, loss=job.task.loss, **own)
     except InputError:
         raise
     except (RuntimeError, AssertionError, ValueError) as error:

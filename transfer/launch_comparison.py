@@ -18,7 +18,7 @@ class Comparing:
 
     recipe: Annotated[Recipe, tyro.conf.arg(name="")]
     methods: tuple[str, ...] = ("random", "magnitude", "px")
-    """Methods to compare; prune.method joins them."""
+    """Methods to compare; prune.method joins them, and prune.options are for it alone."""
     sparsities: tuple[float, ...] = (0.9, 0.982)
     """Sparsities to compare; prune.sparsity joins them."""
     seeds: tuple[int, ...] = ()

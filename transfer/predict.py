@@ -27,18 +27,32 @@ def predict(
         progress: show a progress bar.
 
     Raises:
-        InputError: before anything is written where it can be known: no run, no image, two images of one name.
+        InputError: before anything is written where it can be known: no run, no image, or a file that two
+            images would write, or that is one of them.
     """
-    stems = [path.stem for path in images]
-    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
-    if twice:
-        raise InputError(f"two images are called {twice[0]}, and one map would overwrite the other; predict them apart")
     for path in images:
         if not path.is_file():
             raise InputError(f"there is no image {path}")
     trained = load(run, which=which)
+    if trained.task == "segmentation":
+        _check_targets(images, out)
     for path in track(images, "predict", shown=progress and len(images) > 1):
         yield _map(trained, path, out) if trained.task == "segmentation" else _label(trained, path)
+
+
+def _check_targets(images: Sequence[Path], out: Path) -> None:
+    targets = [target for path in images for target in _targets(path, out)]
+    twice = sorted({target.name for target in targets if targets.count(target) > 1})
+    if twice:
+        raise InputError(f"two images would write {out / twice[0]}; predict them apart, or rename one")
+    own = {path.resolve() for path in images}
+    over = [target for target in targets if target.resolve() in own]
+    if over:
+        raise InputError(f"the map would overwrite the image {over[0]}; choose another --out")
+
+
+def _targets(path: Path, out: Path) -> tuple[Path, Path]:
+    return out / f"{path.stem}.png", out / f"{path.stem}-overlay.png"
 
 
 def _label(trained: Trained, path: Path) -> str:
@@ -50,7 +64,7 @@ def _label(trained: Trained, path: Path) -> str:
 def _map(trained: Trained, path: Path, out: Path) -> str:
     picture = trained.picture(path)
     labels = trained.labels(picture).numpy()
-    plain, mixed = out / f"{path.stem}.png", out / f"{path.stem}-overlay.png"
+    plain, mixed = _targets(path, out)
     write_whole(plain, maps.palette_png(labels, trained.palette))
     write_whole(mixed, maps.png(maps.overlay(np.asarray(picture), labels, trained.palette)))
     return f"{path}\t{plain}\t{mixed}"

@@ -53,5 +53,8 @@ def prune_backbone(backbone: str, data: Data, pruning: Prune, *, seed: int = 0, 
         recalibrate(job.model, job.pruning_set)
     kept = {key: value.cpu() for key, value in job.model.state_dict().items() if key.rpartition(".")[0] not in head}
     pruned = dataclasses.replace(job.backbone, state_dict=kept)
-    how = {"pruned_from": backbone, "pruning": json.dumps(dataclasses.asdict(asked)), "masks": masks.digest()}
+    how = {
+        "pruned_from": backbone, "pruning": json.dumps(dataclasses.asdict(asked)), "seed": str(seed),
+        "data": json.dumps(dataclasses.asdict(data)), "masks": masks.digest(),
+    }  # fmt: skip
     return PrunedBackbone(checkpoints.save(pruned, out, **how), masks)

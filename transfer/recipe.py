@@ -147,12 +147,13 @@ class Recipe:
             return dataclasses.replace(self, prune=Prune(method="dense", sparsity=0.0, rounds=1))
         if self.prune.rounds is not None:
             return self
-        from transfer.pruning import default_rounds, methods
+        from transfer.pruning import default_rounds
+        from transfer.pruning.saliency import guide
         from transfer.training import imp
 
         prune = self.prune
-        guide = prune.allocation if prune.allocation in methods() else prune.method
-        rounds = imp.default_rounds(prune.sparsity) if prune.method == "imp" else default_rounds(guide)
+        iterative = guide(prune.method, prune.allocation)
+        rounds = imp.default_rounds(prune.sparsity) if prune.method == "imp" else default_rounds(iterative)
         return dataclasses.replace(self, prune=dataclasses.replace(prune, rounds=rounds))
 
     def check(self) -> None:

@@ -185,8 +185,10 @@ def _finish(
 
 def _clear(folder: RunFolder) -> None:
     """Remove what only a run that is not finished needs."""
-    for part in (folder.path, folder.file("imp/start")):
+    State(folder.path).clear()
+    for part in folder.file("imp").glob("*"):
         State(part).clear()
+        (part / "model.safetensors").unlink(missing_ok=True)
 
 
 def _described(job: Job) -> dict[str, Any]:

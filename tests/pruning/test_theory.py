@@ -12,6 +12,7 @@ from tests.pruning.small_nets import TinyVgg, images, randomised
 from transfer.pruning import CollapseWarning, Masks, live, path_kernel_trace, prune, score
 from transfer.pruning import schedule as schedules
 from transfer.pruning.liveness import effective_sparsity, report
+from transfer.pruning.paths import NoPathError
 from transfer.pruning.prunable import prunable
 from transfer.pruning.selection import select
 
@@ -120,7 +121,7 @@ def test_the_trace_of_a_chain_by_hand():
     assert path_kernel_trace(model, 1) == expected
     assert path_kernel_trace(model, (3, 1, 1), masks={
         "layers.0.weight": torch.tensor([[True, True, True]]), "layers.1.weight": torch.tensor([[True], [False]]),
-    }) == expected - sum(w * w for w in (1, 2, 3))  # fmt: skip
+    }) == sum(w * w + 25 for w in (1, 2, 3))  # fmt: skip
 
 
 def test_a_zero_initialised_residual_branch_is_refused_with_the_cure():
@@ -144,6 +145,33 @@ def test_report_names_disconnected_weights_by_hand():
     assert [row["dead_units"] for row in rows] == [0, 0, 0]
     assert masks.sparsity == pytest.approx(1 - 6 / 12)
     assert effective_sparsity(rows) == pytest.approx(1 - 3 / 12)
+
+
+def test_the_trace_does_not_depend_on_whether_pruned_weights_are_zeroed_yet():
+    model = randomised(Chain(12, 8, 5), 2).double()
+    masks = Masks({n: torch.rand(w.shape, generator=torch.Generator().manual_seed(1)) < 0.5
+                   for n, w in prunable(model).items()})  # fmt: skip
+    before = path_kernel_trace(model, 2, masks=masks)
+    masks.apply_(model)
+    assert path_kernel_trace(model, 2, masks=masks) == before < path_kernel_trace(model, 2) * 2
+
+
+@pytest.mark.parametrize("pool", [nn.AdaptiveMaxPool2d(4), nn.MaxPool2d(2, dilation=2)])
+def test_a_pool_without_a_sum_over_its_window_is_told_and_pruning_still_reports(pool):
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), pool, nn.Flatten(), nn.LazyLinear(2))
+    inputs = torch.randn(2, 3, 6, 6)
+    model(inputs)
+    rows = report(model, Masks.full(prunable(model)), inputs)
+    assert {row["disconnected"] for row in rows} == {None}
+    with pytest.raises(NoPathError, match="window"):
+        path_kernel_trace(model, 6)
+
+
+@pytest.mark.parametrize("method", ["px-trace", "px-gated", "grasp", "px", "synflow", "jacobian"])
+def test_one_layer_is_enough(method):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+    scores = score(method, model, [images((3, 2, 2), 4)])
+    assert bool(torch.isfinite(scores["1.weight"]).all())
 
 
 def test_report_on_a_net_without_paths_says_so():

@@ -45,6 +45,7 @@ def flow(
     view: Callable[[Tensor], Tensor],
     cotangent: Tensor | None = None,
     summed: bool = False,
+    masks: Mapping[str, Tensor] | None = None,
 ) -> Flow:
     """Differentiate ``Σ_k c_k h_k(start)`` by the weights of the path network h.
 
@@ -58,8 +59,10 @@ def flow(
         view: ``torch.abs`` or ``torch.square``.
         cotangent: c, shaped like one sample of the output; None = ones.
         summed: whether a max-pool sums.
+        masks: weights that count as 0 (False), where the model has not zeroed them.
     """
-    views = stand_ins(model, lambda _, w: view(w))
+    masks = masks or {}
+    views = stand_ins(model, lambda name, w: view(w * masks[name] if name in masks else w))
     leaves = {name: views[id(p)].tensor for name, p in model.named_parameters() if name in names}
     for leaf in leaves.values():
         leaf.requires_grad_()
@@ -92,7 +95,7 @@ def path_kernel_trace(
     Args:
         model: a network that is a sum over paths; nothing of it is changed.
         input_size: side of a square RGB image in pixels, or (C, H, W).
-        masks: what is kept, True = kept; None = everything.
+        masks: what is kept, True = kept, and the rest counts as 0; None = everything.
 
     Returns:
         The trace; ``inf`` beyond the range of a float.
@@ -106,11 +109,12 @@ def path_kernel_trace(
         raise InputError(f"input_size is {input_size}; give pixels, such as 224, or (channels, height, width)")
     weights = prunable(model)
     like = next(iter(weights.values()))
+    kept = {} if masks is None else {name: mask.to(like.device) for name, mask in masks.items()}
     with untouched(model):
-        found = flow(model, weights, torch.ones(1, *shape).to(like), view=torch.square, summed=True)
+        found = flow(model, weights, torch.ones(1, *shape).to(like), view=torch.square, summed=True, masks=kept)
         total = 0.0
         for name, _, gradient in found:
-            total += float((gradient if masks is None else gradient * masks[name]).sum())
+            total += float((gradient * kept[name] if name in kept else gradient).sum())
     try:
         return total * 2.0**found.exponent
     except OverflowError:

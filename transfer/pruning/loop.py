@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from transfer.errors import ScoreError
 from transfer.pruning import allocation as allocations
+from transfer.pruning import saliency
 from transfer.pruning import schedule as schedules
 from transfer.pruning.masks import Masks
 from transfer.pruning.problem import Batches, Loss
@@ -79,8 +80,7 @@ def prune(
     """
     check_options(method, find(method), options)
     allocations.check(allocation)
-    guided = allocation in methods()
-    guide = allocation if guided else method
+    guided, guide = allocation in methods(), saliency.guide(method, allocation)
     rounds = default_rounds(guide) if rounds is None else rounds
     schedules.check(None, sparsity, rounds, schedule)
     bare = model if accelerator is None else accelerator.unwrap_model(model)
@@ -91,6 +91,7 @@ def prune(
     settings: dict[str, Any] = {"loss": loss, "exclude": exclude, "accelerator": accelerator}
     before = {name: w.detach().clone() for name, w in weights.items()}
     done, masks = begin or (0, masks)
+    masks = Masks({name: mask.to(weights[name].device) for name, mask in masks.items()})
     try:
         masks.apply_(bare)
         label = f"prune {method} {sparsity:.2%}"

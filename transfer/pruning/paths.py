@@ -182,7 +182,10 @@ def _max_pool(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any)
         raise NoPathError(f"{ops.name(func)} with return_indices has no meaning on paths")
     out, choice = ops.MAX_POOL[func](input, *args, **kwargs)
     if run.summed:
-        return _give(out, run.path(ops.window_sum(func), input, *args, **kwargs))
+        try:
+            return _give(out, run.path(ops.window_sum(func), input, *args, **kwargs))
+        except NotImplementedError as error:
+            raise NoPathError(str(error)) from None
     return _give(out, run.path(_pick, input, choice) if run.gated else run.path(func, input, *args, **kwargs))
 
 

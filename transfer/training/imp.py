@@ -43,13 +43,13 @@ def check(options: Mapping[str, Any], allocation: str, epochs: int) -> None:
     plan = rewinding(**options)
     if allocation != "global":
         raise InputError(f"prune.allocation is {allocation!r}; imp has one threshold for all layers: give global")
-    if not 0 <= plan["rewind"] <= epochs or (plan["rewind"] and plan["rewind_to"] == "learning-rate"):
-        raise InputError(
-            f"option rewind of 'imp' is {plan['rewind']}; give an epoch from 0 to train.epochs ({epochs}), and 0 with "
-            "rewind_to=learning-rate"
-        )
     if epochs < 1:
         raise InputError("imp trains in each round; give train.epochs of 1 or more")
+    if not 0 <= plan["rewind"] < epochs or (plan["rewind"] and plan["rewind_to"] == "learning-rate"):
+        raise InputError(
+            f"option rewind of 'imp' is {plan['rewind']}; give an epoch from 0 to below train.epochs ({epochs}), and 0 "
+            "with rewind_to=learning-rate"
+        )
 
 
 def rewinding(*, rewind: int = 0, rewind_to: Literal["weights", "learning-rate"] = "weights") -> dict[str, Any]:
@@ -106,6 +106,7 @@ def imp(
     history = History()
     if plan["rewind"]:
         history = finetune(model, None, data, train, folder=folder / "start", until=plan["rewind"], **shared)
+        history.best_epoch = 0  # the dense model is no candidate
     start = {name: value.cpu().clone() for name, value in model.state_dict().items()}
     masks = Masks.full(prunable(model, exclude))
     for round_ in range(1, rounds + 1):

@@ -177,7 +177,7 @@ class _Run:
             )
         own = (targets != IGNORE).sum() if targets.dim() > 1 else targets.new_tensor(len(targets))
         every = self.accelerator.reduce(own, "sum")
-        return own.float() * self.accelerator.num_processes / every.float()
+        return own.float() * self.accelerator.num_processes / every.clamp(min=1).float()
 
     def _reseed(self) -> None:
         """Seed dropout and the like by the place in the training, so that a resumed step draws what it would have."""

@@ -56,7 +56,13 @@ def _estimate(model: nn.Module, norms: list[_BatchNorm], batches: Iterable[tuple
     seen = 0
     for inputs, _ in batches:
         if len(inputs):
-            model(inputs)
+            try:
+                model(inputs)
+            except ValueError as error:  # BatchNorm: "Expected more than 1 value per channel"
+                raise InputError(
+                    f"recalibrating needs more than one image a batch here ({error}); change prune.batch or the number "
+                    "of images in the pruning set"
+                ) from error
             seen += 1
     if not seen:
         raise InputError("the batches yield nothing; give at least one image")

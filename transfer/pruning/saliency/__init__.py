@@ -77,6 +77,11 @@ def about(method: str) -> Method:
     return _METHODS[method]
 
 
+def guide(method: str, allocation: str) -> str:
+    """Return the method that prunes in rounds: the allocation's where that is a method, else ``method``."""
+    return allocation if allocation in _METHODS else method
+
+
 def find(method: str) -> Score:
     """Return the score function of a method.
 

@@ -30,11 +30,17 @@ def score(problem: Problem, *, temperature: float = 200.0) -> dict[str, Tensor]:
             outputs = problem.output(leaves, batch.inputs) / temperature
             loss = problem.loss(outputs, batch.targets) * len(batch.inputs)
             gradient = torch.autograd.grad(loss, list(leaves.values()), create_graph=True, materialize_grads=True)
-            # a gradient that does not depend on the weights has no part in the product
             live = [(g, direction[name]) for name, g in zip(leaves, gradient, strict=True) if g.requires_grad]
-            first, along = zip(*live, strict=True)
-            products = torch.autograd.grad(first, list(leaves.values()), along, materialize_grads=True)
-        return {name: Scaled(part) for name, part in zip(leaves, products, strict=True)}
+            seconds = products(live, list(leaves.values()))
+        return {name: Scaled(part) for name, part in zip(leaves, seconds, strict=True)}
 
     sums, samples = problem.total(of_batch)
     return {name: sums[name].tensor / samples * w for name, w in problem.weights.items()}
+
+
+def products(live: list[tuple[Tensor, Tensor]], leaves: list[Tensor]) -> list[Tensor]:
+    """Return ``∂/∂leaf Σ (gradient · direction)``; 0 where no gradient depends on a weight."""
+    if not live:
+        return [torch.zeros_like(leaf) for leaf in leaves]
+    gradients, directions = zip(*live, strict=True)
+    return list(torch.autograd.grad(gradients, leaves, directions, materialize_grads=True))

@@ -6,6 +6,7 @@ from torch import Tensor
 from transfer.pruning.gated import GatedNetwork
 from transfer.pruning.problem import Batch, Problem
 from transfer.pruning.processes import Statistic
+from transfer.pruning.saliency.grasp import products
 from transfer.pruning.scaled import Scaled, aligned, power
 
 
@@ -25,8 +26,8 @@ def score(problem: Problem) -> dict[str, Tensor]:
         exponent, gradients = network.gradients(batch, differentiable=True)
         leaves = list(network.squares.values())
         with torch.enable_grad():
-            first, direction = zip(*((g, along[n]) for n, g in gradients.items() if g.requires_grad), strict=True)
-            seconds = torch.autograd.grad(first, leaves, direction, materialize_grads=True)
+            live = [(g, along[name]) for name, g in gradients.items() if g.requires_grad]
+            seconds = products(live, leaves)
         return {
             name: Scaled((g.detach() * units[name]).addcmul_(network.squares[name].detach(), second), exponent)
             for (name, g), second in zip(gradients.items(), seconds, strict=True)
