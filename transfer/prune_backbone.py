@@ -7,6 +7,7 @@ from pathlib import Path
 
 import checkpoints
 from checkpoints.errors import InputError
+from transfer import data as datasets
 from transfer.job import prepare
 from transfer.models.classifier import heads
 from transfer.pruning import Masks, prune
@@ -38,7 +39,7 @@ def prune_backbone(backbone: str, data: Data, pruning: Prune, *, seed: int = 0, 
         raise InputError("prune.sparsity is 0, which leaves the backbone as it is; give the fraction to remove")
     if pruning.method == "imp":
         raise InputError("prune.method is imp, which trains the model of a task; use a recipe: transfer run RECIPE")
-    if data.name.startswith("voc"):
+    if datasets.has_maps(data.name):
         raise InputError(f"data.name is {data.name}, which has label maps; a backbone is pruned with labelled images")
     job = prepare(Recipe(name="prune", backbone=backbone, data=data, prune=pruning, seed=seed))
     head = tuple(heads(job.model, job.backbone.arch))

@@ -63,7 +63,7 @@ def _work(job: Job, folder: RunFolder, progress: bool) -> Result:
     main = job.accelerator.is_main_process
     if main:
         folder.write_json("environment.json", environment(job.accelerator))
-    masks, before, seconds = _pruned(job, folder, progress)
+    masks, before, seen, seconds = _pruned(job, folder, progress)
     layers = report(job.model, masks or Masks.full(prunable(job.model)), job.noise()[0])
     history = finetune(
         job.model, masks, job.loaders, job.recipe.train,
@@ -76,7 +76,7 @@ def _work(job: Job, folder: RunFolder, progress: bool) -> Result:
         if main:
             _keep(job, folder, history, True, seconds)
     metrics = {
-        **_described(job), **_pruning(job, masks, layers), **_scores(job, history),
+        **_described(job), **_pruning(job, masks, layers, seen), **_scores(job, history),
         "weights_digest": digest(job.model.state_dict()),
     }  # fmt: skip
     classes: list[dict[str, Any]] = []
@@ -90,13 +90,17 @@ def _work(job: Job, folder: RunFolder, progress: bool) -> Result:
     return Result(folder.path, metrics)
 
 
-def _pruned(job: Job, folder: RunFolder, progress: bool) -> tuple[Masks | None, History, float]:
-    """Return the masks, made now or by an earlier start of this run, the epochs that went before, and seconds."""
+def _pruned(job: Job, folder: RunFolder, progress: bool) -> tuple[Masks | None, History, dict[str, Any] | None, float]:
+    """Return the masks, the epochs that went before, what the result says of the pruning set, and seconds.
+
+    The masks are made now or were by an earlier start of this run.
+    """
     recipe, prune_ = job.recipe, job.recipe.prune
     if not prune_.sparsity:
-        return None, History(), 0.0
+        return None, History(), None, 0.0
     start, path, timing = time.perf_counter(), folder.file("masks.safetensors"), folder.file("timing.json")
     before = History()
+    images = job.pruning_set if prune_.method != "imp" or prune_.recalibrate else None
     if prune_.method == "imp":
         masks, before = imp(
             job.model, job.loaders, recipe.train,
@@ -108,19 +112,20 @@ def _pruned(job: Job, folder: RunFolder, progress: bool) -> tuple[Masks | None, 
         masks = Masks.load(path)
         masks.apply_(job.model)
     else:
-        masks = _rounds(job, folder, progress)
-    if prune_.recalibrate:
-        recalibrate(job.model, job.pruning_set)
+        masks = _rounds(job, images, folder, progress)
+    if prune_.recalibrate and images is not None:
+        recalibrate(job.model, images)
     job.accelerator.wait_for_everyone()  # all have looked for the masks before they are written
     if job.accelerator.is_main_process and not path.exists():
         folder.write_json("timing.json", {"prune_s": time.perf_counter() - start, "epochs_s": []})
         masks.save(path)
         for part in folder.path.glob(f"{_ROUND}*"):
             part.unlink()
-    return masks, before, read_json(timing)["prune_s"] if timing.exists() else time.perf_counter() - start
+    seen = None if images is None else {"images": len(images.indices), "digest": images.digest}
+    return masks, before, seen, read_json(timing)["prune_s"] if timing.exists() else time.perf_counter() - start
 
 
-def _rounds(job: Job, folder: RunFolder, progress: bool) -> Masks:
+def _rounds(job: Job, images: Any, folder: RunFolder, progress: bool) -> Masks:
     """Prune, round by round, from the last round that an earlier start of this run finished."""
     prune_, main = job.recipe.prune, job.accelerator.is_main_process
     done = {int(p.stem.removeprefix(_ROUND)): p for p in folder.path.glob(f"{_ROUND}*.safetensors")}
@@ -134,7 +139,7 @@ def _rounds(job: Job, folder: RunFolder, progress: bool) -> Masks:
             folder.file(f"{_ROUND}{round_ - 1}.safetensors").unlink(missing_ok=True)
 
     return prune(
-        job.model, job.pruning_set,
+        job.model, images,
         method=prune_.method, sparsity=prune_.sparsity, allocation=prune_.allocation, rounds=prune_.rounds,
         schedule=prune_.schedule, loss=job.task.loss, exclude=prune_.exclude, seed=job.recipe.seed,
         accelerator=job.accelerator, progress=progress and main, begin=begin, after_round=keep,
@@ -142,23 +147,21 @@ def _rounds(job: Job, folder: RunFolder, progress: bool) -> Masks:
     )  # fmt: skip
 
 
-def _pruning(job: Job, masks: Masks | None, layers: list[dict[str, Any]]) -> dict[str, Any]:
+def _pruning(
+    job: Job, masks: Masks | None, layers: list[dict[str, Any]], seen: dict[str, Any] | None
+) -> dict[str, Any]:
     """Return what the result says of the pruning."""
     if masks is None:
         total = sum(row["total"] for row in layers)
         return {"sparsity": 0.0, "kept": total, "total": total, "pruning_set": None}
     prune_ = job.recipe.prune
-    facts = {
+    return {
         "sparsity": masks.sparsity, "effective_sparsity": effective_sparsity(layers),
         "kept": masks.kept, "total": masks.total, "masks_digest": masks.digest(),
         "empty_layers": [name.removesuffix(".weight") for name in masks.collapsed()],
         "dead_units": sum(row["dead_units"] for row in layers), "recalibrated": prune_.recalibrate,
-        "allocation": prune_.allocation, "options": prune_.method_options(), "pruning_set": None,
+        "allocation": prune_.allocation, "options": prune_.method_options(), "pruning_set": seen,
     }  # fmt: skip
-    if prune_.method != "imp" or prune_.recalibrate:
-        images = job.pruning_set
-        facts["pruning_set"] = {"images": len(images.indices), "digest": images.digest}
-    return facts
 
 
 def _keep(job: Job, folder: RunFolder, history: History, best: bool, seconds: float) -> None:

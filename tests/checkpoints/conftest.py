@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -17,21 +15,13 @@ from torch import nn
 from checkpoints import catalog
 from checkpoints.fetch import Source
 
-from .loopback import Handler, Site
+from .loopback import Site, serve
 from .networks import randomized
 
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    handler = type("SiteHandler", (Handler,), {})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    handler.site = Site(f"http://127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield handler.site
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    yield from serve()
 
 
 @pytest.fixture(autouse=True)

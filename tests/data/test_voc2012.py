@@ -3,10 +3,8 @@
 import hashlib
 import shutil
 import tarfile
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,7 @@ from checkpoints.errors import InputError
 from transfer import data
 from transfer.data import voc2012
 
-from ..checkpoints.loopback import Handler, Site
+from ..checkpoints.loopback import Site, serve
 from .map_folders import write_list, write_voc
 
 HOME = "VOCdevkit/VOC2012"
@@ -37,15 +35,7 @@ def original(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    handler = type("SiteHandler", (Handler,), {})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    handler.site = Site(f"http://127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield handler.site
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    yield from serve()
 
 
 def test_the_tar_is_unpacked_once(original):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transfer.data.dataset import Dataset
     from transfer.data.maps import MapDataset
 
-__all__ = ["Outlook", "load", "names", "outlook"]
+__all__ = ["Outlook", "has_maps", "load", "names", "outlook"]
 
 _NAMES = (
     "digits", "fashion-mnist", "cifar10", "cifar100", "tiny-imagenet", "voc2012", "voc2012-aug", "voc-sample",
@@ -44,10 +44,15 @@ class Outlook:
     """Whether each pixel has a label."""
 
 
+def has_maps(name: str) -> bool:
+    """Say whether a data set of this name has a label for each pixel."""
+    return name.startswith("voc")
+
+
 def outlook(name: str) -> Outlook | None:
     """Return what is known of a data set that has to be fetched or put in place; None for the others."""
     count = _PUBLISHED.get(name, 0)
-    return Outlook(tuple(map(str, range(count))), name.startswith("voc")) if count else None
+    return Outlook(tuple(map(str, range(count))), has_maps(name)) if count else None
 
 
 def load(name: str, *, root: Path | None = None) -> Dataset | MapDataset:

@@ -7,16 +7,16 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from checkpoints.errors import InputError
 from transfer.data.augment import Augment
 from transfer.data.dataset import Images, Split
 from transfer.data.from_files import FromFiles
 from transfer.data.in_memory import InMemory
 from transfer.data.order import Order
 from transfer.data.preprocess import Preprocess
+from transfer.data.walk import Walk
 
 
-class Batches:
+class Batches(Walk):
     """Walks over a split; each yields (inputs float32 (n, 3, size, size) on ``device``, targets int64 (n,)).
 
     ``batch`` counts the samples of a *global* batch, of which process ``rank`` of ``world`` yields its
@@ -54,41 +54,15 @@ class Batches:
         workers: int = 0,
         channels_last: bool = False,
     ) -> None:
-        if batch < 1:
-            raise InputError(f"batch must be 1 sample or more, got {batch}")
-        if workers < 0:
-            raise InputError(f"workers must be 0 (decode in this process) or more, got {workers}")
-        if not 0 <= rank < world:
-            raise ValueError(f"rank must lie in [0, world), got rank {rank} of world {world}")
-        if len(split) == 0:
-            raise InputError("the split has no images; give it at least one")
+        order = Order(len(split), batch, shuffle, drop_last, seed)
+        super().__init__(order, batch=batch, workers=workers, rank=rank, world=world)
         look = Preprocess(size, tuple(mean), tuple(std), interpolation, augment, channels_last)
-        self._order = Order(len(split), batch, shuffle, drop_last, seed)
-        self._rank, self._world, self._epoch, self._start = rank, world, 0, 0
         device = torch.device(device)
         self._source: InMemory | FromFiles
         if isinstance(split, Images):
             self._source = InMemory(split, look, seed=seed, device=device)
         else:
             self._source = FromFiles(split, look, seed=seed, device=device, workers=workers)
-
-    def __len__(self) -> int:
-        """The number of global batches in a walk, the same on every rank."""
-        return len(self._order)
-
-    @property
-    def samples(self) -> int:
-        """The number of samples that a walk yields over all ranks."""
-        return self._order.samples
-
-    def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Choose the order and the augmentation of the walks from now on, and the global batch they begin at.
-
-        Batches before ``start``, in [0, len], are not decoded; those from it on are the same as in a whole walk.
-        """
-        if not 0 <= start <= len(self):
-            raise ValueError(f"start must lie in [0, {len(self)}], got {start}")
-        self._epoch, self._start = epoch, start
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         epoch, start = self._epoch, self._start

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-import threading
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
@@ -21,6 +15,7 @@ from checkpoints.errors import InputError
 from transfer.data.augment import Augment
 from transfer.data.dataset import ImageFiles
 from transfer.data.decode import decode
+from transfer.data.decoding import decoded
 from transfer.data.draws import draw
 from transfer.data.order import generator, part
 from transfer.data.preprocess import Preprocess
@@ -89,41 +84,7 @@ class FromFiles:
         Raises InputError for a file that is no image.
         """
         mine = [indices[part(len(indices), rank, world)] for indices in batches[start:]]
-        for indices, pixels in zip(mine, self._loader(mine, epoch), strict=True):
-            if isinstance(pixels, InputError):
-                raise pixels
+        pictures = decoded(self.decoder, mine, epoch=epoch, workers=self.workers, device=self.device)
+        for indices, pixels in zip(mine, pictures, strict=True):
             pixels = pixels.to(self.device, non_blocking=True)
             yield self.preprocess.normalise(pixels), self.labels[indices].to(self.device)
-
-    def _loader(self, batches: Sequence[Tensor], epoch: int) -> DataLoader[Tensor]:
-        """Return a loader for one walk, with its own generator: by default it draws from the global one."""
-        return DataLoader(
-            self.decoder,
-            batch_sampler=([(index, epoch) for index in indices.tolist()] for indices in batches),
-            collate_fn=_as_is,
-            num_workers=self.workers,
-            pin_memory=self.device.type == "cuda",
-            generator=torch.Generator(),
-            worker_init_fn=outlast_signals,
-        )
-
-
-def outlast_signals(worker: int) -> None:
-    """Let a worker end when its parent says so, and not by the signals that a terminal or cluster sends to all.
-
-    The parent may want to finish its step on SIGTERM or Ctrl-C, for which it needs its workers.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":  # elsewhere Python cannot see who sent a signal
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_end_by_parent, args=(os.getppid(),), daemon=True).start()
-
-
-def _end_by_parent(parent: int) -> None:
-    while sys.platform == "linux" and signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
-        pass
-    os._exit(0)
-
-
-def _as_is(batch: Any) -> Any:
-    return batch

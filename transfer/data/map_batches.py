@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from checkpoints.errors import InputError, near
-from transfer.data.from_files import outlast_signals
+from transfer.data.decoding import decoded
 from transfer.data.map_augment import MapAugment
 from transfer.data.map_decoder import MapDecoder
 from transfer.data.maps import MaskFiles
 from transfer.data.order import Order, part
 from transfer.data.preprocess import Preprocess
+from transfer.data.walk import Walk
 
 PROTOCOLS = ("whole", "center")
 
 
-class MapBatches:
+class MapBatches(Walk):
     """Walks over a split; each yields (inputs float32 (n, 3, H, W), targets int64 (n, H, W)) on ``device``.
 
     Targets are class indices, and 255 where no label counts: VOC's borders and all padding. Padding of inputs
@@ -65,38 +64,15 @@ class MapBatches:
         channels_last: bool = False,
     ) -> None:
         check_crop(crop, stride)
-        if batch < 1:
-            raise InputError(f"batch must be 1 sample or more, got {batch}")
-        if workers < 0:
-            raise InputError(f"workers must be 0 (decode in this process) or more, got {workers}")
         if protocol not in PROTOCOLS:
             raise InputError(f"protocol {protocol!r} is unknown; {near(protocol, [*PROTOCOLS])}")
-        if not 0 <= rank < world:
-            raise ValueError(f"rank must lie in [0, world), got rank {rank} of world {world}")
-        if len(split) == 0:
-            raise InputError("the split has no images; give it at least one")
         self._look = Preprocess(crop, tuple(mean), tuple(std), interpolation, channels_last=channels_last)
         self._decoder = MapDecoder(
             split, crop=crop, interpolation=interpolation, augment=augment, protocol=protocol, stride=stride, seed=seed
         )
-        self._order = Order(len(split), world if self._decoder.whole else batch, shuffle, drop_last, seed)
-        self._rank, self._world, self._epoch, self._start = rank, world, 0, 0
+        order = Order(len(split), world if self._decoder.whole else batch, shuffle, drop_last, seed)
+        super().__init__(order, batch=batch, workers=workers, rank=rank, world=world)
         self._device, self._workers = torch.device(device), workers
-
-    def __len__(self) -> int:
-        """The number of global batches in a walk from the start, the same on every rank."""
-        return len(self._order)
-
-    @property
-    def samples(self) -> int:
-        """The number of samples that a walk from the start yields over all ranks."""
-        return self._order.samples
-
-    def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Choose the order and the augmentation of the walks that start from now on, and their first batch."""
-        if not 0 <= start <= len(self):
-            raise ValueError(f"start must lie in [0, {len(self)}], got {start}")
-        self._epoch, self._start = epoch, start
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         return self._walk(self._epoch, self._start)
@@ -104,9 +80,7 @@ class MapBatches:
     def _walk(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
         batches = self._order.batches(epoch)[start:]
         mine = [indices[part(len(indices), self._rank, self._world)] for indices in batches]
-        for packed in self._loader(mine, epoch):
-            if isinstance(packed, InputError):
-                raise packed
+        for packed in decoded(self._decoder, mine, epoch=epoch, workers=self._workers, device=self._device):
             yield self._ready(*packed)
 
     def _ready(self, pixels: Tensor, targets: Tensor, sizes: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
@@ -116,18 +90,6 @@ class MapBatches:
             image[:, height:] = 0
             image[:, :, width:] = 0
         return inputs, targets.to(self._device, non_blocking=True).long()
-
-    def _loader(self, batches: Sequence[Tensor], epoch: int) -> DataLoader[Any]:
-        """Return a loader for one walk, with its own generator: by default it draws from the global one."""
-        return DataLoader(
-            self._decoder,
-            batch_sampler=([(index, epoch) for index in indices.tolist()] for indices in batches),
-            collate_fn=_as_is,
-            num_workers=self._workers,
-            pin_memory=self._device.type == "cuda",
-            generator=torch.Generator(),
-            worker_init_fn=outlast_signals,
-        )
 
 
 def check_crop(crop: int, stride: int) -> None:
@@ -139,7 +101,3 @@ def check_crop(crop: int, stride: int) -> None:
     if crop % stride:
         allowed = " or ".join(str(side) for side in (crop - crop % stride, crop - crop % stride + stride) if side)
         raise InputError(f"crop {crop} is no multiple of the output stride {stride}; use {allowed}")
-
-
-def _as_is(batch: Any) -> Any:
-    return batch

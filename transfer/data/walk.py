@@ -1,0 +1,43 @@
+"""What batches of images and of maps share: an order, a process's place in it, and where the next walk begins."""
+
+from __future__ import annotations
+
+from checkpoints.errors import InputError
+from transfer.data.order import Order
+
+
+class Walk:
+    """A split that is walked in global batches, of which process ``rank`` of ``world`` takes its part.
+
+    Raises InputError: ``batch`` below 1, ``workers`` below 0, an empty split.
+    """
+
+    def __init__(self, order: Order, *, batch: int, workers: int, rank: int, world: int) -> None:
+        if batch < 1:
+            raise InputError(f"batch must be 1 sample or more, got {batch}")
+        if workers < 0:
+            raise InputError(f"workers must be 0 (decode in this process) or more, got {workers}")
+        if not 0 <= rank < world:
+            raise ValueError(f"rank must lie in [0, world), got rank {rank} of world {world}")
+        if order.count == 0:
+            raise InputError("the split has no images; give it at least one")
+        self._order, self._rank, self._world = order, rank, world
+        self._epoch = self._start = 0
+
+    def __len__(self) -> int:
+        """The number of global batches in a walk from the start, the same on every rank."""
+        return len(self._order)
+
+    @property
+    def samples(self) -> int:
+        """The number of samples that a walk from the start yields over all ranks."""
+        return self._order.samples
+
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the order and the augmentation of the walks from now on, and the global batch they begin at.
+
+        Batches before ``start``, in [0, len], are not decoded; those from it on are the same as in a whole walk.
+        """
+        if not 0 <= start <= len(self):
+            raise ValueError(f"start must lie in [0, {len(self)}], got {start}")
+        self._epoch, self._start = epoch, start
