@@ -3,13 +3,10 @@
 import os
 import subprocess
 import sys
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from transfer import cli
 
 COMMAND = [sys.executable, "-c", "from transfer.cli import main; main()"]
 ROOT = Path(__file__).parents[1]
@@ -27,25 +24,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def command(here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Callable]:
-    """Run ``transfer ...`` in this process, where torch is loaded already, and put back what it sets."""
-    import signal
-
-    before, shown = signal.getsignal(signal.SIGTERM), warnings.showwarning
-    monkeypatch.setattr(sys, "argv", ["transfer"])
-
-    def run(*words: str) -> Outcome:
-        capfd.readouterr()
-        code = 0
-        try:
-            cli.main(words)
-        except SystemExit as left:
-            code = int(left.code or 0)
-        return code, *capfd.readouterr()
-
-    yield run
-    signal.signal(signal.SIGTERM, before)
-    warnings.showwarning = shown
+def command(here: Path, command: Callable[..., Outcome]) -> Callable[..., Outcome]:
+    """Run ``transfer ...`` in this process, in the empty folder."""
+    return command
 
 
 def python(*words: str, trace: bool = False) -> subprocess.CompletedProcess[str]:

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,30 +18,10 @@ from safetensors.torch import load_file
 import checkpoints
 import checkpoints.architectures
 import transfer
-from transfer import cli
 from transfer.recipe import Data, Prune, Recipe, Train
 
 ROOT = Path(__file__).parents[1]
 SMALL = ("--data.size", "16", "--prune.method", "magnitude", "--prune.sparsity", "0.95")
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run ``transfer ...`` in this process; signal handlers and warnings stay as they are."""
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    monkeypatch.setattr(sys, "argv", ["transfer"])
-
-    def run(*words: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = 0
-        try:
-            cli.main(words)
-        except SystemExit as left:
-            code = int(left.code or 0)
-        return code, *capfd.readouterr()
-
-    return run
 
 
 @pytest.fixture(scope="module")
