@@ -21,8 +21,10 @@ threshold  the exact threshold over 23.5 million float64 scores against torch.kt
 
 import argparse
 import copy
+import gc
 import json
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -213,12 +215,16 @@ def take_turns(calls: dict[str, Callable[[], object]], repeats: int, device: str
 
 
 def peak_of(call: Callable[[], object], device: str) -> int:
-    """Return how many bytes of memory a call takes at most: the allocator's count on CUDA, resident pages elsewhere."""
+    """Return how many bytes of memory a call takes at most: the allocator's count on CUDA, resident pages elsewhere.
+
+    Meant for a process of its own: what an earlier call left to the allocator is used again and not seen.
+    """
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         call()
         return torch.cuda.max_memory_allocated() - before
+    gc.collect()  # garbage that goes during the call would hide what the call takes
     seen, done = [resident()], threading.Event()
 
     def watch() -> None:
@@ -234,9 +240,9 @@ def peak_of(call: Callable[[], object], device: str) -> int:
 
 
 def resident() -> int:
-    """Return the process's resident memory in bytes (Linux)."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096
+    """Return the process's own resident memory in bytes (Linux), files mapped into it not counted."""
+    pages, shared = Path("/proc/self/statm").read_text().split()[1:3]
+    return (int(pages) - int(shared)) * resource.getpagesize()
 
 
 def report(name: str, **figures: object) -> None:
