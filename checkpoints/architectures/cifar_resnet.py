@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from timm.layers import create_classifier
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
-from .kaiming import kaiming_normal
+from .network import Network
 from .settings import cifar
 
 __all__ = ["CifarResNet"]
@@ -43,11 +42,10 @@ class Block(nn.Module):
         return self.act2(y + self.downsample(x))
 
 
-class CifarResNet(nn.Module):
+class CifarResNet(Network):
     """The ResNet of He et al. 2016 (arXiv:1512.03385, §4.2) for 32-pixel images: 3×3 stem, three stages.
 
-    ``depths`` blocks a stage, of width 16, 32 and 64. The interface is timm's: ``num_classes=0`` has no head,
-    ``global_pool=""`` keeps the map.
+    ``depths`` blocks a stage, of width 16, 32 and 64.
     """
 
     def __init__(
@@ -57,9 +55,7 @@ class CifarResNet(nn.Module):
         in_chans: int = 3,
         global_pool: str = "avg",
     ) -> None:
-        super().__init__()
-        self.num_classes, self.in_chans = num_classes, in_chans
-        self.num_features = self.head_hidden_size = 64
+        super().__init__(num_classes, in_chans)
         self.conv1 = nn.Conv2d(in_chans, 16, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
         self.act1 = nn.ReLU()
@@ -70,32 +66,12 @@ class CifarResNet(nn.Module):
             {"num_chs": width, "reduction": reduction, "module": module}
             for width, reduction, module in ((16, 1, "layer1"), (32, 2, "layer2"), (64, 4, "layer3"))
         ]
-        self.global_pool, self.fc = create_classifier(64, num_classes, pool_type=global_pool)
-        self.apply(kaiming_normal)
-
-    def get_classifier(self) -> nn.Module:
-        """Return the head: a Linear, or an Identity when there is none."""
-        return self.fc
-
-    def reset_classifier(self, num_classes: int, global_pool: str = "avg") -> None:
-        """Replace the head by a new one of ``num_classes`` outputs; 0 removes it."""
-        self.num_classes = num_classes
-        self.global_pool, self.fc = create_classifier(64, num_classes, pool_type=global_pool)
-        self.fc.apply(kaiming_normal)
+        self.add_head(64, global_pool)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(N, in_chans, H, W) → (N, 64, H/4, W/4)."""
         x = self.act1(self.bn1(self.conv1(x)))
         return self.layer3(self.layer2(self.layer1(x)))
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """(N, 64, h, w) → (N, num_classes), or the pooled (N, 64) with ``pre_logits``."""
-        x = self.global_pool(x)
-        return x if pre_logits else self.fc(x)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_chans, H, W) → (N, num_classes)."""
-        return self.forward_head(self.forward_features(x))
 
 
 def _stage(inputs: int, width: int, depth: int, stride: int) -> nn.Sequential:

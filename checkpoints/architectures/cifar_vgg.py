@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from timm.layers import create_classifier
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
-from .kaiming import kaiming_normal
+from .network import Network
 from .settings import cifar
 
 __all__ = ["CifarVgg"]
@@ -19,11 +18,11 @@ default_cfgs = generate_default_cfgs({"vgg11_bn_cifar": _SETTINGS, "vgg16_bn_cif
 _WIDTHS = (64, 128, 256, 512, 512)
 
 
-class CifarVgg(nn.Module):
+class CifarVgg(Network):
     """VGG (arXiv:1409.1556, table 1) with BatchNorm for images of 32 pixels or more: five stages, one Linear.
 
     ``depths`` 3×3 convolutions a stage, each followed by BatchNorm and ReLU; a stage ends in a max-pool that
-    halves the image. The interface is timm's: ``num_classes=0`` has no head, ``global_pool=""`` keeps the map.
+    halves the image.
     """
 
     def __init__(
@@ -33,9 +32,7 @@ class CifarVgg(nn.Module):
         in_chans: int = 3,
         global_pool: str = "avg",
     ) -> None:
-        super().__init__()
-        self.num_classes, self.in_chans = num_classes, in_chans
-        self.num_features = self.head_hidden_size = _WIDTHS[-1]
+        super().__init__(num_classes, in_chans)
         self.layer1 = _stage(in_chans, _WIDTHS[0], depths[0])
         self.layer2 = _stage(_WIDTHS[0], _WIDTHS[1], depths[1])
         self.layer3 = _stage(_WIDTHS[1], _WIDTHS[2], depths[2])
@@ -45,31 +42,11 @@ class CifarVgg(nn.Module):
             {"num_chs": width, "reduction": 2**stage, "module": f"layer{stage}"}
             for stage, width in enumerate(_WIDTHS, start=1)
         ]
-        self.global_pool, self.fc = create_classifier(self.num_features, num_classes, pool_type=global_pool)
-        self.apply(kaiming_normal)
-
-    def get_classifier(self) -> nn.Module:
-        """Return the head: a Linear, or an Identity when there is none."""
-        return self.fc
-
-    def reset_classifier(self, num_classes: int, global_pool: str = "avg") -> None:
-        """Replace the head by a new one of ``num_classes`` outputs; 0 removes it."""
-        self.num_classes = num_classes
-        self.global_pool, self.fc = create_classifier(self.num_features, num_classes, pool_type=global_pool)
-        self.fc.apply(kaiming_normal)
+        self.add_head(_WIDTHS[-1], global_pool)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(N, in_chans, H, W) → (N, 512, H/32, W/32)."""
         return self.layer5(self.layer4(self.layer3(self.layer2(self.layer1(x)))))
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """(N, 512, h, w) → (N, num_classes), or the pooled (N, 512) with ``pre_logits``."""
-        x = self.global_pool(x)
-        return x if pre_logits else self.fc(x)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_chans, H, W) → (N, num_classes)."""
-        return self.forward_head(self.forward_features(x))
 
 
 def _stage(inputs: int, width: int, depth: int) -> nn.Sequential:

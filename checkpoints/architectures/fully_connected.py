@@ -9,7 +9,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .kaiming import kaiming_normal
+from .network import Network
 from .settings import mnist
 
 __all__ = ["FullyConnected"]
@@ -18,11 +18,10 @@ _SETTINGS = mnist(pool_size=None, fixed_input_size=True, first_conv=None, paper_
 default_cfgs = generate_default_cfgs({f"fc_{width}": _SETTINGS for width in (100, 500, 1000, 2000)})
 
 
-class FullyConnected(nn.Module):
+class FullyConnected(Network):
     """A flattened image, ``depth`` hidden layers of ``width`` ReLUs, one Linear.
 
-    The interface is timm's: ``num_classes=0`` has no head. The features are a vector already, so that
-    ``global_pool``, which timm passes, pools nothing.
+    The features are a vector already: ``global_pool`` pools nothing.
     """
 
     def __init__(
@@ -34,27 +33,19 @@ class FullyConnected(nn.Module):
         img_size: int | tuple[int, int] = 28,
         global_pool: str = "avg",
     ) -> None:
-        super().__init__()
-        self.num_classes, self.in_chans, self.global_pool = num_classes, in_chans, global_pool
-        self.num_features = self.head_hidden_size = width
+        super().__init__(num_classes, in_chans)
         self.img_size: tuple[int, int] = to_2tuple(img_size)
         inputs = in_chans * self.img_size[0] * self.img_size[1]
         self.hidden = nn.Sequential()
         for layer in range(depth):
             self.hidden.append(nn.Linear(inputs if layer == 0 else width, width))
             self.hidden.append(nn.ReLU())
-        self.reset_classifier(num_classes, global_pool)
-        self.hidden.apply(kaiming_normal)
+        self.add_head(width, global_pool)
 
-    def get_classifier(self) -> nn.Module:
-        """Return the head: a Linear, or an Identity when there is none."""
-        return self.fc
-
-    def reset_classifier(self, num_classes: int, global_pool: str = "avg") -> None:
-        """Replace the head by a new one of ``num_classes`` outputs; 0 removes it."""
-        self.num_classes, self.global_pool = num_classes, global_pool
-        self.fc = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
-        self.fc.apply(kaiming_normal)
+    def make_head(self, global_pool: str) -> None:
+        """Make the head; there is nothing to pool."""
+        self.global_pool = nn.Identity()
+        self.fc = nn.Linear(self.num_features, self.num_classes) if self.num_classes else nn.Identity()
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(N, in_chans, H, W) of the net's own size → (N, width). Raises InputError for another size."""
@@ -65,14 +56,6 @@ class FullyConnected(nn.Module):
                 f"(data.size={self.img_size[0]}), or make the net with another img_size and in_chans"
             )
         return self.hidden(x.flatten(1))
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """(N, width) → (N, num_classes), or as it is with ``pre_logits``."""
-        return x if pre_logits else self.fc(x)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_chans, H, W) → (N, num_classes)."""
-        return self.forward_head(self.forward_features(x))
 
 
 def _build(width: int, pretrained: bool, options: dict[str, Any]) -> nn.Module:
