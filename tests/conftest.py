@@ -12,21 +12,24 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.fixture
-def command(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Iterator[Callable[..., tuple[int, str, str]]]:
-    """Run ``transfer ...`` in this process, where torch is loaded already, and put back what it sets."""
-    from transfer import cli
+Outcome = tuple[int, str, str]
+Ended = Callable[[Callable[[], object]], Outcome]
 
+
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Ended]:
+    """Make a call of the command line in this process, where torch is loaded already: exit code, stdout, stderr.
+
+    What such a call sets in the process is put back.
+    """
     before, shown = signal.getsignal(signal.SIGTERM), warnings.showwarning
     monkeypatch.setattr(sys, "argv", ["transfer"])
 
-    def run(*words: str) -> tuple[int, str, str]:
+    def run(call: Callable[[], object]) -> Outcome:
         capfd.readouterr()
         code = 0
         try:
-            cli.main(words)
+            call()
         except SystemExit as left:
             code = int(left.code or 0)
         return code, *capfd.readouterr()
@@ -34,3 +37,11 @@ def command(
     yield run
     signal.signal(signal.SIGTERM, before)
     warnings.showwarning = shown
+
+
+@pytest.fixture
+def command(ended: Ended) -> Callable[..., Outcome]:
+    """Run ``transfer ...`` in this process."""
+    from transfer import cli
+
+    return lambda *words: ended(lambda: cli.main(words))

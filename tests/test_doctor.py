@@ -17,33 +17,20 @@ from torch import Tensor, nn
 
 import checkpoints
 from checkpoints import InputError
-from transfer import cli, doctor, launch, self_check
+from tests.conftest import Outcome
+from transfer import doctor, self_check
 from transfer.pruning import Masks, prune
 from transfer.self_check import PARTS, check_device
 from transfer.training.state import State
 
-Outcome = tuple[int, str, str]
-
 
 @pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Callable]:
-    """Run ``transfer doctor`` in this process, with empty folders, and put back what it sets."""
+def examine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[..., Outcome]) -> Iterator[Callable]:
+    """Run ``transfer doctor`` in this process, with empty folders."""
     monkeypatch.setenv("TRANSFER_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TRANSFER_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr(launch.signal, "signal", lambda *_: None)
-    monkeypatch.setattr(launch.warnings, "showwarning", launch.warnings.showwarning)
-
-    def run(*words: str) -> Outcome:
-        capfd.readouterr()
-        code = 0
-        try:
-            cli.main(["doctor", *words])
-        except SystemExit as left:
-            code = int(left.code or 0)
-        return code, *capfd.readouterr()
-
-    yield run
+    yield lambda *words: command("doctor", *words)
     assert not list(tmp_path.iterdir()), "doctor leaves nothing behind"
 
 
@@ -57,8 +44,8 @@ def failures(out: str) -> list[str]:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="tells of a machine without a GPU")
-def test_a_machine_that_is_well(command: Callable[..., Outcome], tmp_path: Path) -> None:
-    code, out, error = command()
+def test_a_machine_that_is_well(examine: Callable[..., Outcome], tmp_path: Path) -> None:
+    code, out, error = examine()
     assert (code, error) == (0, "")
     assert line(out, "torch") == version("torch")
     assert line(out, "open_clip_torch") == version("open_clip_torch")
@@ -128,17 +115,17 @@ def test_what_is_broken_is_named_and_the_rest_is_left(
 
 
 def test_a_broken_check_is_one_line_and_exit_code_1(
-    command: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+    examine: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(self_check, "finetune", raises)
-    code, out, error = command()
+    code, out, error = examine()
     assert (code, error) == (1, "")
     (words,) = failures(out)
     assert words.startswith("fine-tune on 1 process: no kernel image is available; see whether the processes")
 
 
 def test_a_package_that_cannot_be_imported_ends_it(
-    command: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+    examine: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(module: str) -> None:
         if module == "torchvision":
@@ -146,7 +133,7 @@ def test_a_package_that_cannot_be_imported_ends_it(
 
     monkeypatch.setattr(doctor, "import_module", broken)
     monkeypatch.setitem(doctor.PACKAGES, "no-such-package", "none")
-    code, out, _ = command()
+    code, out, _ = examine()
     assert code == 1
     vision, absent = failures(out)
     assert vision.startswith(
@@ -157,11 +144,11 @@ def test_a_package_that_cannot_be_imported_ends_it(
 
 
 def test_what_a_launcher_cannot_have_is_a_failure_and_the_device_is_still_checked(
-    command: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+    examine: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {"ACCELERATE_MIXED_PRECISION": "no", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
         monkeypatch.setenv(name, value)
-    code, out, _ = command()
+    code, out, _ = examine()
     assert code == 1
     (words,) = failures(out)
     assert words.startswith("processes: accelerate launch was asked for several processes but started one")
@@ -169,14 +156,14 @@ def test_what_a_launcher_cannot_have_is_a_failure_and_the_device_is_still_checke
     assert "fine-tune" not in out
 
 
-def test_a_damaged_backbone_is_a_failure(command: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_backbone_is_a_failure(examine: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
     def verify(name: str) -> None:
         raise InputError(
             f"{name} is not on this machine" if name != "clip" else "clip has 3 bytes, expected 4; delete it"
         )
 
     monkeypatch.setattr(checkpoints, "verify", verify)
-    code, out, _ = command()
+    code, out, _ = examine()
     assert code == 1
     assert failures(out) == ["backbone: clip: clip has 3 bytes, expected 4; delete it"]
     assert line(out, "backbones here") == "none"
@@ -190,8 +177,8 @@ def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "cannot be written, so nothing can be downloaded to it; X sets another" in doctor._folder(tmp_path, "X")
 
 
-def test_arguments_are_refused(command: Callable[..., Outcome]) -> None:
-    assert command("--fast") == (2, "", "error: transfer doctor takes no arguments, got --fast\n")
+def test_arguments_are_refused(examine: Callable[..., Outcome]) -> None:
+    assert examine("--fast") == (2, "", "error: transfer doctor takes no arguments, got --fast\n")
 
 
 TWO = """

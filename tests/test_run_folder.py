@@ -58,6 +58,16 @@ def test_the_hash_covers_the_recipe_and_the_weights_and_no_place() -> None:
     assert RunFolder(Path("a"), RECIPE, "w").path.name == RunFolder(Path("b/c"), RECIPE, "w").path.name
 
 
+def test_workers_and_saving_may_change_between_starts(tmp_path: Path) -> None:
+    other = replace(RECIPE, data=replace(RECIPE.data, workers=3), train=replace(RECIPE.train, save_minutes=1.0))
+    first, second = RunFolder(tmp_path, RECIPE, "w"), RunFolder(tmp_path, other, "w")
+    assert first.path == second.path
+    with first.opened():
+        assert Recipe.from_dict(read_json(first.file("recipe.json"))) == RECIPE
+    with second.opened():
+        assert Recipe.from_dict(read_json(first.file("recipe.json"))) == other
+
+
 def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path, RECIPE, "w")
     held = "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print(1, flush=True); input()"

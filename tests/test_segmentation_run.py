@@ -18,7 +18,6 @@ from PIL import Image
 from checkpoints import InputError
 from tests.data.map_folders import write_voc
 from transfer import compare, runner, trained
-from transfer.cli import main as command
 from transfer.data import voc2012
 from transfer.data.palette import voc_palette
 from transfer.prune_backbone import prune_backbone
@@ -77,22 +76,24 @@ def test_every_part_is_pruned_and_the_head_lives(result):
         assert 0 < sum(int(row["kept"]) for row in own) < sum(int(row["total"]) for row in own)
 
 
-def test_evaluate_finds_the_same_again(result, capsys):
-    command(["evaluate", str(result.folder)])
-    found = json.loads(capsys.readouterr().out)
+def test_evaluate_finds_the_same_again(result, command):
+    code, out, _ = command("evaluate", str(result.folder))
+    assert code == 0
+    found = json.loads(out)
     assert found["miou"] == result.metrics["miou"]
     assert found["protocol"] == "whole"
     assert [row["class"] for row in found["classes"]] == [f"class {i}" for i in range(4)]
 
 
-def test_predict_needs_neither_data_nor_backbone(result, home, tmp_path, capsys, monkeypatch):
+def test_predict_needs_neither_data_nor_backbone(result, home, tmp_path, command):
     run = shutil.copytree(result.folder, tmp_path / "run")
     recipe = json.loads((run / "recipe.json").read_text())
     recipe["data"]["name"] = "voc-folder:/nowhere"
     (run / "recipe.json").write_text(json.dumps(recipe))
     images = sorted((home / "JPEGImages").glob("*.jpg"))[:2]
-    command(["predict", str(run), *map(str, images), "--out", str(tmp_path / "maps")])
-    lines = capsys.readouterr().out.splitlines()
+    code, out, _ = command("predict", str(run), *map(str, images), "--out", str(tmp_path / "maps"))
+    assert code == 0
+    lines = out.splitlines()
     model = trained.load(run)
     for line, image in zip(lines, images, strict=True):
         source, plain, mixed = line.split("\t")
@@ -195,7 +196,7 @@ def test_a_backbone_is_not_pruned_with_maps(recipe, tmp_path):
         prune_backbone("embedded", recipe.data, recipe.prune, out=tmp_path / "trunk.safetensors")
 
 
-def test_what_predict_refuses(result, home, tmp_path, capsys):
+def test_what_predict_refuses(result, home, tmp_path, command):
     image = str(next((home / "JPEGImages").glob("*.jpg")))
     other = tmp_path / "other" / Path(image).name
     other.parent.mkdir()
@@ -207,21 +208,19 @@ def test_what_predict_refuses(result, home, tmp_path, capsys):
         ([str(result.folder), image, str(other)], "two images would write"),
         ([str(result.folder), str(tmp_path / "text.png")], "not a readable image"),
     ):
-        with pytest.raises(SystemExit) as stop:
-            command(["predict", *words, "--out", str(tmp_path / "maps")])
-        assert stop.value.code == 2
-        assert re.search(says, capsys.readouterr().err)
+        code, _, err = command("predict", *words, "--out", str(tmp_path / "maps"))
+        assert code == 2
+        assert re.search(says, err)
     assert not (tmp_path / "maps").exists()
 
 
-def test_predict_never_writes_over_its_images(result, home, tmp_path, capsys):
+def test_predict_never_writes_over_its_images(result, home, tmp_path, command):
     photo = tmp_path / "photo.png"
     Image.open(next((home / "JPEGImages").glob("*.jpg"))).save(photo)
     before = photo.read_bytes()
-    with pytest.raises(SystemExit) as stop:
-        command(["predict", str(result.folder), str(photo), "--out", str(tmp_path)])
-    assert stop.value.code == 2
-    assert "would overwrite the image" in capsys.readouterr().err
+    code, _, err = command("predict", str(result.folder), str(photo), "--out", str(tmp_path))
+    assert code == 2
+    assert "would overwrite the image" in err
     assert photo.read_bytes() == before
 
 
@@ -235,14 +234,13 @@ def test_predict_never_writes_over_its_images(result, home, tmp_path, capsys):
         ([], "put it at .*VOCtrainval_11-May-2012.tar"),
     ],
 )
-def test_what_voc2012_lacks_is_said_in_one_line_the_data_last(flags, says, tmp_path, monkeypatch, capsys):
+def test_what_voc2012_lacks_is_said_in_one_line_the_data_last(flags, says, tmp_path, monkeypatch, ended):
     from recipes.voc2012 import RECIPE
     from transfer import launch
 
     monkeypatch.setenv("TRANSFER_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(voc2012, "TAR", replace(voc2012.TAR, url="http://127.0.0.1:9/none.tar"))
     words = ["--dry-run", "--backbone", "random:resnet18", "--prune.method", "magnitude", "--data.size", "64", *flags]
-    with pytest.raises(SystemExit) as stop:
-        launch.main(RECIPE, words)
-    assert stop.value.code == 2
-    assert re.search(says, capsys.readouterr().err)
+    code, _, err = ended(lambda: launch.main(RECIPE, words))
+    assert code == 2
+    assert re.search(says, err)

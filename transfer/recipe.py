@@ -220,6 +220,12 @@ class Recipe:
         """Return plain JSON types."""
         return typing.cast(dict[str, Any], json.loads(json.dumps(dataclasses.asdict(self))))
 
+    def decisive(self) -> dict[str, Any]:
+        """Return what decides the result: all but how many workers decode and how often the run is saved."""
+        content = self.to_dict()
+        del content["data"]["workers"], content["train"]["save_minutes"]
+        return content
+
     @classmethod
     def from_dict(cls, content: Any) -> "Recipe":
         """Read what :meth:`to_dict` gave.

@@ -20,10 +20,10 @@ from transfer.recipe import Recipe
 def folder_name(recipe: Recipe, weights: str) -> str:
     """Return ``<recipe>-<backbone>-<method>-<sparsity>-s<seed>-<hash>`` of a resolved recipe.
 
-    ``weights`` is the backbone's digest; the hash covers it and the recipe, and nothing of the machine.
+    ``weights`` is the backbone's digest; the hash covers it and what decides the result, and nothing of the machine.
     """
     pruning = f"{recipe.prune.method}-{recipe.prune.sparsity:g}" if recipe.prune.sparsity else "dense"
-    content = json.dumps([recipe.to_dict(), weights], sort_keys=True)
+    content = json.dumps([recipe.decisive(), weights], sort_keys=True)
     short = hashlib.sha256(content.encode()).hexdigest()[:8]
     slugs = [_slug(recipe.name), _slug(recipe.backbone), pruning, f"s{recipe.seed}", short]
     return "-".join(slugs)
@@ -67,11 +67,17 @@ class RunFolder:
             ) from error
 
     def _claim(self) -> None:
-        mine = self._recipe.to_dict()
-        if not self.file("recipe.json").exists():
-            self.write_json("recipe.json", mine)
-        elif read_json(self.file("recipe.json")) != mine:
+        found = read_json(self.file("recipe.json")) if self.file("recipe.json").exists() else None
+        if found is not None and not self._same(found):
             raise InputError(f"{self.path} was made by another recipe; choose another --out or remove the folder")
+        if found != self._recipe.to_dict():
+            self.write_json("recipe.json", self._recipe.to_dict())
+
+    def _same(self, content: Any) -> bool:
+        try:
+            return Recipe.from_dict(content).decisive() == self._recipe.decisive()
+        except InputError:
+            return False
 
     def file(self, name: str) -> Path:
         """Return the path of a file of the run."""

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from tests.conftest import Ended
 from tests.training.small import equal, left_behind, small_loaders, train_small
 from transfer.errors import RunError
 from transfer.launch import one_line_errors
@@ -32,7 +33,7 @@ def big_state(number: int, blocks: int = 8) -> dict[str, Any]:
 
 @pytest.mark.parametrize("call", ["write", "fsync"])
 def test_a_full_disk_ends_the_run_with_one_line_and_keeps_the_last_state(
-    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: Ended
 ) -> None:
     save, saves = State.save, []
 
@@ -61,11 +62,8 @@ def test_a_full_disk_ends_the_run_with_one_line_and_keeps_the_last_state(
             save(self, content)
 
     monkeypatch.setattr(State, "save", third_is_full)
-    with warnings.catch_warnings(), pytest.raises(SystemExit) as stop, one_line_errors():
-        train_small(TRAIN, tmp_path)
-    assert stop.value.code == 1
     words = f"error: No space left on device: {tmp_path}/state.pt; what was finished is kept\n"
-    assert capsys.readouterr().err == words
+    assert ended(one_line_errors()(lambda: train_small(TRAIN, tmp_path))) == (1, "", words)
     assert sorted(os.listdir(tmp_path)) == ["state.previous.pt", "state.pt"]
     assert left_behind(tmp_path)["scheduler_step"] == 2
     monkeypatch.undo()
@@ -74,34 +72,31 @@ def test_a_full_disk_ends_the_run_with_one_line_and_keeps_the_last_state(
     assert equal(left_behind(tmp_path), left_behind(tmp_path / "whole"))
 
 
-def test_a_file_that_the_system_cuts_short_is_not_the_state(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_the_system_cuts_short_is_not_the_state(tmp_path: Path, ended: Ended) -> None:
     state = State(tmp_path)
     state.save(big_state(1))
     limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
-        with warnings.catch_warnings(), pytest.raises(SystemExit) as stop, one_line_errors():
-            state.save(big_state(2))
+        code, _, err = ended(one_line_errors()(lambda: state.save(big_state(2))))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
-    assert stop.value.code == 1
-    assert capsys.readouterr().err == f"error: File too large: {tmp_path}/state.pt; what was finished is kept\n"
+    assert (code, err) == (1, f"error: File too large: {tmp_path}/state.pt; what was finished is kept\n")
     assert os.listdir(tmp_path) == ["state.pt"]
     assert left_behind(tmp_path)["scheduler_step"] == 1
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
-def test_a_read_only_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_read_only_folder_is_one_line(tmp_path: Path, ended: Ended) -> None:
     State(tmp_path).save(big_state(1))
     tmp_path.chmod(0o500)
     try:
-        with pytest.raises(SystemExit) as stop, one_line_errors():
-            State(tmp_path).save(big_state(2))
+        code, _, err = ended(one_line_errors()(lambda: State(tmp_path).save(big_state(2))))
     finally:
         tmp_path.chmod(0o700)
-    assert stop.value.code == 1
-    assert capsys.readouterr().err.startswith("error: Permission denied")
+    assert code == 1
+    assert err.startswith("error: Permission denied")
     assert left_behind(tmp_path)["scheduler_step"] == 1
 
 
