@@ -13,8 +13,9 @@ import warnings
 from . import catalog, embedded, local, published
 from .backbone import Backbone, Card
 from .catalog import Entry
+from .download import NotHere, no_downloads
 from .errors import InputError, near
-from .published import Verified, describe, obtain, verify
+from .published import Verified, describe, obtain, stand_in, verify
 
 __all__ = [
     "FORMS",
@@ -22,12 +23,15 @@ __all__ = [
     "Card",
     "Entry",
     "InputError",
+    "NotHere",
     "Verified",
     "describe",
     "load",
     "names",
+    "no_downloads",
     "obtain",
     "save",
+    "stand_in",
     "verify",
 ]
 

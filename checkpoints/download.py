@@ -5,7 +5,9 @@ from __future__ import annotations
 import http.client
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -21,17 +23,42 @@ PAUSE = 1.0  # seconds between them
 BLOCK = 1 << 18
 
 
+_FORBIDDEN = ContextVar("forbidden", default=False)
+
+
 class Broken(Exception):
     """The connection ended before the file did."""
+
+
+class NotHere(InputError):
+    """A file that a download would bring, within :func:`no_downloads`."""
+
+
+@contextmanager
+def no_downloads() -> Iterator[None]:
+    """Let every download raise NotHere instead: to look at what is on this machine."""
+    token = _FORBIDDEN.set(True)
+    try:
+        yield
+    finally:
+        _FORBIDDEN.reset(token)
+
+
+def may_download(what: str) -> None:
+    """Ask before a download. Raises NotHere within :func:`no_downloads`."""
+    if _FORBIDDEN.get():
+        raise NotHere(f"{what} is not on this machine; a run downloads it")
 
 
 def download(url: str, target: Path, check: Callable[[Path], object]) -> None:
     """Make ``target`` from ``url``. Processes that ask for the same target wait for the first.
 
     The bytes go to ``target.part``, which a later call continues if the server still has the same file, and
-    which takes its name once ``check`` accepts it. Raises InputError (no network, refused by the server,
-    never complete, not accepted by ``check``) and OSError when the folder cannot be written.
+    which takes its name once ``check`` accepts it. Raises NotHere within :func:`no_downloads`, InputError (no
+    network, refused by the server, never complete, not accepted by ``check``), and OSError when the folder
+    cannot be written.
     """
+    may_download(url)
     with FileLock(f"{target}.lock"):
         if target.exists():
             return

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .download import download
+from .download import download, may_download
 from .errors import InputError
 
 
@@ -68,16 +68,17 @@ def obtain(source: Source, root: str | os.PathLike[str] | None = None) -> Path:
     """Return the file, downloaded when this machine does not have it; not yet checked when it did.
 
     Raises InputError when there is no network (the line says which file to put where), when the folder
-    cannot be written, and when what arrives is not the expected file.
+    cannot be written, and when what arrives is not the expected file; NotHere within ``no_downloads``.
     """
     found = find(source, root)
     if found is not None:
         return found
-    target = home(root) / source.file
+    target, address = home(root) / source.file, source.address()
+    if address is None:
+        raise InputError(f"{target} is not there, and it is not for download")
+    may_download(address)
     if source.hub:
         return _from_hub(source, target)
-    if not source.url:
-        raise InputError(f"{target} is not there, and it is not for download")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         download(source.url, target, lambda part: check(part, source))

@@ -57,6 +57,14 @@ def load(name: str, root: Root) -> Backbone:
     return entry.backbone(to_trunk(weights, trunk(entry.arch), str(path)), sha256)
 
 
+def stand_in(name: str, seed: int) -> Backbone:
+    """Return a published backbone with random weights in place of its own, which need not be here."""
+    from . import untrained
+
+    entry = describe(name)
+    return entry.backbone(dict(untrained.load(entry.arch, seed).state_dict), sha256="")
+
+
 def obtain(name: str, *, root: Root = None) -> Path:
     """Get the file of a published backbone without loading it, and return its checked path."""
     entry = describe(name)

@@ -231,10 +231,9 @@ def test_predict_never_writes_over_its_images(result, home, tmp_path, command):
         (["--train.batch", "1"], "a training batch has 1 image"),
         (["--prune.method", "pxx"], "unknown method"),
         (["--output-stride", "7"], "output_stride is 7"),
-        ([], "put it at .*VOCtrainval_11-May-2012.tar"),
     ],
 )
-def test_what_voc2012_lacks_is_said_in_one_line_the_data_last(flags, says, tmp_path, monkeypatch, ended):
+def test_a_mistake_in_voc2012_is_one_line_before_its_data_is_looked_for(flags, says, tmp_path, monkeypatch, ended):
     from recipes.voc2012 import RECIPE
     from transfer import launch
 

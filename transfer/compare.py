@@ -16,7 +16,7 @@ from transfer.data.decode import decode
 from transfer.data.map_files import read_mask
 from transfer.environment import main_process
 from transfer.files import write_json, write_whole
-from transfer.job import SegmentationJob, prepare
+from transfer.job import SegmentationJob, prepare, rehearse
 from transfer.pruning import saliency
 from transfer.recipe import Recipe
 from transfer.report import maps, plots, tables
@@ -89,6 +89,8 @@ def compare(
         InputError: before anything is written, for what can be known then.
     """
     todo = cells(recipe, methods, sparsities, seeds)
+    for cell in {cell.prune.method: cell for cell in todo}.values():  # one of each method
+        rehearse(cell)
     job = prepare(todo[-1])
     results: list[Result] = []
     for number, cell in enumerate(todo, start=1):

@@ -1,4 +1,6 @@
-"""prepare(): a recipe with everything that it needs loaded and checked, before anything is written."""
+"""prepare(): a recipe with everything that it needs loaded and checked, before anything is written; rehearse(): without
+downloads.
+"""
 
 import copy
 from contextlib import suppress
@@ -164,10 +166,30 @@ class SegmentationJob(Job):
 
 
 def prepare(recipe: Recipe) -> Job:
-    """Check a recipe and load what it names; nothing is written.
+    """Check a recipe and load what it names; of the run nothing is written.
 
     Raises:
-        InputError: whatever can be known to fail.
+        InputError: whatever can be known to fail; before any download what can be known without it.
+    """
+    job, absent = rehearse(recipe)
+    if absent:
+        recipe = job.recipe
+        backbone = checkpoints.load(recipe.backbone, seed=recipe.seed) if "backbone" in absent else job.backbone
+        dataset = datasets.load(recipe.data.name) if "data" in absent else job.dataset
+        job = _assembled(recipe, backbone, dataset, job.accelerator)
+    if recipe.prune.sparsity and isinstance(job.dataset, Dataset):
+        balanced(job.dataset.train.labels, job.dataset.classes, per_class=recipe.prune.per_class, seed=recipe.seed)
+    return job
+
+
+def rehearse(recipe: Recipe) -> tuple[Job, dict[str, str]]:
+    """Check a recipe with what is on this machine; nothing is downloaded.
+
+    Returns the job and what is absent, each with a line that says where a run gets it: "backbone", which random
+    weights stand in for, and "data", of which the job has the :class:`Outlook` only.
+
+    Raises:
+        InputError: what can be known to fail, and a file that no run can get.
     """
     recipe.check()
     recipe = recipe.resolved()
@@ -176,21 +198,27 @@ def prepare(recipe: Recipe) -> Job:
         raise InputError(
             f"train.batch is {recipe.train.batch}; give a multiple of the {accelerator.num_processes} processes"
         )
-    backbone = checkpoints.load(recipe.backbone, seed=recipe.seed)
-    outlook = datasets.outlook(recipe.data.name)
-    if outlook is not None:  # what can be known without the data is said before a long download
-        _rehearse(_assembled(recipe, backbone, outlook, outlook.maps, accelerator))
-    dataset = datasets.load(recipe.data.name)
-    job = _assembled(recipe, backbone, dataset, isinstance(dataset, MapDataset), accelerator)
-    if outlook is None:
-        _rehearse(job)
-    if recipe.prune.sparsity and isinstance(dataset, Dataset):
-        balanced(dataset.train.labels, dataset.classes, per_class=recipe.prune.per_class, seed=recipe.seed)
-    return job
+    absent = {}
+    with checkpoints.no_downloads():
+        try:
+            backbone = checkpoints.load(recipe.backbone, seed=recipe.seed)
+        except checkpoints.NotHere as error:
+            backbone, absent["backbone"] = checkpoints.stand_in(recipe.backbone, recipe.seed), str(error)
+        dataset: Any = datasets.outlook(recipe.data.name)
+        if dataset is not None:  # first what can be known without the data: decoding it may take minutes
+            _try(_assembled(recipe, backbone, dataset, accelerator))
+        try:
+            dataset = datasets.load(recipe.data.name)
+        except checkpoints.NotHere as error:
+            absent["data"] = str(error)
+    job = _assembled(recipe, backbone, dataset, accelerator)
+    if not datasets.outlook(recipe.data.name):
+        _try(job)
+    return job, absent
 
 
-def _assembled(recipe: Recipe, backbone: Backbone, dataset: Any, maps: bool, accelerator: Any) -> Job:
-    classes = len(dataset.classes)
+def _assembled(recipe: Recipe, backbone: Backbone, dataset: Any, accelerator: Any) -> Job:
+    classes, maps = len(dataset.classes), datasets.has_maps(recipe.data.name)
     if maps:
         model = segmenter(backbone, classes, output_stride=recipe.output_stride, seed=recipe.seed)
         check_crop(recipe.data.size, recipe.output_stride)
@@ -200,7 +228,7 @@ def _assembled(recipe: Recipe, backbone: Backbone, dataset: Any, maps: bool, acc
     return kind(recipe, backbone, dataset, model.to(accelerator.device), accelerator)
 
 
-def _rehearse(job: Job) -> None:
+def _try(job: Job) -> None:
     """Score two images of noise, so that a size or a method that the model cannot take is known before any work."""
     if job.recipe.prune.sparsity:
         total = sum(w.numel() for w in prunable(job.model, job.recipe.prune.exclude).values())

@@ -31,7 +31,7 @@ class Launch:
     out: Path = Path("runs")
     """Folder that holds the run folders."""
     dry_run: bool = False
-    """Check recipe, data and weights and say what would run; write nothing."""
+    """Check recipe, weights and data and say what would run; download nothing, train nothing."""
 
 
 def main(recipe: Recipe, argv: Sequence[str] | None = None) -> None:
@@ -42,7 +42,7 @@ def main(recipe: Recipe, argv: Sequence[str] | None = None) -> None:
         from transfer.report import tables
 
         if launch.dry_run:
-            print(tables.plan(job.prepare(launch.recipe), launch.out))
+            print(tables.plan(*job.rehearse(launch.recipe), launch.out))
         else:
             tables.show_result(runner.run(launch.recipe, out=launch.out, progress=True))
 

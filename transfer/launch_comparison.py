@@ -26,7 +26,7 @@ class Comparing:
     out: Path = Path("runs")
     """Folder that holds the run folders."""
     dry_run: bool = False
-    """Check everything and say what would run; write nothing."""
+    """Check everything and say what would run; download nothing, train nothing."""
 
 
 def main(default: Comparing, argv: Sequence[str] | None = None) -> None:
@@ -42,7 +42,7 @@ def main(default: Comparing, argv: Sequence[str] | None = None) -> None:
 
         if asked.dry_run:
             for cell in compare.cells(recipe, methods, sparsities, seeds):
-                print(tables.plan(job.prepare(cell), asked.out), end="\n\n")
+                print(tables.plan(*job.rehearse(cell), asked.out), end="\n\n")
             return
         found = compare.compare(
             recipe, methods=methods, sparsities=sparsities, seeds=seeds, out=asked.out, progress=True

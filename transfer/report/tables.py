@@ -58,20 +58,22 @@ def show_result(result: "Result") -> None:
     show(("run", m["recipe"]), rows)
 
 
-def plan(job: "Job", out: Path) -> str:
-    """Return what a run would do, in a few lines."""
+def plan(job: "Job", absent: dict[str, str], out: Path) -> str:
+    """Return what a run would do, in a few lines; ``absent`` is what :func:`transfer.job.rehearse` says is."""
     from transfer.run_folder import RunFolder
 
     recipe, data, train = job.recipe, job.dataset, job.recipe.train
     shares = "" if recipe.prune.allocation == "global" else f", {recipe.prune.allocation} allocation"
     pruning = f"{recipe.prune.method} to {recipe.prune.sparsity:.4%} in {recipe.prune.rounds} rounds{shares}"
+    images = "" if "data" in absent else f"{len(data.train)} training, {len(data.test)} {data.test_split} images, "
+    folder = out if "backbone" in absent else RunFolder(out, recipe, job.backbone.digest()).path
     lines = [
         f"backbone  {recipe.backbone} ({job.backbone.arch})",
-        f"data      {data.name}: {len(data.train)} training, {len(data.test)} {data.test_split} images, "
-        f"{len(data.classes)} classes, {recipe.data.size} px",
+        f"data      {recipe.data.name}: {images}{len(data.classes)} classes, {recipe.data.size} px",
         f"pruning   {pruning if recipe.prune.sparsity else 'none (dense)'}",
         f"training  {train.epochs} epochs, batch {train.batch}, {train.optimizer} {train.lr:g}",
         f"device    {job.accelerator.device}, {job.accelerator.num_processes} process(es)",
-        f"folder    {RunFolder(out, recipe, job.backbone.digest()).path} (not made: dry run)",
+        f"folder    {'in ' if 'backbone' in absent else ''}{folder} (not made: dry run)",
+        *(f"absent    {line}" for line in absent.values()),
     ]
     return "\n".join(lines)
