@@ -28,8 +28,9 @@ import torch
 from torch import Tensor
 
 import checkpoints
+from transfer.data.maps import IGNORE
 from transfer.models import segmenter
-from transfer.tasks.segmentation import IGNORED, Segmentation
+from transfer.tasks.segmentation import Segmentation
 
 
 def main() -> None:
@@ -102,7 +103,7 @@ def batch(options: argparse.Namespace, count: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(count, 3, options.size, options.size, generator=generator)
     labels = torch.randint(0, options.classes + 1, images[:, 0].shape, generator=generator, dtype=torch.uint8)
-    labels[labels == options.classes] = IGNORED
+    labels[labels == options.classes] = IGNORE
     return images.to(options.device), labels.to(options.device)
 
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 import checkpoints
-from checkpoints import InputError, NotHere, catalog, no_downloads
+from checkpoints import InputError, NotReady, catalog, only_looking
 from checkpoints.fetch import Source
 from tests.checkpoints.loopback import Site, serve
 from tests.checkpoints.networks import randomized
@@ -60,7 +60,10 @@ def site(server: Site, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
 def test_a_rehearsal_downloads_nothing_and_says_what_is_absent(site: Site, folders: Path) -> None:
     found, absent = job.rehearse(RECIPE)
     address = f"{site.address}/tiny.safetensors"
-    assert absent == {"backbone": f"{address} is not on this machine; a run downloads it"}
+    place = folders / "home/tiny.safetensors"
+    assert absent == {
+        "backbone": f"{address} is not on this machine; a run downloads it, or download it elsewhere and put it at {place}"
+    }
     assert found.backbone.arch == "test_resnet"
     assert not site.requests
     assert not list(folders.iterdir())
@@ -95,20 +98,20 @@ def test_what_fails_without_the_weights_fails_before_the_download(
 @pytest.mark.parametrize("name", ["fashion-mnist", "cifar10", "cifar100", "voc2012"])
 def test_every_data_set_asks_before_it_downloads(name: str, folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("transfer.data.fashion_mnist.SYSTEM", folders / "none")
-    with no_downloads(), pytest.raises(NotHere, match="is not on this machine; a run downloads it"):
+    with only_looking(), pytest.raises(NotReady, match="is not on this machine; a run downloads it"):
         datasets.load(name)
     assert not list(folders.iterdir())
 
 
 @pytest.mark.parametrize("name", ["clip", "dino", "imagenet-v2", "mocov2", "timm:resnet18.a1_in1k"])
 def test_every_backbone_asks_before_it_downloads(name: str, folders: Path) -> None:
-    with no_downloads(), pytest.raises(NotHere, match="is not on this machine; a run downloads it"):
+    with only_looking(), pytest.raises(NotReady, match="is not on this machine; a run downloads it"):
         checkpoints.load(name)
     assert not list(folders.iterdir())
 
 
 def test_downloads_are_allowed_again_after_an_error(site: Site) -> None:
-    with pytest.raises(NotHere), no_downloads():
+    with pytest.raises(NotReady), only_looking():
         checkpoints.load("imagenet-v1")
     assert checkpoints.load("imagenet-v1").arch == "test_resnet"
 

@@ -199,17 +199,17 @@ def rehearse(recipe: Recipe) -> tuple[Job, dict[str, str]]:
             f"train.batch is {recipe.train.batch}; give a multiple of the {accelerator.num_processes} processes"
         )
     absent = {}
-    with checkpoints.no_downloads():
+    with checkpoints.only_looking():
         try:
             backbone = checkpoints.load(recipe.backbone, seed=recipe.seed)
-        except checkpoints.NotHere as error:
+        except checkpoints.NotReady as error:
             backbone, absent["backbone"] = checkpoints.stand_in(recipe.backbone, recipe.seed), str(error)
         dataset: Any = datasets.outlook(recipe.data.name)
         if dataset is not None:  # first what can be known without the data: decoding it may take minutes
             _try(_assembled(recipe, backbone, dataset, accelerator))
         try:
             dataset = datasets.load(recipe.data.name)
-        except checkpoints.NotHere as error:
+        except checkpoints.NotReady as error:
             absent["data"] = str(error)
     job = _assembled(recipe, backbone, dataset, accelerator)
     if not datasets.outlook(recipe.data.name):
@@ -233,13 +233,13 @@ def _try(job: Job) -> None:
     if job.recipe.prune.sparsity:
         total = sum(w.numel() for w in prunable(job.model, job.recipe.prune.exclude).values())
         schedule.check(total, job.recipe.prune.sparsity, job.recipe.prune.rounds or 1, job.recipe.prune.schedule)
-    prune, batch = job.recipe.prune, job.recipe.train.batch
+    prune, batch = job.recipe.prune, _least_batch(job)
     images, targets = job.noise()
     try:
         evaluate(job.model, [(images, targets)], task=job.task)
         optimizer(job.model, job.recipe.train)
         with torch.random.fork_rng(), torch.no_grad():  # one image a process may be too few for BatchNorm
-            copy.deepcopy(job.model).train()(images[: batch // job.accelerator.num_processes])
+            copy.deepcopy(job.model).train()(images[:batch])
         if prune.sparsity:
             for method in {prune.method, prune.allocation} & set(methods()):
                 own = prune.method_options() if method == prune.method else {}
@@ -250,6 +250,21 @@ def _try(job: Job) -> None:
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
-            f"{job.backbone.arch} cannot take images of {job.recipe.data.size} px in batches of {batch} ({reason}); "
-            "set data.size or train.batch"
+            f"{job.backbone.arch} cannot take images of {job.recipe.data.size} px in batches of {batch} a process "
+            f"({reason}); set data.size or train.batch"
         ) from error
+
+
+def _least_batch(job: Job) -> int:
+    """Return the images of the smallest training batch of a process; a split smaller than a batch is one batch.
+
+    Raises:
+        InputError: a process would have none.
+    """
+    batch, processes = job.recipe.train.batch, job.accelerator.num_processes
+    images = batch if isinstance(job.dataset, datasets.Outlook) else len(job.dataset.train)
+    if images < processes:
+        raise InputError(
+            f"{job.recipe.data.name} has {images} training images for {processes} processes; use fewer processes"
+        )
+    return min(batch, images) // processes

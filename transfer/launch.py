@@ -1,7 +1,7 @@
 """Run a recipe from the command line: flags over a typed recipe, one-line errors, an exit code that says what failed.
 
-Exit codes: 0 done; 1 failed during the run, what was finished is kept; 2 the input cannot be used, nothing was written;
-130 and 143 stopped by Ctrl-C or SIGTERM, the same command goes on.
+Exit codes: 0 done; 1 failed during the run, what was finished is kept; 2 the input cannot be used, found before the run
+begins wherever it can be; 130 and 143 stopped by Ctrl-C or SIGTERM, the same command goes on.
 """
 
 import io

@@ -27,9 +27,11 @@ def predict(
         progress: show a progress bar.
 
     Raises:
-        InputError: before anything is written where it can be known: no run, no image, or a file that two
-            images would write, or that is one of them.
+        InputError: before anything is written where it can be known: no run, no image, no folder ``out``, or a file
+            that two images would write, or that is one of them.
     """
+    if not images:
+        raise InputError("no image was given; give one or more: transfer predict RUN IMAGE...")
     for path in images:
         if not path.is_file():
             raise InputError(f"there is no image {path}")
@@ -41,6 +43,8 @@ def predict(
 
 
 def _check_targets(images: Sequence[Path], out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is no folder; choose another --out")
     targets = [target for path in images for target in _targets(path, out)]
     twice = sorted({target.name for target in targets if targets.count(target) > 1})
     if twice:

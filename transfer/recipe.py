@@ -11,9 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from checkpoints.errors import InputError
+from transfer.data import has_maps
 from transfer.data.augment import Augment
 from transfer.data.map_augment import MapAugment
 
+_FOR_LABELS = ("stem", "data.augment", "prune.per_class")  # settings of classification alone
+_FOR_MAPS = ("output_stride", "data.maps", "data.protocol", "prune.images", "train.lr_trunk")  # of segmentation alone
 TRUNK = "encoder."  # what the names of a segmentation model's pretrained parameters begin with
 
 
@@ -164,6 +167,7 @@ class Recipe:
         """
         _read(Recipe, dataclasses.asdict(self), self.name)
         prune, train = self.prune, self.train
+        self._check_task()
         if not 0 <= prune.sparsity < 1:
             raise InputError(f"prune.sparsity is {prune.sparsity}; it is the fraction removed, in [0, 1): 0.9 for 90 %")
         if prune.sparsity > 0:
@@ -209,6 +213,16 @@ class Recipe:
             raise InputError(f"train.lr_trunk is {train.lr_trunk}; give 0 or more, or leave it out")
         if train.clip_norm is not None and not train.clip_norm > 0:
             raise InputError(f"train.clip_norm is {train.clip_norm}; give a positive norm, or leave it out")
+
+    def _check_task(self) -> None:
+        """Refuse a setting that the task would not look at."""
+        maps, plain = has_maps(self.data.name), Recipe(name="")
+        for path in _FOR_LABELS if maps else _FOR_MAPS:
+            if self._at(path) != plain._at(path):
+                raise InputError(
+                    f"{path} is set, but does nothing with {'label maps' if maps else 'one label an image'} "
+                    f"({self.data.name}); leave it out"
+                )
 
     def _at(self, path: str) -> Any:
         value: Any = self

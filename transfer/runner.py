@@ -10,13 +10,13 @@ from torch import nn
 from checkpoints.backbone import digest
 from transfer import trained
 from transfer.environment import environment, versions
-from transfer.job import Job, SegmentationJob, prepare
+from transfer.job import Job, prepare
 from transfer.pruning import Masks, effective_sparsity, prune, report
 from transfer.pruning.prunable import prunable
 from transfer.recipe import Recipe
 from transfer.report import plots
 from transfer.run_folder import RunFolder, read_json
-from transfer.training import History, evaluate, finetune, recalibrate
+from transfer.training import History, finetune, recalibrate
 from transfer.training.evaluation import counted
 from transfer.training.imp import imp
 from transfer.training.state import State
@@ -71,18 +71,17 @@ def _work(job: Job, folder: RunFolder, progress: bool) -> Result:
         history=before, after_epoch=lambda history, best: _keep(job, folder, history, best, seconds),
     )  # fmt: skip
     if not history.epochs:  # epochs = 0: the pruned model as it is
-        found = evaluate(job.model, job.loaders.test, task=job.task, accelerator=job.accelerator)
-        history.epochs.append({"epoch": 0, **{k if k != "loss" else "test_loss": v for k, v in found.items()}})
+        loss, history.counts = counted(job.model, job.loaders.test, task=job.task, accelerator=job.accelerator)
+        history.epochs.append({"epoch": 0, "test_loss": loss, **job.task.metrics(history.counts)})
         if main:
             _keep(job, folder, history, True, seconds)
     metrics = {
         **_described(job), **_pruning(job, masks, layers, seen), **_scores(job, history),
         "weights_digest": digest(job.model.state_dict()),
     }  # fmt: skip
-    classes: list[dict[str, Any]] = []
-    if isinstance(job, SegmentationJob):
-        _, counts = counted(job.model, job.loaders.test, task=job.task, accelerator=job.accelerator)
-        classes = job.task.table(counts)
+    assert history.counts is not None  # the last epoch's test
+    classes = job.task.table(history.counts)
+    if classes:
         metrics["absent_classes"] = [row["class"] for row in classes if row["iou"] is None]
     if main:
         _finish(job, folder, layers, classes, history, metrics)

@@ -78,7 +78,8 @@ class Trained:
         """Return the probability of each class, (K,), of an image prepared as the test images were.
 
         From a data set of files, the shorter side is resized to 256/224 of the size and the centre cut out; from one
-        in memory, the image is resized to the size.
+        in memory, the image is resized to the size. What a data set's loader adds (Fashion-MNIST's black border) is the
+        caller's.
         """
         size, mode = self.look.size, InterpolationMode(self.look.interpolation)
         if self.centre_crop:

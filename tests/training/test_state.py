@@ -15,7 +15,7 @@ CONTENT: dict[str, Any] = {
     "model": {"w": torch.arange(2000.0)}, "optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]},
     "scheduler_step": 6, "scaler": None, "identity": {"seed": "0"}, "done": 2,
     "log": torch.ones(1, 2, 4), "elapsed": 0.5,
-    "epochs": [{"epoch": 1, "train_loss": 1.5}], "best_epoch": 1, "seconds": [0.5],
+    "epochs": [{"epoch": 1, "train_loss": 1.5}], "best_epoch": 1, "seconds": [0.5], "counts": torch.tensor([3, 4]),
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from checkpoints.errors import InputError
@@ -37,7 +38,9 @@ def counted(
     task: Task,
     accelerator: Accelerator | None = None,
 ) -> tuple[float, Tensor]:
-    """Return the mean loss and the task's counts over all batches of all processes; the model is left as it was.
+    """Return the mean loss and the task's counts, on the CPU, over all batches of all processes.
+
+    The model is left as it was.
 
     Raises:
         InputError: the batches yield nothing.
@@ -59,9 +62,11 @@ def counted(
     finally:
         for module, training in modes:
             module.training = training
-    if counts is None:
-        raise InputError("the test batches yield nothing; give at least one image")
+    parts = [(loss, None if counts is None else counts.cpu())]
     if accelerator is not None and accelerator.num_processes > 1:
-        counts = accelerator.reduce(counts, "sum")
-        loss = accelerator.reduce(loss.to(accelerator.device), "sum").cpu()
-    return float(loss[0] / loss[1]), counts
+        parts = gather_object(parts)  # a process without images has no counts
+    seen = [part for _, part in parts if part is not None]
+    if not seen:
+        raise InputError("the test batches yield nothing; give at least one image")
+    loss = torch.stack([part for part, _ in parts]).sum(0)
+    return float(loss[0] / loss[1]), torch.stack(seen).sum(0)

@@ -2,14 +2,17 @@
 
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 
 @dataclass
 class History:
-    """One row of metrics an epoch, and where the best weights were."""
+    """One row of metrics an epoch, where the best weights were, and the task's counts of the last test."""
 
     epochs: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int = 0
     seconds: list[float] = field(default_factory=list)
+    counts: Tensor | None = None
 
     @property
     def last(self) -> dict[str, float]:

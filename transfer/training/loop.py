@@ -23,7 +23,7 @@ from transfer.tasks import Task
 from transfer.tasks.classification import Classification
 from transfer.training import norms
 from transfer.training.accelerators import accelerator_for, check
-from transfer.training.evaluation import evaluate
+from transfer.training.evaluation import counted
 from transfer.training.history import History
 from transfer.training.loaders import Loaders
 from transfer.training.optimizers import factor, optimizer
@@ -188,11 +188,12 @@ class _Run:
     def _test(self, epoch: int) -> dict[str, float]:
         norms.share_buffers(self.bare, self.accelerator)
         self.pulse.restart()
-        found = evaluate(self.bare, self._watched(self.data.test), task=self.task, accelerator=self.accelerator)
-        loss = found.pop("loss")
+        watched = self._watched(self.data.test)
+        loss, counts = counted(self.bare, watched, task=self.task, accelerator=self.accelerator)
         if not math.isfinite(loss):
             raise self._broken(f"the test loss of epoch {epoch + 1} is {loss}", self.steps - 1)
-        return {"test_loss": loss, **found}
+        self.history.counts = counts
+        return {"test_loss": loss, **self.task.metrics(counts)}
 
     def _watched(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
         for batch in batches:
@@ -314,7 +315,7 @@ class _Run:
             self.accelerator.scaler.load_state_dict(saved["scaler"])
         self.done, self.elapsed = saved["done"], saved["elapsed"]
         self.log.copy_(saved["log"][self.accelerator.process_index])
-        self.history = History(saved["epochs"], saved["best_epoch"], saved["seconds"])
+        self.history = History(saved["epochs"], saved["best_epoch"], saved["seconds"], saved["counts"])
         self.kept = self._place()
 
     def _schedule_at(self, step: int) -> None:

@@ -14,7 +14,7 @@ from transfer.errors import RunError
 
 KEYS = {
     "identity", "model", "optimizer", "scheduler_step", "scaler", "done", "log", "elapsed",
-    "epochs", "best_epoch", "seconds",
+    "epochs", "best_epoch", "seconds", "counts",
 }  # fmt: skip
 
 
