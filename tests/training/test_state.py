@@ -43,8 +43,9 @@ def test_it_comes_back(tmp_path: Path) -> None:
     back = state.load()
     assert back is not None
     assert torch.equal(back["model"]["w"], CONTENT["model"]["w"])
-    assert torch.equal(back["log"], CONTENT["log"])
-    plain = set(CONTENT) - {"model", "log"}
+    for name in ("log", "counts"):
+        assert torch.equal(back[name], CONTENT[name])
+    plain = set(CONTENT) - {"model", "log", "counts"}
     assert {key: back[key] for key in plain} == {key: CONTENT[key] for key in plain}
     assert os.listdir(tmp_path) == ["state.pt"]
     state.clear()
