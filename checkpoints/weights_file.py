@@ -6,12 +6,13 @@ import contextlib
 import json
 import os
 import pickle
+import pickletools
 import re
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from torch import Tensor
 
@@ -22,6 +23,7 @@ CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model", "teacher", "
 NESTED = 4  # containers inside each other at most: a pickle can hold itself
 ZIP_START, ZIP_END = b"PK\x03\x04", b"PK\x05\x06"
 ZIP_END_SIZE = 22
+LEGACY_PICKLES = 5  # of PyTorch's older format, one after the other: magic, version, machine, content, keys
 DTYPES = (
     "float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool",
 )  # fmt: skip
@@ -52,6 +54,7 @@ def unpickled(path: Path) -> Any:
     import torch
 
     _assert_stored(path)
+    _assert_no_bytearray(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -119,6 +122,34 @@ def _assert_stored(path: Path) -> None:
         raise InputError(
             f"{path} has {size} bytes and would unpack to {unpacked}; PyTorch's files are not compressed, get it again"
         )
+
+
+def _assert_no_bytearray(path: Path) -> None:
+    """Refuse a pickle that names bytearray: torch.load makes one of any size that a few bytes ask for."""
+    try:
+        found = any(wanted in ("builtins bytearray", "__builtin__ bytearray") for wanted in _globals(path))
+    except (OSError, ValueError, RuntimeError, struct.error, zipfile.BadZipFile, MemoryError):
+        return  # damaged: torch.load says how
+    if found:
+        raise InputError(f"{path} holds a bytearray, only tensors are read; save its state dict alone as .safetensors")
+
+
+def _globals(path: Path) -> Iterator[str]:
+    """Yield the "module name" of all that a file's pickles ask for."""
+    if not _entries(path):
+        with path.open("rb") as file:
+            for _ in range(LEGACY_PICKLES):
+                yield from _named(file)
+        return
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if entry.filename.endswith(".pkl"):
+                with archive.open(entry) as file:
+                    yield from _named(file)
+
+
+def _named(file: IO[bytes]) -> Iterator[str]:
+    return (str(argument) for code, argument, _ in pickletools.genops(file) if code.name == "GLOBAL")
 
 
 def _entries(path: Path) -> list[zipfile.ZipInfo]:

@@ -270,6 +270,20 @@ def test_a_tensor_of_a_trillion_numbers_in_a_small_file(tmp_path: Path, zipped: 
         assert "conv1.weight has shape (1048576, 1048576), expected (4, 3, 3, 3)" in refusal(tmp_path / "net.pth")
 
 
+class Bytes:
+    """Unpickled, a bytearray of a gigabyte."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return bytearray, (2**30,)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_bytearray_of_a_gigabyte_in_a_small_file(tmp_path: Path, zipped: bool) -> None:
+    (tmp_path / "net.pth").write_bytes(saved({"state_dict": {"weight": Bytes()}}, zipped=zipped))
+    with at_most(16 * MEGABYTE):
+        assert "net.pth holds a bytearray, only tensors are read" in refusal(tmp_path / "net.pth")
+
+
 # .safetensors
 
 
