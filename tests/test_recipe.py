@@ -1,6 +1,7 @@
 """Recipes: JSON there and back, and every bad value refused in one line before any work."""
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from checkpoints import InputError
 from transfer.data.augment import Augment
+from transfer.data.map_augment import MapAugment
 from transfer.recipe import Data, Prune, Recipe, Train
 
 REAL = st.floats(0, 1e6, allow_nan=False)
@@ -74,6 +76,17 @@ BAD: dict[str, Recipe] = {
     "seed 2**70": Recipe("r", seed=2**70),
     "stem": Recipe("r", stem="mnist"),  # type: ignore[arg-type]
 }
+MAPS = Data(name="voc-sample")
+IDLE = {
+    "stem": Recipe("r", data=MAPS, stem="cifar"),
+    "data.augment": Recipe("r", data=replace(MAPS, augment=Augment(pad_crop=4))),
+    "prune.per_class": Recipe("r", data=MAPS, prune=Prune(per_class=3)),
+    "output_stride": Recipe("r", output_stride=8),
+    "data.maps": Recipe("r", data=Data(maps=MapAugment(flip=False))),
+    "data.protocol": Recipe("r", data=Data(protocol="center")),
+    "prune.images": Recipe("r", prune=Prune(images=3)),
+    "train.lr_trunk": Recipe("r", train=Train(lr_trunk=0.1)),
+}
 
 
 @settings(deadline=None, max_examples=60)
@@ -91,6 +104,12 @@ def test_a_bad_value_is_refused_in_one_line(recipe: Recipe) -> None:
         recipe.check()
     assert str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("setting", "recipe"), IDLE.items(), ids=IDLE.keys())
+def test_a_setting_that_the_task_does_not_look_at_is_refused(setting: str, recipe: Recipe) -> None:
+    with pytest.raises(InputError, match=f"^{re.escape(setting)} is set, but does nothing with .*; leave it out"):
+        recipe.check()
 
 
 @pytest.mark.parametrize(

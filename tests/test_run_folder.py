@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -83,6 +84,30 @@ def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
     with folder.opened():
         pass
+
+
+@pytest.mark.filterwarnings("ignore:flock not supported")
+def test_where_there_are_no_locks_a_stale_one_of_another_machine_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: Any) -> NoReturn:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", missing)
+    folder = RunFolder(tmp_path, RECIPE, "w")
+    folder.path.mkdir(parents=True)
+    lock = folder.file(".lock")
+    with folder.opened():
+        held = lock.read_text()
+    lock.write_text(held.replace(socket.gethostname(), "another-machine"))
+    with (
+        pytest.raises(InputError, match=f"another process is running in .*; if none is, remove {lock}"),
+        folder.opened(),
+    ):
+        pass
+    lock.unlink()
+    with folder.opened():
+        assert lock.exists()
 
 
 def test_the_lock_is_given_back_after_a_failure(tmp_path: Path) -> None:

@@ -145,6 +145,10 @@ from transfer.training.evaluation import counted
 job, model = load_run(Path(sys.argv[1]))
 loss, counts = counted(model, job.loaders.test, task=job.task, accelerator=job.accelerator)
 rank = job.accelerator.process_index
+images, labels = next(iter(job.loaders.test))
+alone = [(images, labels)] if rank == 1 else [(images[:0], labels[:0])]
+seen = counted(model, alone, task=job.task, accelerator=job.accelerator)[1].sum()
+assert seen > 0 and (rank == 0 or seen == (labels != 255).sum())
 Path(sys.argv[2], f"{rank}.json").write_text(json.dumps([job.accelerator.num_processes, loss, counts.tolist()]))
 """
 
@@ -212,6 +216,41 @@ def test_what_predict_refuses(result, home, tmp_path, command):
         assert code == 2
         assert re.search(says, err)
     assert not (tmp_path / "maps").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("image_size", 8.5), ("image_size", 1_000_000), ("image_size", True), ("task", ["a"]), ("classes", 7)],
+)
+def test_a_damaged_description_of_the_model_is_one_line(result, home, tmp_path, command, key, value):
+    run = shutil.copytree(result.folder, tmp_path / "run")
+    about = json.loads((run / "model.json").read_text())
+    (run / "model.json").write_text(json.dumps({**about, key: value}))
+    code, _, err = command("predict", str(run), str(next((home / "JPEGImages").glob("*.jpg"))))
+    assert code == 2
+    assert re.fullmatch(r"error: .*model\.json is damaged \(.*\); run the recipe again\n", err)
+
+
+def test_predict_wants_a_folder_for_its_maps(result, home, tmp_path, command):
+    (tmp_path / "file").write_text("mine")
+    image = str(next((home / "JPEGImages").glob("*.jpg")))
+    code, _, err = command("predict", str(result.folder), image, "--out", str(tmp_path / "file"))
+    assert (code, err) == (2, f"error: {tmp_path / 'file'} is no folder; choose another --out\n")
+    code, _, err = command("predict", str(result.folder))
+    assert code == 2
+    assert "give one or more" in err
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_split_too_small_for_a_training_batch_is_refused_before_pruning(recipe, tmp_path, count):
+    home = write_voc(tmp_path / "few", train=count, val=2)
+    few = replace(recipe, data=replace(recipe.data, name=f"voc-folder:{home}"))
+    if count == 3:
+        assert len(runner.prepare(few).dataset.train) == 3
+        return
+    with pytest.raises(InputError, match="a training batch has 1 image"):
+        runner.run(few, out=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_predict_never_writes_over_its_images(result, home, tmp_path, command):

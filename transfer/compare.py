@@ -27,12 +27,15 @@ from transfer.runner import Result, run
 class Comparison:
     """Rows (method, sparsity, kept, mean, std, empty, values) and the folder with the table and the plot.
 
+    ``data`` says of all of them what they were trained and tested on.
+
     Mean and std are of the values of the ``headline`` metric, one a seed; ``results`` are the runs, all seeds of a row
     after each other.
     """
 
     folder: Path
     headline: str
+    data: str
     rows: list[dict[str, Any]]
     results: list[Result]
 
@@ -102,13 +105,15 @@ def compare(
     headline = results[0].metrics["headline"]
     names = "\n".join(sorted(result.folder.name for result in results))
     folder = out / f"{recipe.name}-comparison-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
-    found = Comparison(folder, headline, rows, results)
+    data = tables.data_line(results[0].metrics)
+    found = Comparison(folder, headline, data, rows, results)
     if not main_process():
         return found
-    write_json(folder / "comparison.json", {"rows": rows, "runs": [result.folder.name for result in results]})
-    write_whole(folder / "comparison.md", tables.markdown(found.columns, found.lines))
+    runs = [result.folder.name for result in results]
+    write_json(folder / "comparison.json", {"data": data, "rows": rows, "runs": runs})
+    write_whole(folder / "comparison.md", f"{data}\n\n{tables.markdown(found.columns, found.lines)}")
     spread = f"mean ± std over {len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}"
-    title = f"{recipe.data.name} from {recipe.backbone}, {recipe.train.epochs} epochs, {spread}"
+    title = f"{data}\n{recipe.backbone}, {recipe.train.epochs} epochs, {spread}"
     plots.comparison(rows, headline, folder / "comparison.png", title=title)
     if isinstance(job, SegmentationJob):
         firsts = results[:: len(seeds)]  # the first seed of each row

@@ -19,6 +19,7 @@ from typing import Annotated, Any, NoReturn
 import tyro
 
 from checkpoints.errors import InputError
+from transfer.environment import main_process
 from transfer.errors import RunError
 from transfer.recipe import Recipe
 
@@ -97,10 +98,17 @@ def torch_out_of_memory() -> type[BaseException] | tuple[()]:
 
 
 def _leave(code: int, line: str) -> NoReturn:
-    print(" ".join(line.split()), file=sys.stderr)
+    _say(line)
     sys.exit(code)
 
 
 def _show_warning(message: Any, category: Any, *_: Any, **__: Any) -> None:
-    if issubclass(category, UserWarning):
-        print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+    if issubclass(category, UserWarning) and main_process():
+        _say(f"warning: {message}")
+
+
+def _say(line: str) -> None:
+    """Print one line to stderr; of several processes each begins with its number, and no line breaks another."""
+    rank = os.environ.get("RANK", "0")
+    sys.stderr.write(f"{'' if main_process() else f'[process {rank}] '}{' '.join(line.split())}\n")
+    sys.stderr.flush()

@@ -47,7 +47,7 @@ def main(default: Comparing, argv: Sequence[str] | None = None) -> None:
         found = compare.compare(
             recipe, methods=methods, sparsities=sparsities, seeds=seeds, out=asked.out, progress=True
         )
-        tables.show(found.columns, found.lines, title=f"{recipe.data.name} from {recipe.backbone}")
+        tables.show(found.columns, found.lines, title=f"{found.data}\n{recipe.backbone}")
         if environment.main_process():
             for path in sorted(found.folder.glob("*.png")):
                 print(f"picture {path}")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from checkpoints.errors import InputError
 from transfer.files import write_json, write_whole
@@ -58,9 +58,12 @@ class RunFolder:
                 stale.unlink(missing_ok=True)
             self._claim()
         except Timeout as error:
+            hint = f"; if none is, remove {lock.lock_file}" if isinstance(lock, SoftFileLock) else ""
             raise InputError(
-                f"another process is running in {self.path}; wait for it, or choose another --out"
+                f"another process is running in {self.path}; wait for it, or choose another --out{hint}"
             ) from error
+        except NotImplementedError as error:
+            raise InputError(f"the file system of {self.path} has no locks; choose an --out on another") from error
         except OSError as error:
             raise InputError(
                 f"cannot write to {error.filename or self.path} ({error.strerror}); choose another --out"

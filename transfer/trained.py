@@ -22,6 +22,8 @@ from transfer.run_folder import read_json
 from transfer.training.weights import load_weights
 
 NAME = "model.json"
+TASKS = ("classification", "segmentation")
+LARGEST = 8192  # pixels of a side: a damaged number could ask for all memory
 
 
 def describe(job: Job) -> dict[str, Any]:
@@ -99,6 +101,8 @@ def load(folder: Path, *, which: str = "last") -> Trained:
     """
     about = read_json(folder / NAME)
     try:
+        if about["task"] not in TASKS:
+            raise ValueError(f"task {about['task']!r}; known: {', '.join(TASKS)}")
         centre_crop = bool(about["centre_crop"])
         backbone = checkpoints.load(f"random:{about['arch']}")
         classes = tuple(str(name) for name in about["classes"])
@@ -107,9 +111,15 @@ def load(folder: Path, *, which: str = "last") -> Trained:
             model = segmenter(backbone, len(classes), output_stride=stride)
         else:
             model = classifier(backbone, len(classes), stem=about["stem"])
-        look = Preprocess(about["image_size"], about["mean"], about["std"], about["interpolation"])
+        look = Preprocess(_pixels(about["image_size"]), about["mean"], about["std"], about["interpolation"])
         palette = tuple((int(r), int(g), int(b)) for r, g, b in about["palette"] or ())
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder / NAME} is damaged ({error}); run the recipe again") from error
     load_weights(model, folder / ("model.safetensors" if which == "last" else "best.safetensors"))
     return Trained(model.eval(), about["task"], classes, palette, look, stride, centre_crop)
+
+
+def _pixels(size: Any) -> int:
+    if type(size) is not int or not 1 <= size <= LARGEST:
+        raise ValueError(f"image_size {size!r}; 1 to {LARGEST}")
+    return size

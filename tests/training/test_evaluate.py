@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import transfer
 from checkpoints import InputError
+from transfer.tasks.segmentation import Segmentation
 from transfer.training import Loaders, evaluate
 
 
@@ -70,3 +71,16 @@ def test_no_batch_is_refused(network: Callable[[], nn.Module]) -> None:
 
 def test_it_is_a_call_of_the_package() -> None:
     assert transfer.evaluate is evaluate
+
+
+def test_the_loss_of_maps_is_the_mean_over_labelled_pixels_however_they_are_batched() -> None:
+    generator = torch.Generator().manual_seed(0)
+    model = nn.Conv2d(3, 4, 1)
+    images = torch.randn(3, 3, 5, 5, generator=generator)
+    labels = torch.randint(0, 4, (3, 5, 5), generator=generator)
+    labels[0, :4], labels[2] = 255, 255
+    expected = F.cross_entropy(model(images).double(), labels, ignore_index=255).item()
+    task = Segmentation(("a", "b", "c", "d"))
+    for sizes in ([3], [1, 2], [1, 1, 1]):
+        batches = list(zip(images.split(sizes), labels.split(sizes), strict=True))
+        assert evaluate(model, batches, task=task)["loss"] == pytest.approx(expected, rel=1e-5)

@@ -38,7 +38,7 @@ def show_result(result: "Result") -> None:
     headline, best = m["headline"], m[f"best_{m['headline']}"]
     rows = [
         ("backbone", f"{m['backbone']} ({m['arch']})"),
-        ("data", f"{m['dataset']} {m['split']}, {m['image_size']} px"),
+        ("data", data_line(m)),
         (
             "method",
             f"{m['method']}, {m['rounds']} round{'s' * (m['rounds'] != 1)}" if m["sparsity"] else "dense, no pruning",
@@ -50,6 +50,8 @@ def show_result(result: "Result") -> None:
         (headline, f"{m[headline]:.2%} after the last epoch, {best:.2%} after epoch {m['best_epoch']}"),
         ("folder", str(result.folder)),
     ]
+    if m.get("absent_classes"):
+        rows.insert(-1, ("absent classes", ", ".join(m["absent_classes"])))
     if m.get("empty_layers"):
         rows.insert(4, ("empty layers", ", ".join(m["empty_layers"])))
     if (m.get("effective_sparsity") or 0) > m["sparsity"]:
@@ -58,18 +60,32 @@ def show_result(result: "Result") -> None:
     show(("run", m["recipe"]), rows)
 
 
+def data_line(m: Mapping[str, Any]) -> str:
+    """Return the data of a result in a line: with label maps, split and protocol move mIoU by many points."""
+    if m["task"] == "classification":
+        return f"{m['dataset']}, trained on {m['train_split']}, tested on {m['split']}, {m['image_size']} px"
+    seen = "whole images" if m["protocol"] == "whole" else f"centre crops of {m['image_size']} px"
+    return (
+        f"{m['dataset']}, trained on {m['train_split']} in crops of {m['image_size']} px, tested on {m['split']}, "
+        f"{seen}, output stride {m['output_stride']}"
+    )
+
+
 def plan(job: "Job", absent: dict[str, str], out: Path) -> str:
     """Return what a run would do, in a few lines; ``absent`` is what :func:`transfer.job.rehearse` says is."""
+    from transfer import data as datasets
     from transfer.run_folder import RunFolder
 
     recipe, data, train = job.recipe, job.dataset, job.recipe.train
     shares = "" if recipe.prune.allocation == "global" else f", {recipe.prune.allocation} allocation"
     pruning = f"{recipe.prune.method} to {recipe.prune.sparsity:.4%} in {recipe.prune.rounds} rounds{shares}"
     images = "" if "data" in absent else f"{len(data.train)} training, {len(data.test)} {data.test_split} images, "
+    tested = f", tested on {'whole images' if recipe.data.protocol == 'whole' else 'centre crops'}"
     folder = out if "backbone" in absent else RunFolder(out, recipe, job.backbone.digest()).path
     lines = [
         f"backbone  {recipe.backbone} ({job.backbone.arch})",
-        f"data      {recipe.data.name}: {images}{len(data.classes)} classes, {recipe.data.size} px",
+        f"data      {recipe.data.name}: {images}{len(data.classes)} classes, {recipe.data.size} px"
+        + (tested if datasets.has_maps(recipe.data.name) else ""),
         f"pruning   {pruning if recipe.prune.sparsity else 'none (dense)'}",
         f"training  {train.epochs} epochs, batch {train.batch}, {train.optimizer} {train.lr:g}",
         f"device    {job.accelerator.device}, {job.accelerator.num_processes} process(es)",

@@ -9,6 +9,7 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from checkpoints.errors import InputError
+from transfer.data.maps import IGNORE
 from transfer.tasks import Task
 from transfer.tasks.classification import Classification
 
@@ -40,7 +41,7 @@ def counted(
 ) -> tuple[float, Tensor]:
     """Return the mean loss and the task's counts, on the CPU, over all batches of all processes.
 
-    The model is left as it was.
+    The loss is the mean over images, of maps over labelled pixels, whatever the batches were. The model is left as it was.
 
     Raises:
         InputError: the batches yield nothing.
@@ -57,8 +58,8 @@ def counted(
                 outputs = model(inputs)
             new = task.counts(outputs, targets)
             counts = new if counts is None else counts + new
-            share = float(task.loss(outputs.float(), targets)) * len(inputs)
-            loss += torch.tensor([share, len(inputs)], dtype=loss.dtype)
+            weight = int((targets != IGNORE).sum()) if targets.dim() > 1 else len(targets)
+            loss += torch.tensor([float(task.loss(outputs.float(), targets)) * weight, weight], dtype=loss.dtype)
     finally:
         for module, training in modes:
             module.training = training
@@ -69,4 +70,4 @@ def counted(
     if not seen:
         raise InputError("the test batches yield nothing; give at least one image")
     loss = torch.stack([part for part, _ in parts]).sum(0)
-    return float(loss[0] / loss[1]), torch.stack(seen).sum(0)
+    return float(loss[0] / loss[1].clamp(min=1)), torch.stack(seen).sum(0)
