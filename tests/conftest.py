@@ -1,5 +1,6 @@
-"""What the tests of the command line share."""
+"""The tests run on the CPU unless -m gpu asks for more; what those of the command line share."""
 
+import os
 import signal
 import sys
 import warnings
@@ -10,6 +11,12 @@ import pytest
 # a shell that starts the tests in the background lets Ctrl-C be ignored, in them and in the processes they start
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide the GPUs, also from the processes that tests start: two of them would fight for one."""
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 Outcome = tuple[int, str, str]
