@@ -157,6 +157,26 @@ def test_a_dry_run_writes_nothing(here: Path, name: str, command: Callable[..., 
     assert not list(here.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("flags", "cells"),
+    [
+        (("--methods", "snip", "--sparsities", "0.5"), ["none (dense)", "snip to 50"]),
+        (("--methods", "snip", "--sparsities", "0.5", "--prune.method", "random"),
+         ["none (dense)", "snip to 50", "random to 50"]),
+        (("--methods", "snip", "--sparsities", "0.5", "--prune.sparsity", "0.4"),
+         ["none (dense)", "snip to 40", "snip to 50"]),
+    ],
+)  # fmt: skip
+def test_a_comparison_runs_what_was_named_and_what_was_changed(
+    flags: tuple[str, ...], cells: list[str], here: Path, command: Callable[..., Outcome]
+) -> None:
+    code, out, _ = command("run", "quickstart", "--dry-run", *flags)
+    assert code == 0
+    planned = [line.removeprefix("pruning   ") for line in out.splitlines() if line.startswith("pruning")]
+    assert len(planned) == len(cells)
+    assert all(line.startswith(cell) for line, cell in zip(planned, cells, strict=True))
+
+
 def test_evaluate_of_a_file_is_one_line(here: Path, command: Callable[..., Outcome]) -> None:
     (here / "model.safetensors").write_bytes(b"x")
     code, _, error = command("evaluate", "model.safetensors")

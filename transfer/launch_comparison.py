@@ -4,12 +4,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import tyro
 
 from transfer.launch import one_line_errors, parse
 from transfer.recipe import Recipe
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -18,9 +20,9 @@ class Comparing:
 
     recipe: Annotated[Recipe, tyro.conf.arg(name="")]
     methods: tuple[str, ...] = ("random", "magnitude", "px")
-    """Methods to compare; prune.method joins them, and prune.options are for it alone."""
+    """Methods to compare; a --prune.method of your own joins them, and prune.options are for it alone."""
     sparsities: tuple[float, ...] = (0.9, 0.982)
-    """Sparsities to compare; prune.sparsity joins them."""
+    """Sparsities to compare; a --prune.sparsity of your own joins them."""
     seeds: tuple[int, ...] = ()
     """Seeds to average over; none = the one of --seed."""
     out: Path = Path("runs")
@@ -33,8 +35,9 @@ def main(default: Comparing, argv: Sequence[str] | None = None) -> None:
     """Override the comparison from the command line, run it, print its table."""
     asked = parse(Comparing, default, argv, sys.modules.get("__main__"))
     recipe = asked.recipe
-    methods = tuple(dict.fromkeys((*asked.methods, recipe.prune.method)))
-    sparsities = tuple(sorted({*asked.sparsities, recipe.prune.sparsity}))
+    own, usual = recipe.prune, default.recipe.prune
+    methods = _joined(asked.methods, own.method, usual.method)
+    sparsities = tuple(sorted(_joined(asked.sparsities, own.sparsity, usual.sparsity)))
     seeds = asked.seeds or (recipe.seed,)
     with one_line_errors():
         from transfer import compare, environment, job
@@ -52,3 +55,8 @@ def main(default: Comparing, argv: Sequence[str] | None = None) -> None:
             for path in sorted(found.folder.glob("*.png")):
                 print(f"picture {path}")
             print(f"folder  {found.folder}")
+
+
+def _joined(named: tuple[T, ...], own: T, usual: T) -> tuple[T, ...]:
+    """Return what was named, and the recipe's own where the user has changed it."""
+    return tuple(dict.fromkeys((*named, own))) if own != usual else named
