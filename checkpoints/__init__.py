@@ -13,7 +13,7 @@ import warnings
 from . import catalog, embedded, local, published
 from .backbone import Backbone, Card
 from .catalog import Entry
-from .download import NotHere, no_downloads
+from .download import NotReady, only_looking
 from .errors import InputError, near
 from .published import Verified, describe, obtain, stand_in, verify
 
@@ -23,13 +23,13 @@ __all__ = [
     "Card",
     "Entry",
     "InputError",
-    "NotHere",
+    "NotReady",
     "Verified",
     "describe",
     "load",
     "names",
-    "no_downloads",
     "obtain",
+    "only_looking",
     "save",
     "stand_in",
     "verify",

@@ -23,42 +23,50 @@ PAUSE = 1.0  # seconds between them
 BLOCK = 1 << 18
 
 
-_FORBIDDEN = ContextVar("forbidden", default=False)
+_ONLY_LOOKING = ContextVar("only_looking", default=False)
 
 
 class Broken(Exception):
     """The connection ended before the file did."""
 
 
-class NotHere(InputError):
-    """A file that a download would bring, within :func:`no_downloads`."""
+class NotReady(InputError):
+    """A file that a run would download, unpack or decode first, within :func:`only_looking`."""
 
 
 @contextmanager
-def no_downloads() -> Iterator[None]:
-    """Let every download raise NotHere instead: to look at what is on this machine."""
-    token = _FORBIDDEN.set(True)
+def only_looking() -> Iterator[None]:
+    """Let every download and all long making of files raise NotReady instead: to see what is on this machine."""
+    token = _ONLY_LOOKING.set(True)
     try:
         yield
     finally:
-        _FORBIDDEN.reset(token)
+        _ONLY_LOOKING.reset(token)
 
 
-def may_download(what: str) -> None:
-    """Ask before a download. Raises NotHere within :func:`no_downloads`."""
-    if _FORBIDDEN.get():
-        raise NotHere(f"{what} is not on this machine; a run downloads it")
+def may_make(state: str) -> None:
+    """Ask before long work that makes files. Raises NotReady within :func:`only_looking`.
+
+    ``state``: what is not ready yet, and what a run does about it.
+    """
+    if _ONLY_LOOKING.get():
+        raise NotReady(state)
+
+
+def may_download(what: str, remedy: str) -> None:
+    """Ask before a download; ``remedy`` is what the user can do without one. Raises as :func:`may_make` does."""
+    may_make(f"{what} is not on this machine; a run downloads it; or {remedy}")
 
 
 def download(url: str, target: Path, check: Callable[[Path], object]) -> None:
     """Make ``target`` from ``url``. Processes that ask for the same target wait for the first.
 
     The bytes go to ``target.part``, which a later call continues if the server still has the same file, and
-    which takes its name once ``check`` accepts it. Raises NotHere within :func:`no_downloads`, InputError (no
+    which takes its name once ``check`` accepts it. Raises NotReady within :func:`only_looking`, InputError (no
     network, refused by the server, never complete, not accepted by ``check``), and OSError when the folder
     cannot be written.
     """
-    may_download(url)
+    may_download(url, by_hand(target))
     with FileLock(f"{target}.lock"):
         if target.exists():
             return
@@ -67,15 +75,16 @@ def download(url: str, target: Path, check: Callable[[Path], object]) -> None:
             _complete(url, part)
         except HTTPError as error:
             reason = f"{error.code} {error.reason}"
-            raise InputError(f"cannot download {url} ({reason}); {_remedy(target)}") from None
+            raise InputError(f"cannot download {url} ({reason}); try again, or {by_hand(target)}") from None
         except (URLError, Broken) as error:
             reason = str(error.reason if isinstance(error, URLError) else error)
-            raise InputError(f"cannot download {url} ({reason}); {_remedy(target)}") from None
+            raise InputError(f"cannot download {url} ({reason}); try again, or {by_hand(target)}") from None
         _accept(part, target, check)
 
 
-def _remedy(target: Path) -> str:
-    return f"try again, or download it elsewhere and put it at {target}"
+def by_hand(target: Path) -> str:
+    """Say what a user without a network can do to have ``target``."""
+    return f"download it elsewhere and put it at {target}"
 
 
 def _accept(part: Path, target: Path, check: Callable[[Path], object]) -> None:

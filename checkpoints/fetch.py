@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .download import download, may_download
+from .download import by_hand, download, may_download
 from .errors import InputError
 
 
@@ -68,7 +68,7 @@ def obtain(source: Source, root: str | os.PathLike[str] | None = None) -> Path:
     """Return the file, downloaded when this machine does not have it; not yet checked when it did.
 
     Raises InputError when there is no network (the line says which file to put where), when the folder
-    cannot be written, and when what arrives is not the expected file; NotHere within ``no_downloads``.
+    cannot be written, and when what arrives is not the expected file; NotReady within ``only_looking``.
     """
     found = find(source, root)
     if found is not None:
@@ -76,7 +76,7 @@ def obtain(source: Source, root: str | os.PathLike[str] | None = None) -> Path:
     target, address = home(root) / source.file, source.address()
     if address is None:
         raise InputError(f"{target} is not there, and it is not for download")
-    may_download(address)
+    may_download(address, by_hand(target))
     if source.hub:
         return _from_hub(source, target)
     try:
@@ -107,8 +107,7 @@ def _from_hub(source: Source, target: Path) -> Path:
             reason = error
             break
     why = " ".join(str(reason).split())
-    remedy = f"download it elsewhere and put it at {target}"
-    raise InputError(f"cannot download {source.address()} ({why}); {remedy}") from None
+    raise InputError(f"cannot download {source.address()} ({why}); {by_hand(target)}") from None
 
 
 @contextmanager

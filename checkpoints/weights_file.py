@@ -53,7 +53,7 @@ def unpickled(path: Path) -> Any:
     """
     import torch
 
-    _assert_stored(path)
+    stored(path)
     _assert_no_bytearray(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -106,10 +106,10 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     return _tensors(unpickled(path))
 
 
-def _assert_stored(path: Path) -> None:
-    """Refuse a zip with code, and one that would grow: ``torch.save`` never compresses.
+def stored(path: Path) -> list[zipfile.ZipInfo]:
+    """Return a zip's entries; refuse one with code, and one that would grow: ``torch.save`` never compresses.
 
-    A file that does not begin as a zip is in PyTorch's older format, or no weights file: torch.load will say.
+    A file that does not begin as a zip has none: it is in PyTorch's older format, or torch.load will say.
     """
     try:
         entries = _entries(path)
@@ -122,6 +122,7 @@ def _assert_stored(path: Path) -> None:
         raise InputError(
             f"{path} has {size} bytes and would unpack to {unpacked}; PyTorch's files are not compressed, get it again"
         )
+    return entries
 
 
 def _assert_no_bytearray(path: Path) -> None:

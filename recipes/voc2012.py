@@ -4,7 +4,8 @@
     accelerate launch -m recipes.voc2012 --backbone clip --data.name voc2012-aug
 
 Backbones: imagenet-v1, imagenet-v2, mocov2, clip, dino. Data: VOC 2012 in ./data (or $TRANSFER_DATA) as distributed,
-downloaded if it is absent: train, 1,464 images, and val, 1,449. voc2012-aug trains on 10,582 images, with SBD's masks.
+downloaded if it is absent: train, 1,464 images, and val, 1,449. voc2012-aug trains on 10,582 images, with SBD's masks,
+which scripts/make_sbd_masks.py makes from its benchmark.tgz.
 
 SGD, momentum 0.9, batch 4, 80 epochs, learning rate 0.001 for the backbone and 0.01 for the rest, divided by 10 at
 epochs 50 and 60, weight decay 1e-4; random scale 0.5-2, crop 512 (the paper's 513 does not divide by the stride), flip.

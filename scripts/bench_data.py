@@ -12,10 +12,10 @@ is a ratio of 10 or more. ``batches`` has torch's default number of threads, ``b
 ``load``, too: where other programs keep the cores busy, the threads of each small operation wait for one
 another and ``batches`` may fall below the DataLoader; one thread (OMP_NUM_THREADS=1) suffers far less.
 
-Images with masks: the training split of the offline sample (JPEG and PNG files, 96 to 160 px), decoded, scaled
+Images with masks: the training split of the offline sample (JPEG and PNG files, 64 to 104 px), decoded, scaled
 by 0.5 to 2, flipped, cropped to 96 px and padded, normalised, in batches of 8, in one process of one thread:
 ``segmentation`` is MapBatches, ``segmentation-torchvision`` transforms as in torchvision's reference training
-for segmentation.
+for segmentation, where a scale is of the mean shorter side of the split (``base``), not of each image.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from transfer.data.map_batches import MapBatches
 from transfer.data.maps import MapDataset, MaskFiles
 
 SIDE, BATCH, PAD, WORKERS = 32, 128, 4, 2
-CROP, MAP_BATCH, BASE = 96, 8, 112  # BASE: about the mean shorter side of the sample's images
+CROP, MAP_BATCH = 96, 8
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
@@ -80,11 +80,11 @@ class PilMaps(TorchDataset[Any]):
     """The usual way for masks: a PIL image, a mask, and a pipeline of transforms for both."""
 
     def __init__(self, split: MaskFiles) -> None:
-        self.split = split
+        self.split, base = split, mean_shorter_side(split)
         fill = {Image.Image: tuple(round(255 * value) for value in MEAN), tv_tensors.Mask: 255}
         self.transform = v2.Compose(
             [
-                v2.RandomResize(BASE // 2, BASE * 2 + 1),
+                v2.RandomResize(round(base / 2), round(base * 2) + 1),
                 v2.RandomHorizontalFlip(),
                 v2.RandomCrop(CROP, pad_if_needed=True, fill=fill),
                 v2.ToImage(),
@@ -103,14 +103,20 @@ class PilMaps(TorchDataset[Any]):
             return self.transform(image.convert("RGB"), labels)
 
 
-def map_walks() -> dict[str, tuple[int, Iterable[Any]]]:
+def mean_shorter_side(split: MaskFiles) -> float:
+    """Return the mean of the shorter sides of a split's images, in pixels."""
+
+    def shorter(path: Path) -> int:
+        with Image.open(path) as image:
+            return min(image.size)
+
+    return statistics.mean(map(shorter, split.images))
+
+
+def map_walks(split: MaskFiles) -> dict[str, tuple[int, Iterable[Any]]]:
     """Return what is compared for maps, as :func:`walks` does."""
-    sample = data.load("voc-sample")
-    assert isinstance(sample, MapDataset)
-    loader = DataLoader(PilMaps(sample.train), MAP_BATCH, shuffle=True)
-    batches = MapBatches(
-        sample.train, crop=CROP, batch=MAP_BATCH, mean=MEAN, std=STD, augment=MapAugment(), shuffle=True
-    )
+    loader = DataLoader(PilMaps(split), MAP_BATCH, shuffle=True)
+    batches = MapBatches(split, crop=CROP, batch=MAP_BATCH, mean=MEAN, std=STD, augment=MapAugment(), shuffle=True)
     return {"segmentation-torchvision": (1, loader), "segmentation": (1, batches)}
 
 
@@ -160,12 +166,15 @@ def main() -> None:
     if min(options.images, options.turns) < 1:
         parser.error("--images and --turns must be 1 or more")
     load = [round(os.getloadavg()[0], 2)]
-    images, maps = walks(options.images), map_walks()
+    sample = data.load("voc-sample")
+    assert isinstance(sample, MapDataset)
+    images, maps = walks(options.images), map_walks(sample.train)
     found = [measure(images, options.turns), measure(maps, options.turns)]
     load.append(round(os.getloadavg()[0], 2))
     settings = {"side": SIDE, "batch": BATCH, "pad": PAD, "flip": True, "workers": WORKERS, **vars(options)}
     map_settings = {"crop": CROP, "batch": MAP_BATCH, "scale": [0.5, 2], "flip": True, "workers": 0}
-    map_settings |= {"images": 240, "turns": options.turns}
+    map_settings |= {"images": len(sample.train), "turns": options.turns}
+    map_settings |= {"base": round(mean_shorter_side(sample.train), 1)}
     versions = {"python": platform.python_version(), "torch": torch.__version__}
     versions |= {"torchvision": torchvision.__version__, "pillow": PIL.__version__}
     cpu = {"model": model(), "cores": os.cpu_count(), "load": load}

@@ -2,7 +2,7 @@
 
     python scripts/make_voc_sample.py OUT      # seconds; then use it as the data set voc-folder:OUT
 
-240 images for training, 80 for validation, 96 to 160 px; background and ten classes. The data set
+240 images for training, 80 for validation, 64 to 104 px; background and ten classes. The data set
 "voc-sample" is the same, kept in the user's cache folder.
 """
 

@@ -60,10 +60,8 @@ def site(server: Site, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
 def test_a_rehearsal_downloads_nothing_and_says_what_is_absent(site: Site, folders: Path) -> None:
     found, absent = job.rehearse(RECIPE)
     address = f"{site.address}/tiny.safetensors"
-    place = folders / "home/tiny.safetensors"
-    assert absent == {
-        "backbone": f"{address} is not on this machine; a run downloads it, or download it elsewhere and put it at {place}"
-    }
+    remedy = f"or download it elsewhere and put it at {folders / 'home/tiny.safetensors'}"
+    assert absent == {"backbone": f"{address} is not on this machine; a run downloads it; {remedy}"}
     assert found.backbone.arch == "test_resnet"
     assert not site.requests
     assert not list(folders.iterdir())

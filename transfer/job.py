@@ -238,7 +238,7 @@ def _try(job: Job) -> None:
     try:
         evaluate(job.model, [(images, targets)], task=job.task)
         optimizer(job.model, job.recipe.train)
-        with torch.random.fork_rng(), torch.no_grad():  # one image a process may be too few for BatchNorm
+        with torch.random.fork_rng(devices=[]), torch.no_grad():  # one image a process may be too few for BatchNorm
             copy.deepcopy(job.model).train()(images[:batch])
         if prune.sparsity:
             for method in {prune.method, prune.allocation} & set(methods()):
@@ -256,7 +256,7 @@ def _try(job: Job) -> None:
 
 
 def _least_batch(job: Job) -> int:
-    """Return the images of the smallest training batch of a process; a split smaller than a batch is one batch.
+    """Return the images of the smallest training batch that a BatchNorm sees; a split smaller than a batch is one.
 
     Raises:
         InputError: a process would have none.
@@ -267,4 +267,5 @@ def _least_batch(job: Job) -> int:
         raise InputError(
             f"{job.recipe.data.name} has {images} training images for {processes} processes; use fewer processes"
         )
-    return min(batch, images) // processes
+    least = min(batch, images)
+    return least if job.recipe.train.sync_norm else least // processes

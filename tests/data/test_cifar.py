@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from torchvision import datasets
 
+from checkpoints import NotReady, only_looking
 from checkpoints.errors import InputError
 from transfer import data
 
@@ -76,4 +77,13 @@ def test_absent_and_offline_is_one_line_and_leaves_nothing(written):
     with pytest.raises(InputError) as caught:
         data.load(name, root=root / "new")
     assert "\n" not in str(caught.value)
+    assert not (root / "new").exists()
+
+
+def test_who_only_looks_is_told_what_to_put_where(written):
+    name, root, kind = written
+    with only_looking(), pytest.raises(NotReady) as caught:
+        data.load(name, root=root / "new")
+    remedy = f"get {kind.url} (md5 {kind.tgz_md5}) and put it, or its folder {kind.base_folder}, in {root / 'new'}"
+    assert str(caught.value) == f"{name} is not on this machine; a run downloads it; or {remedy}"
     assert not (root / "new").exists()

@@ -56,6 +56,32 @@ def test_absent_and_empty_folders_are_named(tmp_path):
         data.load(f"imagefolder:{tmp_path}")
 
 
+def counted(root: Path) -> tuple[list[str], list[int]]:
+    split = data.load(f"imagefolder:{root}").train
+    return [path.relative_to(root / "train").as_posix() for path in split.paths], split.labels.tolist()
+
+
+def test_a_link_that_leads_round_counts_no_image_twice(tmp_path):
+    for split in ("train", "val"):
+        write(tmp_path, split, cat=2, dog=1)
+    expected = counted(tmp_path)
+    assert expected == (["cat/0.png", "cat/1.png", "dog/0.png"], [0, 0, 1])
+    (tmp_path / "train/cat/self").symlink_to(".", target_is_directory=True)
+    (tmp_path / "train/dog/up").symlink_to(tmp_path / "train", target_is_directory=True)
+    (tmp_path / "train/dog/deep").mkdir()
+    (tmp_path / "train/dog/deep/top").symlink_to(tmp_path, target_is_directory=True)
+    assert counted(tmp_path) == expected
+
+
+def test_links_to_folders_elsewhere_are_followed_and_each_folder_is_read_once(tmp_path):
+    for split in ("train", "val"):
+        write(tmp_path, split, cat=1)
+    write(tmp_path, "elsewhere", more=2)
+    for name in ("b", "a"):
+        (tmp_path / "train/cat" / name).symlink_to(tmp_path / "elsewhere/more", target_is_directory=True)
+    assert counted(tmp_path)[0] == ["cat/0.png", "cat/a/0.png", "cat/a/1.png"]
+
+
 def test_an_unreadable_folder_is_named(tmp_path, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied", str(path))

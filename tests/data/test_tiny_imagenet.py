@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from checkpoints import NotReady, only_looking
 from checkpoints.errors import InputError
 from transfer import data
 from transfer.data import tiny_imagenet
@@ -21,8 +22,9 @@ def jpeg(path: Path, seed: int, *, side: int = 64, mode: str = "RGB") -> None:
 
 
 @pytest.fixture
-def folder(tmp_path) -> Path:
+def folder(tmp_path, monkeypatch) -> Path:
     """Write three classes of two images, and three labelled validation images, as distributed."""
+    monkeypatch.setattr(tiny_imagenet, "COUNTS", {"classes": 3, "train": 6, "val": 3})
     home = tmp_path / "tiny-imagenet-200"
     for k, wnid in enumerate(WNIDS):
         for i in range(2):
@@ -70,9 +72,10 @@ def test_it_is_read_as_distributed_and_decoded_once(folder, packed, monkeypatch)
     assert not list(folder.parent.glob(".*tmp"))
 
 
-def test_a_cache_of_other_files_or_damaged_is_made_again(folder):
+def test_a_cache_of_other_files_or_damaged_is_made_again(folder, monkeypatch):
     data.load("tiny-imagenet", root=folder.parent)
     (folder / "train/n01/images/n01_1.JPEG").unlink()
+    monkeypatch.setitem(tiny_imagenet.COUNTS, "train", 5)
     assert len(data.load("tiny-imagenet", root=folder.parent).train) == 5
     cache(folder.parent).write_bytes(cache(folder.parent).read_bytes()[:1000])
     assert len(data.load("tiny-imagenet", root=folder.parent).train) == 5
@@ -93,6 +96,39 @@ def test_where_the_cache_cannot_be_kept_it_warns_and_goes_on(folder, monkeypatch
 def test_absent_data_says_what_to_get(tmp_path):
     with pytest.raises(InputError, match=r"are absent; get http://cs231n.*zip and put it in"):
         data.load("tiny-imagenet", root=tmp_path)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("part", ["train", "val", "classes"])
+def test_a_part_of_the_data_set_is_refused_before_any_decoding(folder, monkeypatch, part, packed):
+    if part == "classes":
+        (folder / "wnids.txt").write_text("\n".join((*WNIDS, "n04")))
+    elif part == "train":
+        (folder / "train/n01/images/n01_1.JPEG").unlink()
+    else:
+        (folder / "val/val_annotations.txt").write_text("val_0.JPEG\tn01\t0\t0\t1\t1\n")
+    source = zipped(folder) if packed else folder
+    monkeypatch.setattr(tiny_imagenet, "decoded", None)
+    has = {"train": "5 + 3 images of 3", "val": "6 + 1 images of 3", "classes": "6 + 3 images of 4"}[part]
+    with pytest.raises(InputError) as caught:
+        data.load("tiny-imagenet", root=folder.parent)
+    assert f"{source}: has {has} classes, Tiny-ImageNet 6 + 3 images of 3 classes; get the" in str(caught.value)
+
+
+def test_the_counts_are_the_data_sets_own():
+    assert tiny_imagenet.COUNTS == {"classes": 200, "train": 200 * 500, "val": 200 * 50}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_who_only_looks_decodes_nothing(folder, packed):
+    source, root = zipped(folder) if packed else folder, folder.parent
+    with only_looking(), pytest.raises(NotReady) as caught:
+        data.load("tiny-imagenet", root=root)
+    assert str(caught.value) == f"{source} is not decoded; a run decodes it to {cache(root)}"
+    assert list(root.iterdir()) == [source]
+    data.load("tiny-imagenet", root=root)
+    with only_looking():
+        assert len(data.load("tiny-imagenet", root=root).train) == 6
 
 
 @pytest.mark.parametrize("name", ["wnids.txt", "words.txt", "val/val_annotations.txt"])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from checkpoints import NotReady, only_looking
 from checkpoints.errors import InputError
 from transfer import data
 from transfer.data import voc2012
@@ -151,14 +152,37 @@ def test_a_list_that_holds_images_of_val_is_refused(augmented):
         data.load("voc2012-aug", root=augmented)
 
 
-def test_what_sbd_lacks_is_said_in_one_line_before_any_download(original):
+def test_the_tar_is_used_and_what_sbd_lacks_is_said_in_one_line(original):
     with pytest.raises(InputError) as caught:
         data.load("voc2012-aug", root=original)
     message = str(caught.value)
     assert "\n" not in message
     assert f"the folder {original / HOME / 'SegmentationClassAug'} (SBD's masks" in message
     assert f"the list {original / HOME / 'ImageSets/Segmentation/trainaug.txt'} (or train_aug.txt" in message
-    assert not (original / "VOCdevkit").exists()
-    (original / HOME / "SegmentationClassAug").mkdir(parents=True)
+    assert f"benchmark.tgz, then run: python scripts/make_sbd_masks.py benchmark.tgz {original}" in message
+    assert len(data.load("voc2012", root=original).train) == 4
+    (original / HOME / "SegmentationClassAug").mkdir()
     with pytest.raises(InputError, match="absent: the list"):
         data.load("voc2012-aug", root=original)
+
+
+@pytest.mark.parametrize("name", ["voc2012", "voc2012-aug"])
+def test_who_only_looks_unpacks_nothing(original, name):
+    tar = original / voc2012.TAR.file
+    with only_looking(), pytest.raises(NotReady) as caught:
+        data.load(name, root=original)
+    assert f"{tar} is not unpacked; a run unpacks it to {original / HOME}" in str(caught.value)
+    assert list(original.iterdir()) == [tar]
+    tar.unlink()
+    with only_looking(), pytest.raises(NotReady) as caught:
+        data.load(name, root=original)
+    assert f"a run downloads it; or download it elsewhere and put it at {tar}" in str(caught.value)
+    assert ("then run: python scripts/make_sbd_masks.py" in str(caught.value)) == (name == "voc2012-aug")
+    assert "\n" not in str(caught.value)
+    assert list(original.iterdir()) == []
+
+
+def test_what_is_unpacked_is_seen_by_who_only_looks(original):
+    data.load("voc2012", root=original)
+    with only_looking():
+        assert len(data.load("voc2012", root=original).train) == 4

@@ -13,6 +13,7 @@ from scipy.ndimage import binary_dilation
 from sklearn.datasets import load_digits
 
 from checkpoints.errors import InputError
+from scripts import make_voc_sample
 from transfer import data
 from transfer.data import voc_sample
 from transfer.data.decode import decode
@@ -20,7 +21,7 @@ from transfer.data.map_batches import MapBatches
 from transfer.data.map_files import read_mask
 from transfer.data.palette import voc_palette
 
-SCRIPT = Path(__file__).parents[2] / "scripts/make_voc_sample.py"
+SCRIPT = Path(make_voc_sample.__file__)
 
 
 @pytest.fixture(scope="module")
@@ -151,11 +152,23 @@ def test_half_a_sample_is_never_taken_for_a_whole(small, monkeypatch):
     assert len(data.load("voc-sample").train) == 3
 
 
-def test_the_script_writes_it_and_spares_what_is_there(tmp_path, sample):
-    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
-    command = [sys.executable, SCRIPT, sample]
+def test_the_script_writes_it_and_spares_what_is_there(tmp_path, sample, monkeypatch, capsys):
+    environment, out = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}, tmp_path / "deep/out"
+    command = [sys.executable, SCRIPT, out]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (2, f"{sample} exists and is not an empty folder; name another\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{out}: 240 train, 80 val images\n", "")
+    assert digest(out) == digest(sample)
+    monkeypatch.setattr(sys, "argv", [str(word) for word in command[1:]])
+    with pytest.raises(SystemExit, match="2"):
+        make_voc_sample.main()
+    assert capsys.readouterr() == ("", f"{out} exists and is not an empty folder; name another\n")
+    assert digest(out) == digest(sample)
+
+
+@pytest.mark.parametrize("script", ["make_voc_sample.py", "bench_data.py"])
+def test_scripts_say_the_sizes_of_the_images(script):
+    low, high = voc_sample.SIDES
+    assert f"{low} to {high} px" in (SCRIPT.parent / script).read_text()
 
 
 def test_it_walks(sample):

@@ -1,11 +1,14 @@
-"""Decode one image file, or say which one cannot be decoded."""
+"""Open one image file, judge its header, decode it; or say what is wrong with it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
+from PIL.ImageFile import ImageFile
 
 from checkpoints.errors import InputError
 
@@ -19,21 +22,44 @@ EIGHT_BIT = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CM
 def decode(source: Path | bytes, name: str | Path) -> Image.Image:
     """Decode an image to RGB of 8 bits a channel; grey becomes three equal channels.
 
-    ``source``: a path or the file's bytes; ``name``: what to call it in an error. Raises InputError when it
-    is absent, truncated, no image in one of FORMATS, has more than LARGEST pixels, or has more than 8 bits a
-    channel (Pillow would clip it to white).
+    ``source``: a path or the file's bytes; ``name``: what to call it in an error. Raises InputError as
+    :func:`opened_image` does, and when the pixels are truncated or damaged.
+    """
+    with opened_image(source, name) as image:
+        return image.convert("RGB")
+
+
+@contextmanager
+def opened_image(source: Path | bytes, name: str | Path) -> Iterator[ImageFile]:
+    """Open an image; no pixel is decoded yet.
+
+    Raises InputError as :func:`opened` does, and for more than 8 bits a channel (Pillow would clip them to
+    white).
+    """
+    with opened(source, name) as image:
+        if image.mode not in EIGHT_BIT:
+            raise InputError(f"{name}: pixels of mode {image.mode}, want 8 bits a channel; convert the image")
+        yield image
+
+
+@contextmanager
+def opened(
+    source: Path | bytes, name: str | Path, *, kind: str = "image", formats: tuple[str, ...] = FORMATS
+) -> Iterator[ImageFile]:
+    """Open a file of one of ``formats``; what a decoder raises within the context becomes an InputError, too.
+
+    Raises InputError when it is absent, truncated in its header, of no such format, or has more than LARGEST
+    pixels.
     """
     try:
         if isinstance(source, Path) and source.is_fifo():
             raise OSError("a pipe, not a file")  # it would wait for ever
-        with Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
+        with Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=formats) as image:
             if image.width * image.height > LARGEST:  # before any of them is decoded
                 raise InputError(f"{name}: {image.width} × {image.height} pixels, want {LARGEST} at most; shrink it")
-            if image.mode not in EIGHT_BIT:
-                raise InputError(f"{name}: pixels of mode {image.mode}, want 8 bits a channel; convert the image")
-            return image.convert("RGB")
+            yield image
     except InputError:
         raise
     except Exception as error:  # a decoder that meets a damaged file raises anything, and a bomb's warning may be one
         reason = " ".join(str(error).split())
-        raise InputError(f"{name}: not a readable image ({reason}); replace or remove the file") from None
+        raise InputError(f"{name}: not a readable {kind} ({reason}); replace or remove the file") from None

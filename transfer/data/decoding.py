@@ -21,6 +21,7 @@ def decoded(
 ) -> Iterator[Any]:
     """Yield what the decoder makes of each batch of indices, asked for as (index, epoch).
 
+    ``workers`` decide nothing but the speed, so more than there are cores count as that many: torch warns of them.
     A decoder returns an InputError as a value, since raised in a worker it would gain a traceback; it is raised here.
     The loader is made for one walk, with its own generator: by default it draws from the global one.
     """
@@ -28,7 +29,7 @@ def decoded(
         decoder,
         batch_sampler=([(index, epoch) for index in indices.tolist()] for indices in batches),
         collate_fn=_as_is,
-        num_workers=workers,
+        num_workers=min(workers, cores()),
         pin_memory=device.type == "cuda",
         generator=torch.Generator(),
         worker_init_fn=outlast_signals,
@@ -37,6 +38,11 @@ def decoded(
         if isinstance(made, InputError):
             raise made
         yield made
+
+
+def cores() -> int:
+    """Return how many processor cores this process may use: a cluster or container may grant it a few of many."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def outlast_signals(worker: int) -> None:

@@ -28,7 +28,7 @@ def downloaded(build: Callable[[bool], T], *, name: str, root: Path, remedy: str
     """Return ``build(False)`` if the files are there, else ``build(True)``, which downloads them to ``root``.
 
     ``build(download)`` makes a torchvision data set, which checks md5 sums and raises RuntimeError. Raises
-    InputError with the reason and the ``remedy`` when the download fails, NotHere where none may be tried.
+    InputError with the reason and the ``remedy`` when the download fails, NotReady where none may be tried.
     """
     try:
         return build(False)
@@ -36,7 +36,7 @@ def downloaded(build: Callable[[bool], T], *, name: str, root: Path, remedy: str
         pass  # absent or damaged
     except OSError as error:
         raise InputError(f"{name}: cannot read {root} ({_line(error)}); {remedy}") from None
-    may_download(name)
+    may_download(name, remedy)
     new = not root.exists()
     lock = root / f".{name}.lock"
     try:

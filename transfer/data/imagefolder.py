@@ -62,14 +62,31 @@ def _files(folder: Path, classes: list[str]) -> ImageFiles:
 
 
 def _images(folder: Path) -> list[Path]:
-    """Return a class's images, those in subfolders too, in sorted order."""
+    """Return a class's images, those in subfolders too, in sorted order.
+
+    Links to folders are followed, each folder is read once: a link may lead to a folder that holds it.
+    """
 
     def unreadable(error: OSError) -> None:
         raise InputError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions")
 
-    walk = os.walk(folder, onerror=unreadable, followlinks=True)
-    found = [Path(top, name) for top, _, names in walk for name in names if not name.startswith(".")]
+    seen = {_identity(place) for place in (folder, *folder.resolve().parents)}
+    found: list[Path] = []
+    for top, folders, names in os.walk(folder, onerror=unreadable, followlinks=True):
+        found += [Path(top, name) for name in names if not name.startswith(".")]
+        new = {_identity(Path(top, name)): name for name in sorted(folders, reverse=True)}  # of two the first name
+        folders[:] = sorted(name for identity, name in new.items() if identity not in seen)
+        seen |= new.keys()
     images = sorted(path for path in found if path.suffix.lower() in SUFFIXES)
     if not images:
         raise InputError(f"{folder}: has no images ({', '.join(SUFFIXES)}); add some or remove the folder")
     return images
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    """Return what stays the same by whatever name or link a folder is reached."""
+    try:
+        status = folder.stat()
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror}); check its permissions") from None
+    return status.st_dev, status.st_ino

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from checkpoints.download import may_make
 from checkpoints.errors import InputError
 from transfer.data.archive import Archive
 from transfer.data.dataset import Dataset, Images
@@ -22,26 +23,40 @@ from transfer.data.tiny_imagenet_files import SIDE, Index, decoded, read_index
 
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 FOLDER = "tiny-imagenet-200"
+COUNTS = {"classes": 200, "train": 100_000, "val": 10_000}
 
 
 def load(root: Path) -> Dataset:
     """Load from ``root/tiny-imagenet-200`` or ``root/tiny-imagenet-200.zip``; ``test`` is the labelled val.
 
     The images are decoded once to uint8 (1.4 GB) and kept in a file beside the data; a folder that cannot be
-    written only costs the decoding each time. Raises InputError for absent, truncated or wrong files.
+    written only costs the decoding each time. Raises InputError for absent, truncated or wrong files and for a part
+    of the data set, NotReady before the decoding within ``only_looking``.
     """
     places = (root / FOLDER, root / f"{FOLDER}.zip")
     source = next((place for place in places if place.exists()), None)
     if source is None:
         raise InputError(f"tiny-imagenet: {places[0]} and {places[1]} are absent; get {URL} and put it in {root}")
     index = read_index(Archive(source))
+    _check_counts(source, index)
     tensors = _cached(Archive(source), index, root / f"{FOLDER}.uint8.safetensors")
     train, val = (Images(tensors[f"{part}_pixels"], tensors[f"{part}_labels"]) for part in ("train", "val"))
     return Dataset("tiny-imagenet", train, val, index.classes, "val")
 
 
+def _check_counts(source: Path, index: Index) -> None:
+    got = {"classes": len(index.classes), "train": len(index.train), "val": len(index.val)}
+    if got != COUNTS:
+        has, want = (f"{c['train']:,} + {c['val']:,} images of {c['classes']} classes" for c in (got, COUNTS))
+        raise InputError(f"{source}: has {has}, Tiny-ImageNet {want}; get the original {URL}")
+
+
 def _cached(source: Archive, index: Index, cache: Path) -> dict[str, Tensor]:
     """Return the decoded images from ``cache`` if it was made from this very list of files, else make it."""
+    tensors = _read(cache, index)
+    if tensors is not None:
+        return tensors
+    may_make(f"{source.path} is not decoded; a run decodes it to {cache}")
     with _alone(cache):  # several processes: the first decodes, the others read
         tensors = _read(cache, index)
         if tensors is None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 import sys
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from rich.console import Console
 from rich.progress import track
@@ -42,21 +43,31 @@ def unpack(archive: Path, inner: str, target: Path) -> None:
 
 
 def _write(archive: Path, tar: tarfile.TarFile, folder: Path) -> None:
-    left = archive.stat().st_size
-    for member in _shown(tar, archive.name):
-        left -= member.size
-        if left < 0 or member.size < 0:
-            raise InputError(f"{archive}: {member.name} declares more bytes than the tar holds; get the original file")
-        place = folder / _inside(archive, member.name)
-        if member.isdir():
+    for name, content in members(archive, tar, archive.stat().st_size):
+        place = folder / name
+        if content is None:
             place.mkdir(parents=True, exist_ok=True)
             continue
-        content = tar.extractfile(member) if member.isreg() else None
-        if content is None:
-            raise InputError(f"{archive}: {member.name} is a link or device, want files only; get the original file")
         place.parent.mkdir(parents=True, exist_ok=True)
         with content, place.open("xb") as file:
             shutil.copyfileobj(content, file)
+
+
+def members(archive: Path, tar: tarfile.TarFile, most: int) -> Iterator[tuple[Path, IO[bytes] | None]]:
+    """Yield the relative path and the content of each member, None for a folder; shows the progress.
+
+    Raises InputError for a member that names a place outside, is neither file nor folder, or declares more
+    bytes than are left of ``most``, which the tar can hold.
+    """
+    for member in _shown(tar, archive.name):
+        most -= member.size
+        if most < 0 or member.size < 0:
+            raise InputError(f"{archive}: {member.name} declares more bytes than the tar holds; get the original file")
+        place = _inside(archive, member.name)
+        content = tar.extractfile(member) if member.isreg() else None
+        if content is None and not member.isdir():
+            raise InputError(f"{archive}: {member.name} is a link or device, want files only; get the original file")
+        yield place, content
 
 
 def _inside(archive: Path, name: str) -> Path:

@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 
 from checkpoints.errors import InputError
+from transfer.data.map_files import check_headers
 from transfer.data.maps import MapDataset, MaskFiles
 from transfer.data.palette import voc_palette
 
@@ -28,10 +29,11 @@ def read_voc(
     train_list: str = "train.txt",
     train_masks: str = MASKS,
 ) -> MapDataset:
-    """Read the training split and ``val`` of a folder in VOC layout; files are decoded later, by the batches.
+    """Read the training split and ``val`` of a folder in VOC layout, and the headers of all files they list.
 
-    Raises InputError for a folder or list that is absent, an empty list, a name that stands twice in a list
-    or in both (no mIoU on training images), and a name without its image or its mask.
+    Pixels are decoded later, by the batches. Raises InputError for a folder or list that is absent, an empty
+    list, a name that stands twice in a list or in both (no mIoU on training images), a name without its image
+    or its mask, and a pair whose headers cannot be used (:func:`check_headers`).
     """
     images = _by_stem(home / IMAGES, SUFFIXES)
     lists = (home / LISTS / train_list, home / LISTS / "val.txt")
@@ -43,6 +45,8 @@ def read_voc(
         _paired(lists[0], train, images, _by_stem(home / train_masks, (".png",)), home / train_masks, len(classes)),
         _paired(lists[1], val, images, _by_stem(home / MASKS, (".png",)), home / MASKS, len(classes)),
     )
+    for split in splits:
+        check_headers(split)
     return MapDataset(name, *splits, classes, voc_palette(), train_split, "val")
 
 
@@ -51,7 +55,12 @@ def listed(path: Path) -> list[str]:
 
     Raises InputError for a list that is absent, empty, or names a file twice or outside its folder.
     """
-    lines = _lines(path)
+    return names_in(read_text(path), path)
+
+
+def names_in(text: str, path: Path) -> list[str]:
+    """Return the names in the text of a list, as :func:`listed` does; ``path`` is where it stands, for errors."""
+    lines = [line for line in map(str.strip, text.splitlines()) if line]
     if not lines:
         raise InputError(f"{path}: lists no images; put a name on each line")
     names = [PurePosixPath(line.split()[0]).stem if line.startswith(f"/{IMAGES}/") else line for line in lines]
@@ -62,10 +71,6 @@ def listed(path: Path) -> list[str]:
     if times > 1:
         raise InputError(f"{path}: lists {name} {times} times; keep one")
     return names
-
-
-def _lines(path: Path) -> list[str]:
-    return [line for line in map(str.strip, read_text(path).splitlines()) if line]
 
 
 def read_text(path: Path) -> str:

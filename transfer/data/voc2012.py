@@ -7,7 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from checkpoints.download import download
+from checkpoints.download import by_hand, download, may_download, may_make
 from checkpoints.errors import InputError
 from checkpoints.fetch import Source, check
 from transfer.data.maps import MapDataset
@@ -32,7 +32,7 @@ def load(root: Path) -> MapDataset:
 
     Raises InputError when none works, for a tar with another md5, and as :func:`read_voc` does.
     """
-    home = _obtained(root)
+    home = obtained(root)
     check_counts(home / LISTS, train="train.txt", val="val.txt")
     return read_voc("voc2012", home, CLASSES)
 
@@ -40,16 +40,23 @@ def load(root: Path) -> MapDataset:
 def check_counts(folder: Path, **lists: str) -> None:
     """Raise InputError unless each list, split = file, has VOC 2012's number of names."""
     for split, file in lists.items():
-        got = len(listed(folder / file))
-        if got != COUNTS[split]:
-            raise InputError(
-                f"{folder / file}: lists {got} images, {split} of VOC 2012 has {COUNTS[split]}; "
-                "get the original list, or read your own with voc-folder:<path>"
-            )
+        check_count(folder / file, split, len(listed(folder / file)))
 
 
-def _obtained(root: Path) -> Path:
-    """Return the folder VOC2012, unpacked from the tar by the first process that finds it absent."""
+def check_count(source: Path, split: str, got: int) -> None:
+    """Raise InputError unless ``got`` names, as ``source`` lists, are as many as VOC 2012 has in a split."""
+    if got != COUNTS[split]:
+        raise InputError(
+            f"{source}: lists {got} images, {split} of VOC 2012 has {COUNTS[split]}; "
+            "get the original list, or read your own with voc-folder:<path>"
+        )
+
+
+def obtained(root: Path) -> Path:
+    """Return the folder VOC2012, unpacked from the tar by the first process that finds it absent.
+
+    Raises InputError when there is neither folder nor tar and no download, NotReady within ``only_looking``.
+    """
     home = root / FOLDER
     if (home / IMAGES).is_dir():
         return home
@@ -57,6 +64,10 @@ def _obtained(root: Path) -> Path:
         raise InputError(
             f"{home}: has no folder {IMAGES}; put all of VOC 2012 there, or move it away to unpack {TAR.file}"
         )
+    if (root / TAR.file).exists():
+        may_make(f"{root / TAR.file} is not unpacked; a run unpacks it to {home}")
+    else:
+        may_download(TAR.url, by_hand(root / TAR.file))
     new = not root.exists()
     lock = root / ".voc2012.lock"
     try:
