@@ -5,13 +5,15 @@
     python scripts/bench_scoring.py --only method --methods px snip
 
 round      a px round against plain no-grad forwards of the same batches: ``further_batch`` is what one more batch
-           costs in forwards (goal: 2.3 at most), ``fixed_s`` what a round costs beside its batches. Rounds of one
+           costs in forwards (goal: 2.2 at most), ``fixed_s`` what a round costs beside its batches. Rounds of one
            and of three batches and the forwards take turns; medians.
 method     the same two figures for every method: ``goal`` is the most a further batch should cost, ``floor`` a low
            estimate of what the method's passes cost. A further batch of a method that looks at no image but the first
            costs nothing but noise.
-memory     peak of the resident memory during a round of every method on ResNet-50 above what was there before it,
-           activations included, against the weights (goal of px: 7 times at most), in processes of their own.
+memory     peak of the resident memory during a round of every method on ResNet-20 and ResNet-50 above what was there
+           before it, activations included, against the weights (goal of px on ResNet-50: 7 times at most), in processes
+           of their own.
+layout     a forward and a round of px with model and images in channels_last against the usual layout.
 bf16       px with the gates found in bfloat16 against px, on the embedded ResNet-20 and digits: the overlap (Jaccard)
            of the masks after one round to 90 % and ten to 98 %, the largest relative change of a score after those
            ten, and the time of a round as a ratio.
@@ -50,6 +52,7 @@ from transfer.pruning.selection import ordered, select, threshold
 
 CASES = {"resnet20": [(32, 128)], "resnet50": [(64, 32), (224, 16)]}
 METHOD_CASES = (("resnet20", 32, 128), ("resnet50", 64, 32))
+MEMORY_CASES = {"resnet20": (32, 128), "resnet50": (224, 16)}
 GOALS = {"px": {"goal": 2.2}, "px-gated": {"goal": 5.0}, "snip": {"goal": 3.5}}
 FLOORS = {"grasp": {"floor": 9.0}, "ntk-sap": {"floor": 5.0}}
 
@@ -57,14 +60,14 @@ FLOORS = {"grasp": {"floor": 9.0}, "ntk-sap": {"floor": 5.0}}
 def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=["round", "method", "memory", "bf16", "threshold"])
+    parser.add_argument("--only", choices=["round", "method", "memory", "layout", "bf16", "threshold"])
     parser.add_argument("--methods", nargs="+", choices=methods(), default=methods(), help="of method and memory")
     parser.add_argument("--repeats", type=int, default=7, help="how often each measurement takes its turn")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--peak", help=argparse.SUPPRESS)
+    parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.peak:
-        peak(args.peak, args.device)
+        peak(*args.peak, args.device)
         return
     if args.only in (None, "round"):
         for arch, settings in CASES.items():
@@ -75,8 +78,12 @@ def main() -> None:
             for method in args.methods:
                 round_cost(method, arch, size, batch, args.repeats, args.device)
     if args.only in (None, "memory"):
-        for method in args.methods:
-            subprocess.run([sys.executable, __file__, "--peak", method, "--device", args.device], check=True)
+        for arch in MEMORY_CASES:
+            for method in args.methods:
+                subprocess.run([sys.executable, __file__, "--peak", method, arch, "--device", args.device], check=True)
+    if args.only in (None, "layout"):
+        for arch, size, batch in METHOD_CASES:
+            layouts(arch, size, batch, args.repeats, args.device)
     if args.only in (None, "bf16"):
         bf16(args.repeats, args.device)
     if args.only in (None, "threshold"):
@@ -108,14 +115,40 @@ def round_cost(method: str, arch: str, size: int, batch: int, repeats: int, devi
     )  # fmt: skip
 
 
-def peak(method: str, device: str) -> None:
-    """Measure the peak memory of one round on ResNet-50."""
-    model, batches = build("resnet50", 224, 16, device)
+def peak(method: str, arch: str, device: str) -> None:
+    """Measure the peak memory of one round of two batches."""
+    size, batch = MEMORY_CASES[arch]
+    model, batches = build(arch, size, batch, device)
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     extra = peak_of(lambda: score(method, model, batches[:2]), device)
     report(
-        f"{method} memory", arch="resnet50", size=224, batch=16, weights_mb=weights / 1e6, extra_mb=extra / 1e6,
+        f"{method} memory", arch=arch, size=size, batch=batch, weights_mb=weights / 1e6, extra_mb=extra / 1e6,
         times_weights=round(extra / weights, 2), device=device,
+    )  # fmt: skip
+
+
+def layouts(arch: str, size: int, batch: int, repeats: int, device: str) -> None:
+    """Compare px and forwards in the usual layout of tensors with the same in channels_last."""
+    model, batches = build(arch, size, batch, device)
+    last = copy.deepcopy(model).to(memory_format=torch.channels_last)
+    turned = [(x.to(memory_format=torch.channels_last), y) for x, y in batches]
+    with torch.no_grad():
+        found = take_turns(
+            {
+                "forward": lambda: model(batches[0][0]),
+                "forward_last": lambda: last(turned[0][0]),
+                "round": lambda: score("px", model, batches[:1]),
+                "round_last": lambda: score("px", last, turned[:1]),
+            },
+            repeats,
+            device,
+        )
+    report(
+        "px layout", arch=arch, size=size, batch=batch, forward_s=found["forward"], round_s=found["round"],
+        channels_last_forward_s=found["forward_last"], channels_last_round_s=found["round_last"],
+        forward_ratio=round(found["forward_last"] / found["forward"], 3),
+        round_ratio=round(found["round_last"] / found["round"], 3), device=device,
+        note="ratios below 1: give model and images as .to(memory_format=torch.channels_last)",
     )  # fmt: skip
 
 

@@ -167,7 +167,6 @@ class Recipe:
         """
         _read(Recipe, dataclasses.asdict(self), self.name)
         prune, train = self.prune, self.train
-        self._check_task()
         if not 0 <= prune.sparsity < 1:
             raise InputError(f"prune.sparsity is {prune.sparsity}; it is the fraction removed, in [0, 1): 0.9 for 90 %")
         if prune.sparsity > 0:
@@ -213,6 +212,7 @@ class Recipe:
             raise InputError(f"train.lr_trunk is {train.lr_trunk}; give 0 or more, or leave it out")
         if train.clip_norm is not None and not train.clip_norm > 0:
             raise InputError(f"train.clip_norm is {train.clip_norm}; give a positive norm, or leave it out")
+        self._check_task()
 
     def _check_task(self) -> None:
         """Refuse a setting that the task would not look at."""

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+import checkpoints.architectures  # noqa: F401
 from checkpoints.errors import InputError
 from transfer.analysis.flops import LayerCount, multiply_adds
 from transfer.pruning import Masks
@@ -57,3 +58,30 @@ def test_the_model_is_left_as_it_was():
 def test_masks_of_another_model_are_refused():
     with pytest.raises(InputError, match=r"mask conv\.weight is of no prunable weight"):
         multiply_adds(nn.Linear(3, 2), (1, 1, 3), {"conv.weight": torch.ones(1, dtype=torch.bool)})
+
+
+class Attends(nn.Module):
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, x):
+        tokens = x.flatten(2).transpose(1, 2)
+        return self.module(tokens) if isinstance(self.module, nn.TransformerEncoder) else self.module(*[tokens] * 3)[0]
+
+
+def test_the_output_projection_of_attention_counts_every_token():
+    attention = nn.MultiheadAttention(8, 2, batch_first=True)
+    mask = torch.zeros(8, 8, dtype=torch.bool)
+    mask[0, :3] = True
+    found = multiply_adds(Attends(attention), (8, 3, 5), {"module.out_proj.weight": mask})
+    assert found.layers == {"module.out_proj.weight": LayerCount(15 * 64, 15 * 3)}
+
+
+def test_a_transformer_of_torch_counts_all_its_layers():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    layers = multiply_adds(Attends(nn.TransformerEncoder(layer, 2)), (8, 3, 5)).layers
+    per_layer = {"self_attn.out_proj": 64, "linear1": 128, "linear2": 128}
+    assert {name: count.dense for name, count in layers.items()} == {
+        f"module.layers.{i}.{name}.weight": 15 * size for i in (0, 1) for name, size in per_layer.items()
+    }

@@ -9,7 +9,7 @@ from torch.func import functional_call, jacrev
 
 from checkpoints.errors import InputError
 from tests.pruning.small_nets import TinyVgg, images, randomised
-from transfer.pruning import Masks, score
+from transfer.pruning import Masks, methods, score
 from transfer.pruning.problem import Batch, Problem, cross_entropy
 from transfer.pruning.processes import Processes
 from transfer.pruning.prunable import prunable
@@ -83,16 +83,48 @@ def test_grasp_refuses_batches_that_change_between_its_passes():
             score("grasp", model, loader)
 
 
+def test_grasp_refuses_batches_of_the_same_sums_that_change_between_its_passes():
+    (x, y), turn = images((3, 3, 3), 4, 1, torch.float64), []
+
+    class Changes:
+        def __init__(self, change):
+            self.change = change
+
+        def __iter__(self):
+            turn.append(1)
+            yield self.change(x, y) if len(turn) % 2 else (x, y)
+
+    model = randomised(Small()).double()
+    for change in (
+        lambda x, y: (x.flip(3), y),
+        lambda x, y: (x.flip(0), y),
+        lambda x, y: (x, y.flip(0)),
+        lambda x, y: (x.permute(0, 1, 3, 2), y),
+    ):
+        with pytest.raises(InputError, match=r"different when walked again.*turn shuffling"):
+            score("grasp", model, Changes(change))
+    same = score("grasp", model, Changes(lambda x, y: (x.clone().to(memory_format=torch.channels_last), y.clone())))
+    assert bool(flat(same).any())
+
+
+def test_every_batch_draws_its_own_signs():
+    """Of two equal batches, each has its own: one set of signs twice would give twice the score of one batch."""
+    model, batch = randomised(Small()).double(), images((3, 3, 3), 4, 1, torch.float64)
+    one, two = (flat(score("jacobian", model, [batch] * count)) for count in (1, 2))
+    assert not torch.allclose(two, 2 * one, rtol=1e-3)
+
+
+@pytest.mark.parametrize("resamplings", [1, 3])
 @pytest.mark.parametrize("inputs", ["real", "gaussian"])
 @pytest.mark.parametrize("weights", ["pretrained", "resampled"])
-def test_ntk_sap_is_its_formula_with_the_same_noise(inputs, weights):
+def test_ntk_sap_is_its_formula_with_the_same_noise(inputs, weights, resamplings):
     """The noise is recorded while the method draws it; the formula is evaluated on a copy."""
     model = randomised(TinyVgg()).double()
     masks = Masks({n: torch.rand(w.shape, generator=torch.Generator().manual_seed(5)) < 0.7
                    for n, w in prunable(model).items()})  # fmt: skip
     masks.apply_(model)
     data = [images((3, 8, 8), 4, n, torch.float64) for n in (1, 2)]
-    options = {"inputs": inputs, "weights": weights, "epsilon": 0.05}
+    options = {"inputs": inputs, "weights": weights, "epsilon": 0.05, "resamplings": resamplings}
 
     drawn, plain = [], torch.randn
     torch.randn = lambda *a, **k: drawn.append(plain(*a, **k)) or drawn[-1]
@@ -104,25 +136,26 @@ def test_ntk_sap_is_its_formula_with_the_same_noise(inputs, weights):
     reference = TinyVgg().double()
     reference.load_state_dict(model.state_dict())
     reference.eval()
-    if weights == "resampled":
-        generator = torch.Generator().manual_seed(11)
-        for module in reference.modules():
-            if isinstance(module, (nn.Conv2d, nn.Linear)):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
-                nn.init.zeros_(module.bias)
-            elif isinstance(module, nn.BatchNorm2d):
-                nn.init.ones_(module.weight), nn.init.zeros_(module.bias)
-                module.train()
-    theta = {n: w.detach() for n, w in prunable(reference).items()}
     bits = {n: m.double().requires_grad_() for n, m in masks.items()}
-    draws, total = iter(drawn), 0
-    for x, _ in data:
+    draws, expected = iter(drawn), [0.0] * len(bits)
+    assert len({round(float(noise.sum()), 9) for noise in drawn}) == len(drawn), "a draw was repeated"
+    generator = torch.Generator().manual_seed(11)
+    for x, _ in data * resamplings:
+        if weights == "resampled" and x is data[0][0]:
+            for module in reference.modules():
+                if isinstance(module, (nn.Conv2d, nn.Linear)):
+                    nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+                    nn.init.zeros_(module.bias)
+                elif isinstance(module, nn.BatchNorm2d):
+                    nn.init.ones_(module.weight), nn.init.zeros_(module.bias)
+                    module.train()
+        theta = {n: w.detach() for n, w in prunable(reference).items()}
         x = next(draws).double() if inputs == "gaussian" else x
         noise = {n: next(draws).double() for n in theta}
         here = functional_call(reference, {n: bits[n] * theta[n] for n in theta}, (x,))
         there = functional_call(reference, {n: bits[n] * (theta[n] + 0.05 * noise[n]) for n in theta}, (x,))
-        total = total + (here - there).square().sum()
-    expected = torch.autograd.grad(total, list(bits.values()))
+        parts = torch.autograd.grad((here - there).square().sum(), list(bits.values()))
+        expected = [part + before for part, before in zip(parts, expected, strict=True)]
     for (name, mask), gradient in zip(masks.items(), expected, strict=True):
         torch.testing.assert_close(found[name], (mask * gradient).abs(), rtol=1e-8, atol=1e-12)
 
@@ -155,6 +188,63 @@ def test_ntk_sap_wants_more_than_one_sample_for_batch_statistics():
 
     with pytest.raises(InputError, match=r"batch statistics.*larger batches"):
         score("ntk-sap", Head(), [images((3, 2, 2), 1)])
+
+
+def test_ntk_sap_calls_no_other_error_a_lack_of_samples():
+    class Picky(nn.Linear):
+        def forward(self, x):
+            raise ValueError("images must be 224 px")
+
+    with pytest.raises(ValueError, match=r"^images must be 224 px$"):
+        score("ntk-sap", Picky(12, 2), [images((3, 2, 2), 4)])
+
+
+class Tied(nn.Module):
+    """A weight that two layers share, and one that an embedding and a head share, the embedding first."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(3, 4)
+        self.inner = nn.Linear(12, 4)
+        self.a, self.b, self.head = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 3)
+        self.b.weight = self.a.weight
+        self.head.weight = self.words.weight
+
+    def forward(self, x):
+        x = torch.relu(self.inner(x.flatten(1)))
+        return self.head(torch.relu(self.b(torch.relu(self.a(x)))))
+
+
+@pytest.mark.parametrize("method", methods())
+def test_a_shared_weight_is_scored_once_under_the_name_that_the_model_gives_it(method):
+    model, data = randomised(Tied()), [images((3, 2, 2), 4)]
+    assert set(score(method, model, data)) == {"words.weight", "inner.weight", "a.weight"}
+    for name in ("a", "b"):
+        assert set(score(method, model, data, exclude=[name])) == {"words.weight", "inner.weight"}
+    for name in ("words", "head"):
+        assert set(score(method, model, data, exclude=[name])) == {"inner.weight", "a.weight"}
+
+
+def test_snip_of_a_shared_weight_sees_all_its_uses():
+    model, (x, y) = randomised(Tied()).double(), images((3, 2, 2), 4, dtype=torch.float64)
+    nn.functional.cross_entropy(model(x), y).backward()
+    for name, values in score("snip", model, [(x, y)]).items():
+        weight = dict(model.named_parameters())[name]
+        torch.testing.assert_close(values, (weight * weight.grad).abs(), rtol=1e-10, atol=1e-14)
+
+
+def test_snip_of_maps_leaves_out_what_is_not_labelled():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 3, 1)).double()
+    x = torch.randn(2, 3, 5, 5, dtype=torch.float64)
+    y = torch.randint(0, 3, (2, 5, 5))
+    y[torch.rand(2, 5, 5) < 0.3] = 255
+    counted = y != 255
+    logits = model(x).permute(0, 2, 3, 1)[counted]
+    (-logits.log_softmax(1)[torch.arange(len(logits)), y[counted]].mean()).backward()
+    for name, values in score("snip", model, [(x, y)]).items():
+        weight = dict(model.named_parameters())[name]
+        torch.testing.assert_close(values, (weight * weight.grad).abs(), rtol=1e-10, atol=1e-14)
 
 
 def test_the_expectation_of_jacobian_is_the_sum_of_squared_gradients():

@@ -14,6 +14,7 @@ from checkpoints.errors import InputError
 from tests.pruning.small_nets import Activated, TinyVgg, images, randomised
 from transfer.errors import ScoreError
 from transfer.pruning import Masks, methods, prune, score
+from transfer.pruning.paths import NoPathError
 from transfer.pruning.prunable import prunable
 from transfer.pruning.saliency import about
 
@@ -57,13 +58,15 @@ NETS = {
     "mlp": TinyMlp,
     "leaky": lambda: Activated(nn.LeakyReLU(0.2, inplace=True)),
     "gelu": lambda: Activated(nn.GELU()),
+    "vit": lambda: timm_net("test_vit", 32, img_size=32, patch_size=16, embed_dim=32),
 }
 METHODS = methods()
 every_method = pytest.mark.parametrize("method", METHODS)
-every_net = pytest.mark.parametrize("net", NETS)
+PAIRS = [(m, net) for net in NETS for m in METHODS if net != "vit" or not about(m).paths]
+every_case = pytest.mark.parametrize(("method", "case"), PAIRS, indirect=["case"])
 
 
-@pytest.fixture(scope="module", params=NETS)
+@pytest.fixture(scope="module")
 def case(request):
     model = NETS[request.param]()
     side = getattr(model, "side", 8)
@@ -98,7 +101,7 @@ def same(before, after):
             assert old == new, key
 
 
-@every_method
+@every_case
 def test_score_is_pure_and_repeatable(method, case):
     model, batches = case
     model.train()
@@ -120,6 +123,74 @@ def test_score_is_pure_and_repeatable(method, case):
         assert torch.equal(values, second[name]), "the same call gave other scores"
     parameters[0].requires_grad_(True)
     parameters[1].grad = None
+
+
+class Counts(TinyMlp):
+    """Buffers that move in eval mode: one in place, one by another tensor."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+        self.register_buffer("more", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls += 1
+        self.more = self.more + 1
+        return super().forward(x)
+
+
+class Stubborn(nn.BatchNorm2d):
+    def train(self, mode=True):
+        return super().train(True)
+
+
+class Own(nn.BatchNorm2d):
+    def forward(self, x):
+        return nn.functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, True)
+
+
+@every_method
+@pytest.mark.parametrize("norm", [Stubborn, Own, None])
+def test_buffers_that_move_in_eval_mode_are_put_back(method, norm):
+    model = Counts() if norm is None else randomised(TinyVgg())
+    if norm is not None:
+        model.features[1] = norm(8)
+    before, buffers = snapshot(model), list(model.buffers())
+    if norm is not None and about(method).paths:
+        with pytest.raises(NoPathError, match="uses the statistics of the batch"):
+            score(method, model, [images((3, 8, 8), 4)])
+    else:
+        score(method, model, [images((3, 8, 8), 4)])
+    same(before, snapshot(model))
+    assert all(a is b for a, b in zip(buffers, model.buffers(), strict=True))
+    with torch.no_grad():
+        model(images((3, 8, 8), 4)[0])
+    assert any(not torch.equal(before["state"][name], b) for name, b in model.named_buffers()), "they do move"
+
+
+@every_method
+def test_the_global_random_state_is_put_back_when_others_draw_from_it(method):
+    model = TinyMlp()
+    good = images((3, 8, 8), 4)
+
+    class Draws:
+        def __iter__(self):
+            torch.rand(3)
+            yield good
+
+    def loss(outputs, targets):
+        return nn.functional.cross_entropy(outputs, targets) + torch.rand(()) * 0
+
+    model.net.append(Noisy())
+    before = snapshot(model)
+    score(method, model, Draws(), loss=loss)
+    same(before, snapshot(model))
+
+
+class Noisy(nn.Module):
+    def forward(self, x):
+        torch.rand(2)
+        return x
 
 
 @every_method
@@ -158,7 +229,7 @@ def test_score_is_pure_after_an_exception(method):
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.9, 0.98])
-@every_method
+@every_case
 def test_prune_keeps_the_exact_count_and_applies_it(method, sparsity, case):
     model, batches = copy.deepcopy(case[0]), case[1]
     state = {k: v.clone() for k, v in model.state_dict().items()}
@@ -175,7 +246,7 @@ def test_prune_keeps_the_exact_count_and_applies_it(method, sparsity, case):
     assert prune(again, batches, method=method, sparsity=sparsity, rounds=3).digest() == masks.digest()
 
 
-@every_method
+@every_case
 def test_masks_are_nested_over_rounds(method, case):
     model, batches = copy.deepcopy(case[0]), case[1]
     masks = Masks.full(prunable(model))
@@ -189,7 +260,9 @@ def test_masks_are_nested_over_rounds(method, case):
         masks = new
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m != "jacobian"])  # whose signs belong to places
+@pytest.mark.parametrize(
+    ("method", "case"), [pair for pair in PAIRS if pair[0] != "jacobian"], indirect=["case"]
+)  # jacobian's signs belong to places
 def test_order_of_samples_in_a_batch_does_not_matter(method, case):
     model, batches = case
     turned = [(x.flip(0), y.flip(0)) for x, y in batches]

@@ -66,7 +66,7 @@ def test_report_by_hand():
     mask = torch.tensor([[True, False], [False, False], [True, True]])
     masks = Masks({"fc.weight": mask, "gone.weight": torch.zeros(2, 2, dtype=torch.bool)})
     row = masks.layers()[0]
-    assert row == {"layer": "fc", "total": 6, "kept": 3, "density": 0.5, "units": 3, "dead_units": 1}
+    assert row == {"layer": "fc", "total": 6, "kept": 3, "density": 0.5}
     assert masks.collapsed() == ["gone.weight"]
     assert (masks.kept, masks.total, masks.density, masks.sparsity) == (3, 10, 0.3, 0.7)
 

@@ -30,8 +30,16 @@ for method in methods():
                       accelerator=accelerator)
         sha.update(masks.digest().encode())
     found[method] = sha.hexdigest()
+from transfer.errors import RunError
+from transfer.pruning.processes import Processes
+try:
+    Processes(accelerator).agree(f"{accelerator.process_index:064x}")
+    found["agree"] = "no error"
+except RunError as error:
+    found["agree"] = str(error)
 with open(f"{sys.argv[1]}-{accelerator.process_index}.json", "w") as file:
     json.dump(found, file)
+accelerator.end_training()
 """
 
 
@@ -53,6 +61,12 @@ def digests(tmp_path_factory):
 
 def test_two_processes_ran(digests):
     assert [digests[name]["processes"] for name in ("one-0", "two-0", "two-1")] == [1, 2, 2]
+
+
+def test_processes_that_made_different_masks_are_told(digests):
+    assert digests["one-0"]["agree"] == "no error"
+    for name in ("two-0", "two-1"):
+        assert "the processes made different masks" in digests[name]["agree"]
 
 
 @pytest.mark.parametrize("method", methods())

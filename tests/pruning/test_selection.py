@@ -1,11 +1,18 @@
 """Exact selection under ties, zeros, infinities of range and every count."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
+from transfer.errors import ScoreError
+from transfer.pruning import prune, register, saliency
 from transfer.pruning.selection import select
+
+pytestmark = pytest.mark.filterwarnings("ignore::transfer.pruning.CollapseWarning")
 
 
 def reference(scores, masks, keep):
@@ -52,6 +59,33 @@ def test_selection_equals_sorting(data):
     chosen, expected = select(scores, masks, keep), reference(scores, masks, keep)
     for name in scores:
         assert torch.equal(chosen[name], expected[name])
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+def test_a_score_that_is_not_finite_is_never_selected_from_but_an_error(data):
+    """prune() must not rank nan or infinity, whichever weight has it, at any sparsity and allocation."""
+    flat = data.draw(st.lists(st.floats(width=32), min_size=15, max_size=15))
+    allocation = data.draw(st.sampled_from(["global", "uniform", "erk"]))
+    bad = [value for value in flat if not math.isfinite(value)]
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3, 3), nn.Linear(3, 2))
+    parts = torch.tensor(flat, dtype=torch.float64).split([9, 6])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(saliency, "_METHODS", dict(saliency._METHODS))
+        shapes = {"1.weight": (3, 3), "2.weight": (2, 3)}
+        scores = {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+        register("drawn", lambda problem: scores)
+        before = {k: v.clone() for k, v in model.state_dict().items()}
+        if bad:
+            counts = [int((~torch.isfinite(part)).sum()) for part in parts]
+            layer = 1 if counts[0] else 2
+            with pytest.raises(
+                ScoreError, match=rf"gave {counts[layer - 1]} of {parts[layer - 1].numel()} .* layer {layer} "
+            ):
+                prune(model, [], method="drawn", sparsity=0.5, allocation=allocation)
+            assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+        elif all(bool(part.any()) for part in parts):
+            assert prune(model, [], method="drawn", sparsity=0.5, allocation=allocation).kept == 7
 
 
 def test_golden_by_hand():

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import checkpoints.architectures  # noqa: F401
+from checkpoints.errors import InputError
 from tests.pruning.small_nets import TinyVgg, images, randomised
 from transfer.pruning import CollapseWarning, Masks, live, path_kernel_trace, prune, score
 from transfer.pruning import schedule as schedules
@@ -145,6 +146,46 @@ def test_report_names_disconnected_weights_by_hand():
     assert [row["dead_units"] for row in rows] == [0, 0, 0]
     assert masks.sparsity == pytest.approx(1 - 6 / 12)
     assert effective_sparsity(rows) == pytest.approx(1 - 3 / 12)
+
+
+def test_a_report_goes_by_name_whatever_the_order_of_the_masks():
+    model, generator = Chain(12, 6, 5, 3), torch.Generator().manual_seed(1)
+    masks = Masks({n: torch.rand(w.shape, generator=generator) < 0.3 for n, w in prunable(model).items()})
+    turned = Masks({name: masks[name] for name in reversed(list(masks))})
+    image = torch.zeros(1, 3, 2, 2)
+    rows = report(model, masks, image)
+    assert report(model, turned, image) == rows[::-1]
+    assert any(row["disconnected"] for row in rows)
+    assert all(0 <= row["disconnected"] <= row["kept"] for row in rows)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_dead_units_of_a_transposed_convolution_are_outputs(groups):
+    model = nn.Sequential(nn.ConvTranspose2d(4, 6, 2, groups=groups), nn.Flatten(), nn.Linear(6 * 9, 2))
+    masks = {name: torch.ones_like(w, dtype=torch.bool) for name, w in prunable(model).items()}
+    masks["0.weight"][:, 1] = False  # with two groups: output 1 of each
+    masks["0.weight"][3] = False  # an input: no unit is dead for it
+    masks["2.weight"][0] = False
+    rows = report(model, Masks(masks), torch.zeros(1, 4, 2, 2))
+    assert [(row["units"], row["dead_units"]) for row in rows] == [(6, groups), (2, 1)]
+    with torch.no_grad():
+        Masks(masks).apply_(model)
+        silent = model[0](torch.randn(9, 4, 2, 2)) - model[0].bias.view(-1, 1, 1)
+    assert int((silent == 0).all(0).all(1).all(1).sum()) == groups
+
+
+def test_report_refuses_masks_of_another_model():
+    with pytest.raises(InputError, match="has no parameter"):
+        report(Chain(12, 5), Masks.full(prunable(Chain(12, 5, 3))), torch.zeros(1, 3, 2, 2))
+
+
+def test_an_excluded_weight_connects_only_where_it_is_not_0():
+    model = Chain(3, 2, 1)
+    with torch.no_grad():
+        model.layers[1].weight.copy_(torch.tensor([[0.0, 5.0]]))
+    masks = Masks({"layers.0.weight": torch.tensor([[True, True, True], [True, False, True]])})
+    found = live(model, masks, torch.zeros(1, 3, 1, 1))
+    assert found["layers.0.weight"].tolist() == [[False, False, False], [True, False, True]]
 
 
 def test_the_trace_does_not_depend_on_whether_pruned_weights_are_zeroed_yet():

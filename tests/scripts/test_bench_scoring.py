@@ -73,3 +73,34 @@ def test_peak_memory_sees_what_a_call_holds():
     done = subprocess.run([sys.executable, "-c", HOLDING], cwd=root, capture_output=True, text=True, check=True)
     size = 4 * 2**24
     assert 0.5 * size < int(done.stdout) < 4 * size
+
+
+def test_both_layouts_are_measured_side_by_side(monkeypatch, capsys):
+    seen = []
+
+    def turns(calls, repeats, device):
+        for call in calls.values():
+            call()
+        return {"forward": 2.0, "forward_last": 1.0, "round": 4.0, "round_last": 5.0}
+
+    class Sees(torch.nn.Conv2d):
+        def forward(self, x):
+            seen.append(x.is_contiguous(memory_format=torch.channels_last))
+            return super().forward(x)
+
+    model = torch.nn.Sequential(Sees(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(64, 2)).eval()
+    monkeypatch.setattr(script, "build", lambda *_: (model, [(torch.randn(2, 3, 6, 6), torch.zeros(2).long())]))
+    monkeypatch.setattr(script, "take_turns", turns)
+    script.layouts("tiny", 6, 2, 1, "cpu")
+    found = json.loads(capsys.readouterr().out)
+    assert (found["measurement"], found["forward_ratio"], found["round_ratio"]) == ("px layout", 0.5, 1.25)
+    assert "channels_last" in found["note"]
+    assert seen[:2] == [False, True]
+
+
+def test_memory_is_measured_on_both_networks_in_processes_of_their_own(monkeypatch):
+    ran = []
+    monkeypatch.setattr(script.subprocess, "run", lambda command, check: ran.append(command[2:5]))
+    monkeypatch.setattr(script.sys, "argv", ["bench", "--only", "memory", "--methods", "px", "snip"])
+    script.main()
+    assert ran == [["--peak", method, arch] for arch in ("resnet20", "resnet50") for method in ("px", "snip")]

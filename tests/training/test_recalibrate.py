@@ -8,11 +8,9 @@ from checkpoints import InputError
 from tests.training.small import Small, small_loaders
 from transfer.training import recalibrate
 
-TARGETS = torch.zeros(2, dtype=torch.int64)
-
 
 def column(*values: float) -> tuple[Tensor, Tensor]:
-    return torch.tensor(values, dtype=torch.float32)[:, None], TARGETS
+    return torch.tensor(values, dtype=torch.float32)[:, None], torch.zeros(len(values), dtype=torch.int64)
 
 
 def test_the_mean_over_batches_by_hand() -> None:
@@ -74,10 +72,52 @@ def test_after_a_failure_the_statistics_are_the_old_ones() -> None:
     model = Small()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     first = next(iter(small_loaders().test))
-    wrong = (torch.zeros(2, 5, 8, 8), TARGETS)
+    wrong = (torch.zeros(2, 5, 8, 8), torch.zeros(2, dtype=torch.int64))
     with pytest.raises(RuntimeError):
         recalibrate(model, [first, wrong])
     with pytest.raises(InputError, match="yield nothing"):
         recalibrate(model, [])
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert model.encoder[1].momentum == 0.1
+
+
+def test_images_without_labels_do() -> None:
+    one, other = nn.BatchNorm1d(1), nn.BatchNorm1d(1)
+    assert recalibrate(one, [column(0, 2)]) == recalibrate(other, [column(0, 2)[0]]) == 1
+    assert one.running_mean.item() == other.running_mean.item() == 1
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_batches_that_would_spoil_the_statistics_are_refused(value: float) -> None:
+    norm = nn.BatchNorm1d(1)
+    with pytest.raises(InputError, match="nan or infinite"):
+        recalibrate(norm, [column(0, 2), column(1, value)])
+    assert (norm.running_mean.item(), norm.running_var.item(), norm.num_batches_tracked.item()) == (0, 1, 0)
+
+
+def test_only_a_batch_that_is_too_small_is_called_too_small() -> None:
+    class Picky(nn.BatchNorm1d):
+        def forward(self, input: Tensor) -> Tensor:
+            raise ValueError("images must be 224 px")
+
+    with pytest.raises(InputError, match=r"more than one image a batch.*prune\.batch"):
+        recalibrate(nn.BatchNorm1d(1), [column(3)])
+    with pytest.raises(ValueError, match=r"^images must be 224 px$"):
+        recalibrate(Picky(1), [column(3, 4)])
+
+
+def test_a_counter_that_moves_in_the_forward_is_no_statistic() -> None:
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(1)
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            self.calls += 1
+            result: Tensor = self.norm(inputs)
+            return result
+
+    model = Outer()
+    assert recalibrate(model, [column(0, 2)]) == 1
+    assert (model.calls.item(), model.norm.running_mean.item()) == (0, 1)

@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from transfer.analysis.evaluating import evaluating
-from transfer.analysis.kept import kept
+from transfer.pruning.kept import kept
 from transfer.pruning.prunable import prunable
+from transfer.pruning.untouched import untouched
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ def multiply_adds(
 
     A weight of a convolution counts once for each output position (of a transposed one, input position), padding
     included; a weight of a Linear once for each vector that comes in; a module used many times counts each time.
-    Biases, norms, pooling and products of data with data (attention) are not counted.
+    Of nn.MultiheadAttention the output projection is such a Linear. Biases, norms, pooling and products of data with
+    data (attention) are not counted.
 
     Args:
         model: any network that takes one image.
@@ -61,11 +63,11 @@ def multiply_adds(
     weights = prunable(model)
     names = {id(weight): name for name, weight in weights.items()}
     uses = dict.fromkeys(weights, 0)
-    layers = [module for module in model.modules() if isinstance(module, (_ConvNd, nn.Linear))]
+    layers = [m for m in model.modules() if isinstance(m, (_ConvNd, nn.Linear, nn.MultiheadAttention))]
     masks = kept({name: weight.detach() for name, weight in weights.items()}, masks)
-    handles = [layer.register_forward_hook(_counter(names[id(layer.weight)], uses)) for layer in layers]
+    handles = [layer.register_forward_hook(_counter(names[id(_of(layer).weight)], uses)) for layer in layers]
     try:
-        with evaluating(model):
+        with untouched(model), torch.no_grad():
             model(next(iter(weights.values())).new_zeros(1, *input_size))
     finally:
         for handle in handles:
@@ -75,15 +77,22 @@ def multiply_adds(
     )
 
 
+def _of(layer: nn.Module) -> nn.Module:
+    """The module of the layer's weight; attention uses that of its output projection without calling it."""
+    return layer.out_proj if isinstance(layer, nn.MultiheadAttention) else layer
+
+
 def _counter(name: str, uses: dict[str, int]) -> Callable[[nn.Module, Any, Any], None]:
-    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
         uses[name] += _positions(module, inputs, output)
 
     return count
 
 
-def _positions(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> int:
+def _positions(module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> int:
     """How often each weight of the module is used in one call."""
+    if isinstance(module, nn.MultiheadAttention):
+        return output[0].numel() // module.embed_dim
     if isinstance(module, _ConvTransposeNd):
         return inputs[0].numel() // module.in_channels
     if isinstance(module, _ConvNd):

@@ -14,9 +14,9 @@ from torch.func import functional_call, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from checkpoints.errors import InputError
-from transfer.analysis.evaluating import evaluating
-from transfer.analysis.kept import kept
+from transfer.pruning.kept import kept
 from transfer.pruning.prunable import prunable
+from transfer.pruning.untouched import untouched
 
 MOST_ROWS = 20_000  # the matrix has the square of it: 3.2 GB
 MEMORY = 2 * 2**30  # bytes for the rows of the Jacobian that are held at once, unless told otherwise
@@ -41,7 +41,7 @@ def ntk(
     Raises:
         InputError: unusable inputs or masks, or more than 20,000 outputs in all (as the maps of segmentation).
     """
-    with evaluating(model):
+    with untouched(model), torch.no_grad():
         jacobian = _Jacobian.of(model, inputs, masks, chunk)
         theta = torch.zeros(jacobian.rows, jacobian.rows, dtype=torch.float64, device=inputs.device)
         for columns in jacobian.blocks():
@@ -58,7 +58,7 @@ def trace(
     Raises:
         InputError: as :func:`ntk`.
     """
-    with evaluating(model):
+    with untouched(model), torch.no_grad():
         jacobian = _Jacobian.of(model, inputs, masks, chunk)
         total = torch.zeros((), dtype=torch.float64, device=inputs.device)
         for gradients in jacobian.gradients(jacobian.columns):

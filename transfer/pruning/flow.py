@@ -1,40 +1,21 @@
 """How much flows through each weight of an open path network: one sample in, all gates open."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from checkpoints.errors import InputError
+from transfer.pruning.kept import kept
 from transfer.pruning.paths import follow, stand_ins
 from transfer.pruning.problem import Batch, Problem
 from transfer.pruning.processes import Statistic
-from transfer.pruning.prunable import prunable
+from transfer.pruning.prunable import prunable, refuse_half
 from transfer.pruning.scaled import Scaled
 from transfer.pruning.untouched import untouched
 
-
-@dataclass(frozen=True)
-class Flow:
-    """The weights of a path network and the gradient of its output to each, without a factor ``2**exponent``.
-
-    Walking over it lets each layer's tensors go, so it can be walked once.
-    """
-
-    weights: dict[str, Tensor]
-    gradients: dict[str, Tensor | None]
-    exponent: int
-
-    def __iter__(self) -> Iterator[tuple[str, Tensor, Tensor]]:
-        """Yield (name, weight, gradient in float64) in the model's order."""
-        for name in list(self.weights):
-            weight, gradient = self.weights.pop(name).detach(), self.gradients.pop(name)
-            yield name, weight, torch.zeros_like(weight) if gradient is None else gradient.to(torch.float64)
-
-    def products(self) -> dict[str, Tensor]:
-        """Return weight · gradient by name, in float64: the share of the output that runs through the weight."""
-        return {name: weight.to(torch.float64).mul_(gradient) for name, weight, gradient in self}
+Flow = Iterator[tuple[str, Tensor, Tensor]]
+"""(name, weight of the path network, gradient of its output to it in float64), in the model's order; walked once."""
 
 
 def flow(
@@ -46,7 +27,7 @@ def flow(
     cotangent: Tensor | None = None,
     summed: bool = False,
     masks: Mapping[str, Tensor] | None = None,
-) -> Flow:
+) -> tuple[int, Flow]:
     """Differentiate ``Σ_k c_k h_k(start)`` by the weights of the path network h.
 
     h is the model with its weights and BatchNorm scales γ/√(σ²+ε) seen through ``view``, biases dropped and activations
@@ -60,6 +41,9 @@ def flow(
         cotangent: c, shaped like one sample of the output; None = ones.
         summed: whether a max-pool sums.
         masks: weights that count as 0 (False), where the model has not zeroed them.
+
+    Returns:
+        An exponent e, and the weights with their gradients without a factor ``2**e``.
     """
     masks = masks or {}
     views = stand_ins(model, lambda name, w: view(w * masks[name] if name in masks else w))
@@ -70,7 +54,25 @@ def flow(
         h = follow(model, start, start, views, view, gated=False, summed=summed)
         weight = torch.ones_like(h.tensor) if cotangent is None else Scaled(cotangent).rescaled().tensor.to(h.tensor)
         parts = torch.autograd.grad(h.tensor, list(leaves.values()), weight.view_as(h.tensor), allow_unused=True)
-    return Flow(leaves, dict(zip(leaves, parts, strict=True)), h.exponent)
+    return h.exponent, _let_go(leaves, list(parts))
+
+
+def _let_go(leaves: dict[str, Tensor], parts: list[Tensor | None]) -> Flow:
+    """Yield layer by layer, so that not all of them are held in float64 at once."""
+    for name in list(leaves):
+        weight, part = leaves.pop(name).detach(), parts.pop(0)
+        yield name, weight, torch.zeros_like(weight) if part is None else part.to(torch.float64)
+
+
+def products(
+    problem: Problem, start: Tensor, *, view: Callable[[Tensor], Tensor], cotangent: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Return weight · gradient by name, in float64, of :func:`flow`: the share of the output that runs through it.
+
+    A common power of two is left out.
+    """
+    _, found = flow(problem.model, problem.weights, start, view=view, cotangent=cotangent)
+    return {name: weight.to(torch.float64).mul_(gradient) for name, weight, gradient in found}
 
 
 def mean_image(problem: Problem) -> Tensor:
@@ -101,21 +103,20 @@ def path_kernel_trace(
         The trace; ``inf`` beyond the range of a float.
 
     Raises:
-        InputError: a size below 1.
+        InputError: a size below 1, or masks that are not of the model.
         NoPathError: the network has an operation without a meaning on paths.
     """
     shape = (3, input_size, input_size) if isinstance(input_size, int) else tuple(input_size)
     if len(shape) != 3 or min(shape) < 1:
         raise InputError(f"input_size is {input_size}; give pixels, such as 224, or (channels, height, width)")
     weights = prunable(model)
-    like = next(iter(weights.values()))
-    kept = {} if masks is None else {name: mask.to(like.device) for name, mask in masks.items()}
+    refuse_half(*weights.values())
+    alive = kept({name: w.detach() for name, w in weights.items()}, masks)
+    start = torch.ones(1, *shape).to(next(iter(weights.values())))
     with untouched(model):
-        found = flow(model, weights, torch.ones(1, *shape).to(like), view=torch.square, summed=True, masks=kept)
-        total = 0.0
-        for name, _, gradient in found:
-            total += float((gradient * kept[name] if name in kept else gradient).sum())
+        exponent, found = flow(model, weights, start, view=torch.square, summed=True, masks=alive)
+        total = sum(float((gradient * alive[name]).sum()) for name, _, gradient in found)
     try:
-        return total * 2.0**found.exponent
+        return total * 2.0**exponent
     except OverflowError:
         return float("inf")

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from transfer.pruning.masks import Masks
 from transfer.pruning.paths import NoPathError, follow, stand_ins
@@ -39,16 +40,34 @@ def live(model: nn.Module, masks: Mapping[str, Tensor], inputs: Tensor) -> Masks
 
 
 def report(model: nn.Module, masks: Masks, inputs: Tensor) -> list[dict[str, Any]]:
-    """Return the rows of :meth:`Masks.layers` with ``disconnected``, the kept weights on no live path.
+    """Return the rows of :meth:`Masks.layers` with ``units``, ``dead_units`` and ``disconnected``.
 
-    It is None where the network is no sum over paths.
+    An output unit is one row of a linear weight or one kernel of a convolution; it is dead when all its weights are
+    pruned (Iurada 2024, figure 6). Disconnected are the kept weights on no live path; None where the network is no sum
+    over paths.
+
+    Raises:
+        InputError: a mask has no parameter of its name and shape in the model.
     """
-    rows = masks.layers()
+    owners = {id(m.weight): m for m in reversed(list(model.modules())) if isinstance(m, (_ConvNd, nn.Linear))}
+    parameters = masks.match(model)
     try:
-        alive = [int(mask.sum()) for mask in live(model, masks, inputs).values()]
+        alive: Masks | None = live(model, masks, inputs)
     except NoPathError:
-        return [row | {"disconnected": None} for row in rows]
-    return [row | {"disconnected": row["kept"] - count} for row, count in zip(rows, alive, strict=True)]
+        alive = None
+    rows = []
+    for row, (name, mask) in zip(masks.layers(), masks.items(), strict=True):
+        used = _units(owners.get(id(parameters[name])), mask)
+        off = None if alive is None else row["kept"] - int(alive[name].sum())
+        rows.append(row | {"units": len(used), "dead_units": int((~used).sum()), "disconnected": off})
+    return rows
+
+
+def _units(layer: nn.Module | None, mask: Tensor) -> Tensor:
+    """Say of each output unit whether it has a kept weight."""
+    if isinstance(layer, _ConvTransposeNd):  # (inputs, outputs of a group, …): a group's outputs see its inputs alone
+        mask = mask.unflatten(0, (layer.groups, -1)).transpose(1, 2).flatten(0, 1)
+    return mask.flatten(1).any(1)
 
 
 def effective_sparsity(rows: list[dict[str, Any]]) -> float | None:
@@ -58,7 +77,7 @@ def effective_sparsity(rows: list[dict[str, Any]]) -> float | None:
     return 1 - sum(row["kept"] - row["disconnected"] for row in rows) / sum(row["total"] for row in rows)
 
 
-def _reached(path: Scaled, _: View) -> Scaled:
+def _reached(path: Scaled, _: View | None) -> Scaled:
     """Keep of a value only whether it is above 0, forward and backward: exact at any depth."""
     return Scaled(_Sign.apply(path.tensor))
 

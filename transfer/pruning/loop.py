@@ -11,6 +11,7 @@ from transfer.errors import ScoreError
 from transfer.pruning import allocation as allocations
 from transfer.pruning import saliency
 from transfer.pruning import schedule as schedules
+from transfer.pruning.kept import kept
 from transfer.pruning.masks import Masks
 from transfer.pruning.problem import Batches, Loss
 from transfer.pruning.processes import Processes
@@ -91,7 +92,7 @@ def prune(
     settings: dict[str, Any] = {"loss": loss, "exclude": exclude, "accelerator": accelerator}
     before = {name: w.detach().clone() for name, w in weights.items()}
     done, masks = begin or (0, masks)
-    masks = Masks({name: mask.to(weights[name].device) for name, mask in masks.items()})
+    masks = Masks(kept(weights, masks))
     try:
         masks.apply_(bare)
         label = f"prune {method} {sparsity:.2%}"
@@ -99,7 +100,7 @@ def prune(
             keep = schedules.kept(masks.total, schedules.sparsity_after(round_, rounds, sparsity, schedule))
             own = {"seed": seed + _ROUND * (round_ - 1), **({} if guided else options)}
             scores = score(guide, bare, batches, masks=masks, **settings, **own)
-            if round_ == 1:
+            if round_ == 1 and sparsity:
                 _refuse_empty(guide, scores)
             masks = Masks(allocations.choose(scores, masks, keep, "global" if guided else allocation))
             masks.apply_(bare)
@@ -110,7 +111,8 @@ def prune(
             _restore(weights, before)
             shares = {name: int(mask.sum()) for name, mask in masks.items()}
             scores = score(method, bare, batches, seed=seed, **settings, **options)
-            _refuse_empty(method, scores)
+            if sparsity:
+                _refuse_empty(method, scores)
             masks = Masks(allocations.choose_shares(scores, Masks.full(weights), shares))
             masks.apply_(bare)
             Processes(accelerator).agree(masks.digest())
@@ -128,14 +130,14 @@ def _restore(weights: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> Non
 
 
 def _refuse_empty(method: str, scores: Mapping[str, Tensor]) -> None:
-    """Refuse to empty a whole layer for a score of 0 that it had before anything was pruned."""
+    """Refuse to choose among the weights of a layer that all score 0 before anything is pruned."""
     empty = [name.removesuffix(".weight") for name, values in scores.items() if not bool(values.any())]
     if empty:
         more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
         raise ScoreError(
-            f"method {method!r} scores every weight of layer {empty[0]}{more} 0 before anything is pruned, and would "
-            "empty it for no reason. Is the BatchNorm after it zero-initialised (load pretrained weights, or build the "
-            "model with zero_init_last=False), or does the layer not reach the output (exclude it)?"
+            f"method {method!r} scores every weight of layer {empty[0]}{more} 0 before anything is pruned, so that "
+            "nothing tells them apart. Is the BatchNorm after it zero-initialised (load pretrained weights, or build "
+            "the model with zero_init_last=False), or does the layer not reach the output (exclude it)?"
         )
 
 

@@ -74,11 +74,7 @@ class Masks(Mapping[str, Tensor]):
         return sha.hexdigest()
 
     def layers(self) -> list[dict[str, Any]]:
-        """Return one row a layer: name, total, kept, density, output units and dead output units.
-
-        An output unit is one row of a linear weight or one kernel of a convolution (first dimension); it is dead when
-        all its weights are pruned (Iurada 2024, figure 6).
-        """
+        """Return one row a layer: name, total, kept, density; :func:`transfer.pruning.report` tells more."""
         return [_layer(name, mask) for name, mask in self.items()]
 
     def collapsed(self) -> list[str]:
@@ -156,16 +152,8 @@ class Masks(Mapping[str, Tensor]):
 
 
 def _layer(name: str, mask: Tensor) -> dict[str, Any]:
-    kept, units = int(mask.sum()), mask.shape[0]
-    dead = units - int(mask.reshape(units, -1).any(1).sum())
-    return {
-        "layer": name.removesuffix(".weight"),
-        "total": mask.numel(),
-        "kept": kept,
-        "density": kept / mask.numel(),
-        "units": units,
-        "dead_units": dead,
-    }
+    kept, total = int(mask.sum()), mask.numel()
+    return {"layer": name.removesuffix(".weight"), "total": total, "kept": kept, "density": kept / total}
 
 
 def _packed(mask: Tensor) -> np.ndarray:

@@ -38,11 +38,16 @@ SLOPED = {
     F.hardswish,
 }
 MAX_POOL: dict[Any, Callable[..., tuple[Tensor, Tensor]]] = {
+    F.max_pool1d: F.max_pool1d_with_indices,
     F.max_pool2d: F.max_pool2d_with_indices,
+    F.max_pool3d: F.max_pool3d_with_indices,
+    torch.max_pool1d: F.max_pool1d_with_indices,
     torch.max_pool2d: F.max_pool2d_with_indices,
+    torch.max_pool3d: F.max_pool3d_with_indices,
     F.adaptive_max_pool2d: F.adaptive_max_pool2d_with_indices,
 }
 ADD = {torch.add} | _methods("add __add__ __radd__ add_ __iadd__")
+SUBTRACT = {torch.sub, torch.subtract} | _methods("sub subtract __sub__ sub_ subtract_ __isub__")
 JOIN = {torch.cat, torch.concat, torch.stack}
 BY_NUMBER: dict[Any, Any] = {  # products and quotients with a Python number, and what does the same out of place
     **dict.fromkeys({torch.mul} | _methods("mul mul_ __mul__ __rmul__ __imul__"), torch.mul),
@@ -66,10 +71,19 @@ def _sum_pool(
     x: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Tensor:  # fmt: skip
-    if dilation not in (1, (1, 1), [1, 1]):
+    sides = x.dim() - 2
+    kernel, step, pad, spread = (_each(v, sides) for v in (kernel_size, stride or kernel_size, padding, dilation))
+    if set(spread) != {1}:
         raise NotImplementedError("a dilated max-pool has no sum over its window here")
-    stride = stride or kernel_size
-    return F.avg_pool2d(x, kernel_size, stride, padding, ceil_mode, count_include_pad=True, divisor_override=1)
+    if sides == 3:
+        return F.avg_pool3d(x, kernel, step, pad, ceil_mode, divisor_override=1)
+    if sides == 1:  # F.avg_pool1d cannot be told the divisor
+        return _sum_pool(x.unsqueeze(2), (1, *kernel), (1, *step), (0, *pad), 1, ceil_mode).squeeze(2)
+    return F.avg_pool2d(x, kernel, step, pad, ceil_mode, divisor_override=1)
+
+
+def _each(value: Any, sides: int) -> tuple[int, ...]:
+    return (value,) * sides if isinstance(value, int) else tuple(value) * (sides // len(value))
 
 
 def _adaptive_sum(x: Tensor, output_size: Any, return_indices: bool = False) -> Tensor:

@@ -29,6 +29,7 @@ from transfer.pruning.saliency import about, methods
 from transfer.pruning.scaled import Scaled, View
 
 Norm = Callable[[Tensor], Tensor]
+After = Callable[[Scaled, View | None], Scaled]
 
 
 class NoPathError(InputError):
@@ -51,7 +52,7 @@ def follow(
     gated: bool,
     summed: bool = False,
     bf16: bool = False,
-    after: Callable[[Scaled, View], Scaled] = Scaled.rescaled,
+    after: After = Scaled.rescaled,
 ) -> Scaled:
     """Run the model on ``inputs`` and its linear path network on ``start``; return the latter's output.
 
@@ -68,7 +69,8 @@ def follow(
             and a max-pool takes the maximum of the path network itself.
         summed: a max-pool passes the sum of its window: every path counts.
         bf16: run the model in bfloat16 (autocast); the path network stays in the precision of ``start``.
-        after: what is done to the result of each weight that is not settled; by default it is rescaled.
+        after: what is done to the result of a weight, unless its view is settled and this is its first use in the
+            pass; by default it is rescaled. It is given the view at the first use, None at further ones.
 
     Raises:
         NoPathError: an operation has no meaning on paths; names the module and the methods that do work.
@@ -76,7 +78,7 @@ def follow(
     device = inputs.device.type
     machine = _Follow(model, views, norm, gated, summed, device if bf16 else None, after)
     first = inputs.clone()
-    first.path = Scaled(start)  # type: ignore[attr-defined]
+    _give(first, Scaled(start))
     try:
         with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=bf16), machine:
             output = model(first)
@@ -92,12 +94,13 @@ class _Follow(TorchFunctionMode):
 
     def __init__(
         self, model: nn.Module, views: Mapping[int, View], norm: Norm | None, gated: bool, summed: bool,
-        mixed: str | None, after: Callable[[Scaled, View], Scaled],
+        mixed: str | None, after: After,
     ) -> None:  # fmt: skip
         super().__init__()
         self.views, self.norm, self.gated, self.summed, self.after = views, norm, gated, summed, after
         self.mixed = mixed  # the device type under autocast, which the path network must not see
         self.fixed = {id(buffer) for buffer in model.buffers()}
+        self.used: set[int] = set()
         self.grad = torch.is_grad_enabled()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -140,16 +143,18 @@ def _weighted(
     if view is None:  # a buffer: fixed coefficients
         return _give(out, run.path(func, input, weight, None, *args, **kwargs))
     path = run.path(func, input, view.tensor, None, *args, raised=view.exponent, **kwargs)
+    again = id(weight) in run.used  # its one power of two keeps the first result in range, not the powers of it
+    run.used.add(id(weight))
     with torch.set_grad_enabled(run.grad):
-        return _give(out, path if view.settled else run.after(path, view))
+        return _give(out, path if view.settled and not again else run.after(path, None if again else view))
 
 
 def _batch_norm(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    out = func(input, *args, **kwargs)
     names = ("mean", "var", "weight", "bias", "training", "momentum", "eps")
     given = dict(zip(names, args, strict=False)) | {k.removeprefix("running_"): v for k, v in kwargs.items()}
     if given.get("training") or given.get("var") is None:
-        raise NoPathError("a BatchNorm without running statistics has no fixed scale")
+        raise NoPathError("a BatchNorm that uses the statistics of the batch has no fixed scale")
+    out = func(input, *args, **kwargs)
     if run.norm is None:
         return _give(out, _path(input))
     scale = torch.rsqrt(given["var"].to(_path(input).tensor.dtype) + given.get("eps", 1e-5))
@@ -163,8 +168,8 @@ def _relu(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> 
     if not run.gated:
         return out
     if run.grad:  # its backward needs the gates, which the model may overwrite: a copy, one byte each
-        return _replace(input, out, run.path(_pass_open, out, out > 0))
-    return _replace(input, out, run.path(_pass_active, out, out))
+        return _give(out, run.path(_pass_open, out, out > 0))
+    return _give(out, run.path(_pass_active, out, out))
 
 
 def _sloped(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -174,7 +179,7 @@ def _sloped(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -
     if not run.gated:
         return out
     slope = torch.where(before == 0, 0, out / before)
-    return _replace(input, out, run.path(torch.mul, out, slope.square()))
+    return _give(out, run.path(torch.mul, out, slope.square()))
 
 
 def _max_pool(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -207,7 +212,7 @@ def _by_number(run: _Follow, func: Any, input: Any, other: Any, **kwargs: Any) -
     if kwargs or not other >= 0:  # paths are counted with squared or absolute weights: nothing may cancel
         raise NoPathError(f"{ops.name(func)} by {other} has no meaning on paths")
     path = run.path(ops.BY_NUMBER[func], input, other)
-    return _replace(input, func(input, other), path)
+    return _give(func(input, other), path)
 
 
 def _add(run: _Follow, func: Any, input: Any, other: Any, *, alpha: float = 1, **kwargs: Any) -> Tensor:
@@ -219,7 +224,13 @@ def _add(run: _Follow, func: Any, input: Any, other: Any, *, alpha: float = 1, *
     out = func(input, other, **kwargs)
     if path.tensor.shape != out.shape:
         raise NoPathError(f"{ops.name(func)} of a constant that is larger than its input has no meaning on paths")
-    return _replace(input, out, path)
+    return _give(out, path)
+
+
+def _subtract(run: _Follow, func: Any, input: Any, other: Any, **kwargs: Any) -> Tensor:
+    if not _on_path(input):
+        raise NoPathError(f"{ops.name(func)} from a constant turns the sign, which has no meaning on paths")
+    return _add(run, func, input, other, **kwargs)
 
 
 def _join(run: _Follow, func: Any, tensors: Iterable[Any], *args: Any, **kwargs: Any) -> Tensor:
@@ -241,6 +252,7 @@ _RULES: dict[Any, Callable[..., Any]] = {
     **dict.fromkeys(ops.LINEAR, _linear),
     **dict.fromkeys(ops.BY_NUMBER, _by_number),
     **dict.fromkeys(ops.ADD, _add),
+    **dict.fromkeys(ops.SUBTRACT, _subtract),
     **dict.fromkeys(ops.JOIN, _join),
 }
 
@@ -259,21 +271,13 @@ def _pick(path: Tensor, choice: Tensor) -> Tensor:
 
 
 def _give(out: Tensor, path: Scaled) -> Tensor:
-    out.path = path  # type: ignore[attr-defined]
+    out.path, out.of_version = path, out._version  # type: ignore[attr-defined]
     return out
 
 
-def _replace(input: Any, out: Tensor, path: Scaled) -> Tensor:
-    """Give ``out`` its path; what an in-place operation on a view overwrote has none any more."""
-    base = out._base if out is input else None
-    if base is not None and _on_path(base):
-        base.path = None
-    return _give(out, path)
-
-
 def _path(x: Tensor) -> Scaled:
-    if x.path is None:  # type: ignore[attr-defined]
-        raise NoPathError("a tensor is used again after it was overwritten through a view of it")
+    if x._version != x.of_version:  # type: ignore[attr-defined]
+        raise NoPathError("a tensor is used again after it was overwritten in place through another view of it")
     return x.path  # type: ignore[attr-defined]
 
 

@@ -12,6 +12,7 @@ from torch.func import functional_call
 from checkpoints.errors import InputError
 from transfer.data.maps import IGNORE
 from transfer.pruning.processes import Processes, Statistic
+from transfer.pruning.prunable import refuse_half
 from transfer.pruning.scaled import Scaled
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -108,12 +109,18 @@ class Problem:
     def first(self) -> Tensor:
         """Return one sample of the very first batch, (1, C, H, W)."""
         for batch in self.batches:
-            return _checked(batch)[0][:1]
+            return self._usable(batch)[0][:1]
         raise _nothing()
 
     def output(self, weights: dict[str, Tensor], inputs: Tensor) -> Tensor:
-        """Return the model's output with these tensors in place of its own of the same names."""
-        found: Tensor = functional_call(self.model, weights, (inputs,))
+        """Return the model's output with these tensors in place of its own of the same names.
+
+        Raises:
+            InputError: it is not one tensor.
+        """
+        found = functional_call(self.model, weights, (inputs,))
+        if not isinstance(found, Tensor):
+            raise InputError(f"the model returns {type(found).__name__}; scoring wants one tensor of outputs")
         return found
 
     def leaves(self) -> dict[str, Tensor]:
@@ -123,8 +130,8 @@ class Problem:
     def _walk(self) -> Iterator[Batch]:
         before, now = list(self._seen), []
         for number, batch in enumerate(self.batches):
-            inputs, targets = _checked(batch)
-            now.append((tuple(inputs.shape), float(inputs.sum(dtype=torch.float64))))
+            inputs, targets = self._usable(batch)
+            now.append((_fingerprint(inputs), None if targets is None else _fingerprint(targets)))
             if before and now[-1] != (before[number] if number < len(before) else None):
                 raise _shuffled()
             # a prime apart, so that the draws of one call's batches and of the next seed's do not coincide
@@ -134,6 +141,22 @@ class Problem:
         if before and len(now) != len(before):
             raise _shuffled()
         self._seen[:] = now
+
+    def _usable(self, batch: Any) -> tuple[Tensor, Tensor | None]:
+        inputs, targets = checked(batch)
+        refuse_half(inputs, *self.weights.values())
+        return inputs, targets
+
+
+def _fingerprint(x: Tensor) -> tuple[tuple[int, ...], int]:
+    """What tells a tensor from any other that a loader may give instead: its bits as integers, each times its place.
+
+    Found where the tensor is; integers have the same sum in any order.
+    """
+    flat = x.detach().contiguous().view(-1)
+    bits = flat.view(torch.int32) if x.element_size() % 4 == 0 else flat.view(torch.uint8).int()
+    places = torch.arange(1, len(bits) + 1, dtype=torch.int32, device=x.device)
+    return tuple(x.shape), int((bits * places).sum())
 
 
 def _add(total: Statistic, found: Iterable[Statistic]) -> None:
@@ -148,7 +171,13 @@ def _add(total: Statistic, found: Iterable[Statistic]) -> None:
             total[name] = Scaled(value.tensor.to(torch.float64, copy=True), value.exponent).plus(old)
 
 
-def _checked(batch: Any) -> tuple[Tensor, Tensor | None]:
+def checked(batch: Any) -> tuple[Tensor, Tensor | None]:
+    """Return the inputs and the targets, if there are any, of a batch.
+
+    Raises:
+        InputError: the batch is neither inputs nor a pair (inputs, targets) of tensors of one length, or its inputs are
+            none, no floats, or not finite.
+    """
     parts = batch if isinstance(batch, (tuple, list)) else (batch,)
     if not 1 <= len(parts) <= 2 or not all(isinstance(x, Tensor) for x in parts):
         what = "without tensors" if not isinstance(batch, (tuple, list)) else f"of {len(parts)}"

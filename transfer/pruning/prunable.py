@@ -3,47 +3,83 @@
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.utils import parametrize
 
 from checkpoints.errors import InputError
 
 
 def prunable(model: nn.Module, exclude: Iterable[str] = ()) -> dict[str, nn.Parameter]:
-    """Return the prunable weights by parameter name, in the order of the model's modules.
+    """Return the prunable weights by parameter name, as and in the order that ``model.named_parameters()`` has them.
 
     Biases and norms are never pruned. ``exclude`` holds globs over module names (``"fc"``, ``"layer1.*"``). A
-    weight that several modules share is listed once.
+    weight that several modules share is listed once, and not at all if one of them is excluded.
 
     Raises:
-        InputError: a glob matches no prunable module, or nothing prunable is left.
+        InputError: a glob matches no prunable module, a weight is computed, or nothing prunable is left.
     """
-    layers = {name: m for name, m in model.named_modules() if isinstance(m, (_ConvNd, nn.Linear))}
-    kept = dict(layers)
+    if isinstance(exclude, str):
+        raise InputError(f"exclude is the text {exclude!r}; give a list of globs, such as [{exclude!r}]")
+    modules = dict(model.named_modules(remove_duplicate=False))
+    layers = {name: m for name, m in modules.items() if isinstance(m, (_ConvNd, nn.Linear))}
+    left = {_key(m): (name, m) for name, m in reversed(layers.items())}
+    holders = {name: keys for name, m in modules.items() if (keys := _held(m) & left.keys())}
     for glob in exclude:
-        hit = [name for name in layers if fnmatchcase(name, glob)]
+        hit = [keys for name, keys in holders.items() if fnmatchcase(name, glob)]
         if not hit:
             raise InputError(
                 f"exclude={glob!r} matches no Conv or Linear module; the modules are named like {_some(layers)}"
             )
-        for name in hit:
-            kept.pop(name, None)
-    if not kept:
+        for key in set().union(*hit):
+            left.pop(key, None)
+    if not left:
         what = "every Conv and Linear module is excluded" if layers else "the model has no Conv or Linear module"
         raise InputError(f"nothing to prune: {what}")
-    computed = [name for name, module in kept.items() if not isinstance(module.weight, nn.Parameter)]
-    if computed:
-        raise InputError(
-            f"the weight of {_some(computed)} is computed by a parametrization and cannot be set to 0; remove it with "
-            "torch.nn.utils.parametrize.remove_parametrizations, or exclude the module"
-        )
-    weights: dict[str, nn.Parameter] = {}
-    seen: set[int] = set()
-    for name, module in kept.items():
-        if id(module.weight) not in seen:
-            seen.add(id(module.weight))
-            weights[f"{name}.weight" if name else "weight"] = module.weight
-    return weights
+    for key, (name, module) in left.items():
+        if key == id(module):
+            raise InputError(
+                f"the weight of {name or type(module).__name__} is computed and cannot be set to 0; make it a plain "
+                f"weight with {_remedy(module)}, or exclude the module"
+            )
+    return {name: weight for name, weight in model.named_parameters() if id(weight) in left}
+
+
+def refuse_half(*tensors: Tensor) -> None:
+    """Refuse 16-bit floats: products over many layers and squares of gradients are lost in them.
+
+    Raises:
+        InputError: names the dtype and the way out.
+    """
+    for tensor in tensors:
+        if torch.finfo(tensor.dtype).bits < 32:
+            raise InputError(f"scores are lost in {tensor.dtype}; score model.float() on float32 images, then convert")
+
+
+def _key(layer: nn.Module) -> int:
+    """What tells weights apart: the parameter, shared or not, or the module where it computes its weight."""
+    return id(layer._parameters.get("weight", layer))
+
+
+def _held(module: nn.Module) -> set[int]:
+    return {id(module), *(id(p) for p in module.parameters(recurse=False))}
+
+
+def _remedy(module: nn.Module) -> str:
+    if parametrize.is_parametrized(module, "weight"):
+        return "torch.nn.utils.parametrize.remove_parametrizations(module, 'weight')"
+    for mark, remedy in _REMEDIES.items():
+        if hasattr(module, mark):
+            return remedy
+    return "module.weight = torch.nn.Parameter(module.weight.detach())"
+
+
+_REMEDIES = {  # what torch's older ways leave on a module
+    "weight_mask": "torch.nn.utils.prune.remove(module, 'weight')",
+    "weight_g": "torch.nn.utils.remove_weight_norm(module)",
+    "weight_u": "torch.nn.utils.remove_spectral_norm(module)",
+}
 
 
 def _some(names: Iterable[str]) -> str:

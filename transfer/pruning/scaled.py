@@ -42,7 +42,7 @@ class Scaled:
     def rescaled(self, view: View | None = None) -> "Scaled":
         """Bring the largest entry to [0.5, 1) by a power of two, which is exact.
 
-        Where no gradients are recorded, the view takes the power over for good: later calls need no reduction.
+        Where no gradients are recorded, the view takes the power over for good: later passes need no reduction.
         """
         largest = float(self.tensor.detach().abs().amax())
         if largest == 0.0 or not math.isfinite(largest):

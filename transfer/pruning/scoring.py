@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from checkpoints.errors import InputError
 from transfer.errors import ScoreError
+from transfer.pruning.kept import kept
 from transfer.pruning.problem import Batches, Loss, Problem, cross_entropy
 from transfer.pruning.processes import Processes
 from transfer.pruning.prunable import prunable
@@ -37,7 +38,7 @@ def score(
         model: any nn.Module; with ``masks``, its pruned weights are already 0.
         batches: pairs of inputs (N, 3, H, W), float, and targets (N,) or (N, H, W), int64; can be walked again. Methods
             without labels take inputs alone too.
-        masks: what is kept so far, True = kept; None = everything.
+        masks: what is kept so far, True = kept; a weight without a mask is kept whole, None = everything.
         loss: (outputs, targets) → mean over the samples; None = cross entropy (255 ignored in maps).
         exclude: globs over module names whose weights are not scored.
         seed: of whatever the method draws.
@@ -48,7 +49,7 @@ def score(
         float64 scores by parameter name, shaped like the parameters, a common power of two removed.
 
     Raises:
-        InputError: unknown method or option, unusable batches or model.
+        InputError: unknown method or option, unusable batches, masks or model.
         ScoreError: a score is not finite.
     """
     function = find(method)
@@ -57,13 +58,16 @@ def score(
         raise InputError(
             f"the batches are a {type(batches).__name__}, which ends after one walk; give a list or a loader"
         )
+    if torch.is_inference_mode_enabled() or any(p.is_inference() for p in model.parameters()):
+        raise InputError(
+            "scores need gradients, which torch.inference_mode() forbids; make the model and score it outside"
+        )
     bare = model if accelerator is None else accelerator.unwrap_model(model)
     weights = {name: p.detach() for name, p in prunable(bare, exclude).items()}
-    full = {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()} if masks is None else masks
     problem = Problem(
         model=bare,
         weights=weights,
-        masks={name: full[name].to(w.device) for name, w in weights.items()},
+        masks=kept(weights, masks),
         batches=batches,
         loss=loss or cross_entropy,
         seed=seed,

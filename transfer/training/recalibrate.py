@@ -1,68 +1,65 @@
 """Estimate BatchNorm's running statistics anew, from real batches."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from checkpoints.errors import InputError
+from transfer.pruning.batch_statistics import enough_samples
+from transfer.pruning.problem import checked
+from transfer.pruning.untouched import untouched
 
 
 @torch.no_grad()
-def recalibrate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> int:
+def recalibrate(model: nn.Module, batches: Iterable[Any]) -> int:
     """Replace the running statistics of every BatchNorm by the mean over batches of the batch statistics; in place.
 
     The mean counts each batch once and takes the unbiased variance, as PyTorch does with ``momentum=None``. All
-    else runs in eval mode, dropout too; parameters, modes and momentum stay. A layer that the batches do not
-    reach keeps its statistics, and so do all layers when something fails.
+    else runs in eval mode, dropout too; parameters, other buffers, modes and momentum stay. A layer that the batches do
+    not reach keeps its statistics, and so do all layers when something fails.
 
     Args:
         model: any model; one without BatchNorm is left alone.
-        batches: pairs of inputs (N, 3, H, W) and targets, on the model's device; walked once.
+        batches: inputs (N, 3, H, W), or pairs of them and targets, on the model's device; walked once.
 
     Returns:
         The number of layers with new statistics.
 
     Raises:
-        InputError: the batches yield nothing.
+        InputError: the batches yield nothing, or one that cannot be used or is too small.
     """
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
     if not norms:
         return 0
-    modes = [(module, module.training) for module in model.modules()]
-    before = [(norm, norm.momentum, [b.clone() for b in norm.buffers(recurse=False)]) for norm in norms]
-    reached = 0
+    momenta = [norm.momentum for norm in norms]
     try:
-        _estimate(model, norms, batches)
-        reached = sum(bool(norm.num_batches_tracked) for norm in norms)
+        with untouched(model):
+            found = _estimated(model, norms, batches)
     finally:
-        for module, training in modes:
-            module.training = training
-        for norm, momentum, buffers in before:
+        for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-            if not reached or not norm.num_batches_tracked:
-                for buffer, old in zip(norm.buffers(recurse=False), buffers, strict=True):
-                    buffer.copy_(old)
-    return reached
+    for norm, statistics in found.items():
+        for buffer, new in zip(norm.buffers(recurse=False), statistics, strict=True):
+            buffer.copy_(new)
+    return len(found)
 
 
-def _estimate(model: nn.Module, norms: list[_BatchNorm], batches: Iterable[tuple[Tensor, Tensor]]) -> None:
-    model.eval()
+def _estimated(model: nn.Module, norms: list[_BatchNorm], batches: Iterable[Any]) -> dict[_BatchNorm, list[Tensor]]:
+    """Return the new buffers of the layers that the batches reach; those of the model have moved."""
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None
         norm.train()
     seen = 0
-    for inputs, _ in batches:
-        if len(inputs):
-            try:
-                model(inputs)
-            except ValueError as error:  # BatchNorm: "Expected more than 1 value per channel"
-                raise InputError(
-                    f"recalibrating needs more than one image a batch here ({error}); change prune.batch or the number "
-                    "of images in the pruning set"
-                ) from error
-            seen += 1
+    for seen, batch in enumerate(batches, start=1):  # noqa: B007
+        with enough_samples(
+            "recalibrating needs more than one image a batch here; change prune.batch or the number of images in the "
+            "pruning set"
+        ):
+            model(checked(batch)[0])
     if not seen:
         raise InputError("the batches yield nothing; give at least one image")
+    return {n: [b.clone() for b in n.buffers(recurse=False)] for n in norms if n.num_batches_tracked}

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from checkpoints.errors import InputError
 from transfer.pruning.problem import Batch, Problem
@@ -26,7 +27,7 @@ def score(problem: Problem, *, temperature: float = 200.0) -> dict[str, Tensor]:
 
     def of_batch(batch: Batch) -> Statistic:
         leaves = problem.leaves()
-        with torch.enable_grad():
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
             outputs = problem.output(leaves, batch.inputs) / temperature
             loss = problem.loss(outputs, batch.targets) * len(batch.inputs)
             gradient = torch.autograd.grad(loss, list(leaves.values()), create_graph=True, materialize_grads=True)

@@ -14,8 +14,8 @@ def score(problem: Problem) -> dict[str, Tensor]:
 
     The logarithm is taken of the gradient and its power of two apart, so that it holds beyond the range of float64.
     """
-    found = flow(problem.model, problem.weights, torch.ones_like(problem.first()), view=torch.abs)
-    shift = found.exponent * math.log(2)
+    exponent, found = flow(problem.model, problem.weights, torch.ones_like(problem.first()), view=torch.abs)
+    shift = exponent * math.log(2)
     return {
         name: leaf.to(torch.float64) * torch.logaddexp(torch.zeros(()).to(g), g.log() + shift)
         for name, leaf, g in found

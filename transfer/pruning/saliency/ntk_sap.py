@@ -8,9 +8,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from checkpoints.errors import InputError
+from transfer.pruning.batch_statistics import enough_samples
 from transfer.pruning.problem import Batch, Problem
 from transfer.pruning.processes import Statistic
 from transfer.pruning.scaled import Scaled
+
+_DRAW = 15_485_863  # between the seeds of two draws of a batch; no sum of steps between batches and rounds
 
 
 def score(
@@ -21,7 +24,9 @@ def score(
     resamplings: int = 1,
     epsilon: float = 0.01,
 ) -> dict[str, Tensor]:
-    """Return ``|∂/∂M ‖f(x; M·θ) − f(x; M·(θ + ε·Δ))‖²|`` summed over all samples, Δ standard normal for each batch.
+    """Return ``|∂/∂M ‖f(x; M·θ) − f(x; M·(θ + ε·Δ))‖²|`` summed over all samples and draws.
+
+    Δ is standard normal, another one for each batch and each draw.
 
     The score does not look at the weights that it prunes: θ is drawn anew (Kaiming normal, norms at scale 1 and shift
     0, biases 0, BatchNorm with the statistics of the batch), in copies, so that the model stays as it is. In the
@@ -31,7 +36,7 @@ def score(
         problem: what is scored; targets are not used.
         inputs: "real" images, or "gaussian" noise of their shape, as in the paper.
         weights: "resampled", or "pretrained" for the model's own, with BatchNorm in eval mode.
-        resamplings: how many draws of θ are summed.
+        resamplings: how many draws of θ and Δ are summed; with ``weights="pretrained"`` of Δ alone.
         epsilon: size of the perturbation.
 
     Raises:
@@ -43,10 +48,14 @@ def score(
         )
     sums: dict[str, Tensor] = {}
     generator = problem.generator()
-    draws = resamplings if weights == "resampled" else 1
-    for _ in range(draws):
+    for draw in range(resamplings):
         own = _resampled(problem.model, generator) if weights == "resampled" else {}
-        found, _ = problem.total(lambda batch, own=own: _of_batch(problem, batch, own, inputs, epsilon))  # type: ignore[misc]
+
+        def of_batch(batch: Batch, own: dict[str, Tensor] = own, draw: int = draw) -> Statistic:
+            batch.generator.manual_seed(batch.generator.initial_seed() + _DRAW * draw)
+            return _of_batch(problem, batch, own, inputs, epsilon)
+
+        found, _ = problem.total(of_batch)
         sums = {name: value.tensor + sums.get(name, 0.0) for name, value in found.items()}
     return {name: value.abs() for name, value in sums.items()}
 
@@ -61,10 +70,8 @@ def _of_batch(problem: Problem, batch: Batch, own: dict[str, Tensor], inputs: st
     there = {name: here[name] + problem.masks[name] * noise[name].mul_(epsilon) for name in theta}
     leaves = [w.requires_grad_() for w in (*here.values(), *there.values())]
     with torch.enable_grad():
-        try:
+        with enough_samples("method 'ntk-sap' uses batch statistics; give larger batches"):
             change = problem.output(own | here, x) - problem.output(own | there, x)
-        except ValueError as error:  # BatchNorm: "Expected more than 1 value per channel"
-            raise InputError(f"method 'ntk-sap' uses batch statistics: {error}; give larger batches") from error
         parts = torch.autograd.grad(change.square().sum(), leaves, materialize_grads=True)
     # M enters as M · θ and as M · (θ + ε · Δ)
     pairs = zip(theta, parts[: len(theta)], parts[len(theta) :], strict=True)
@@ -74,16 +81,17 @@ def _of_batch(problem: Problem, batch: Batch, own: dict[str, Tensor], inputs: st
 def _resampled(model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
     """Return new parameters and copies of the buffers by name, and let BatchNorm use the statistics of the batch."""
     drawn = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    for name, module in model.named_modules():
-        own = {(f"{name}.{key}" if name else key): (key, p) for key, p in module.named_parameters(recurse=False)}
+    names = {id(p): name for name, p in model.named_parameters()}
+    for module in model.modules():
+        own = {names[id(p)]: (key, p) for key, p in module.named_parameters(recurse=False)}
         if isinstance(module, (_ConvNd, nn.Linear)):
-            for full, (key, p) in own.items():
+            for name, (key, p) in own.items():
                 new = torch.zeros(p.shape, dtype=p.dtype)
                 if key == "weight":
                     nn.init.kaiming_normal_(new, nonlinearity="relu", generator=generator)
-                drawn[full] = new.to(p.device)
+                drawn[name] = new.to(p.device)
         elif isinstance(module, (_BatchNorm, nn.LayerNorm, nn.GroupNorm)):
-            drawn |= {f: torch.ones_like(p) if key == "weight" else torch.zeros_like(p) for f, (key, p) in own.items()}
+            drawn |= {n: torch.ones_like(p) if key == "weight" else torch.zeros_like(p) for n, (key, p) in own.items()}
         if isinstance(module, _BatchNorm):
             module.training = True  # score() sets every module's mode back
     return {name: value.detach() for name, value in drawn.items()}

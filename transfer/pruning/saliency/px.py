@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from transfer.errors import ScoreError
-from transfer.pruning.flow import flow
+from transfer.pruning.flow import products
 from transfer.pruning.paths import follow, stand_ins
 from transfer.pruning.problem import Batch, Problem
 from transfer.pruning.processes import Statistic
@@ -37,7 +37,7 @@ def score(problem: Problem, *, bf16: bool = False) -> dict[str, Tensor]:
             "prune less, in more rounds, or with more images"
         )
     ones = torch.ones_like(problem.first())
-    return flow(problem.model, problem.weights, ones, view=torch.square, cotangent=activity).products()
+    return products(problem, ones, view=torch.square, cotangent=activity)
 
 
 def _activity(problem: Problem, bf16: bool) -> Tensor:

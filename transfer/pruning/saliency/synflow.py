@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from transfer.pruning.flow import flow
+from transfer.pruning.flow import products
 from transfer.pruning.problem import Problem
 
 
 def score(problem: Problem) -> dict[str, Tensor]:
     """Return ``|θ| · ∂R/∂|θ|`` with R the sum of the outputs of the network of absolute values on ones."""
-    return flow(problem.model, problem.weights, torch.ones_like(problem.first()), view=torch.abs).products()
+    return products(problem, torch.ones_like(problem.first()), view=torch.abs)

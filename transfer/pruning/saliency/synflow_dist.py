@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from transfer.pruning.flow import flow, mean_image
+from transfer.pruning.flow import mean_image, products
 from transfer.pruning.problem import Problem
 
 
@@ -12,4 +12,4 @@ def score(problem: Problem) -> dict[str, Tensor]:
 
     The absolute value: the paper's images are not negative, normalised ones are.
     """
-    return flow(problem.model, problem.weights, mean_image(problem), view=torch.abs).products()
+    return products(problem, mean_image(problem), view=torch.abs)

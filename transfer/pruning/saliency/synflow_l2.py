@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from transfer.pruning.flow import flow
+from transfer.pruning.flow import products
 from transfer.pruning.problem import Problem
 
 
@@ -13,4 +13,4 @@ def score(problem: Problem) -> dict[str, Tensor]:
     The score multiplies by θ², where the text prints θ: it is then the share of R that runs through the weight, and is
     conserved from layer to layer.
     """
-    return flow(problem.model, problem.weights, torch.ones_like(problem.first()), view=torch.square).products()
+    return products(problem, torch.ones_like(problem.first()), view=torch.square)

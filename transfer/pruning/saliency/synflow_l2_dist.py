@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from transfer.pruning.flow import flow, mean_image
+from transfer.pruning.flow import mean_image, products
 from transfer.pruning.problem import Problem
 
 
 def score(problem: Problem) -> dict[str, Tensor]:
     """Return SynFlow-L2's score on μ, the mean over all images of ``|x|`` at each pixel, in place of ones."""
-    return flow(problem.model, problem.weights, mean_image(problem), view=torch.square).products()
+    return products(problem, mean_image(problem), view=torch.square)

@@ -17,7 +17,9 @@ def kept(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None) -> d
     masks = masks or {}
     for name, mask in masks.items():
         if name not in weights:
-            raise InputError(f"mask {name} is of no prunable weight of the model; were the masks made for it?")
+            raise InputError(
+                f"mask {name} is of no prunable weight of the model that is not excluded; were the masks made for it?"
+            )
         if mask.dtype != torch.bool or mask.shape != weights[name].shape:
             raise InputError(
                 f"mask {name} is {mask.dtype} of shape {tuple(mask.shape)}; give bool, True = kept, of the "
