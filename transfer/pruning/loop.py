@@ -69,7 +69,7 @@ def prune(
         loss: (outputs, targets) → mean over samples; None = cross entropy.
         exclude: globs over module names that are not pruned and do not count in N.
         seed: of whatever the method draws.
-        accelerator: spreads the batches over its processes; masks are the same on all.
+        accelerator: spreads the batches over its processes; all get the masks that the first one made.
         progress: show a progress bar.
         begin: rounds that are done, and the masks after them, to go on from.
         after_round: called with the number of rounds done and their masks, the last one excepted.
@@ -77,6 +77,7 @@ def prune(
 
     Raises:
         InputError: before anything is done, for what cannot be followed.
+        RunError: the processes have different weights.
         ScoreError: scores that are not finite, or a whole layer that scores 0 before anything is pruned.
     """
     check_options(method, find(method), options)
@@ -89,6 +90,8 @@ def prune(
     masks = Masks.full(weights)
     schedules.check(masks.total, sparsity, rounds, schedule)
     _warn_of_zeros(weights)
+    processes = Processes(accelerator)
+    processes.check_weights(bare)
     settings: dict[str, Any] = {"loss": loss, "exclude": exclude, "accelerator": accelerator}
     before = {name: w.detach().clone() for name, w in weights.items()}
     done, masks = begin or (0, masks)
@@ -102,9 +105,9 @@ def prune(
             scores = score(guide, bare, batches, masks=masks, **settings, **own)
             if round_ == 1 and sparsity:
                 _refuse_empty(guide, scores)
-            masks = Masks(allocations.choose(scores, masks, keep, "global" if guided else allocation))
+            chosen = allocations.choose(scores, masks, keep, "global" if guided else allocation)
+            masks = Masks(processes.of_first(chosen))
             masks.apply_(bare)
-            Processes(accelerator).agree(masks.digest())
             if after_round and round_ < rounds:
                 after_round(round_, masks)
         if guided:
@@ -113,9 +116,8 @@ def prune(
             scores = score(method, bare, batches, seed=seed, **settings, **options)
             if sparsity:
                 _refuse_empty(method, scores)
-            masks = Masks(allocations.choose_shares(scores, Masks.full(weights), shares))
+            masks = Masks(processes.of_first(allocations.choose_shares(scores, Masks.full(weights), shares)))
             masks.apply_(bare)
-            Processes(accelerator).agree(masks.digest())
     except BaseException:
         _restore(weights, before)
         raise

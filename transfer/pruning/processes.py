@@ -1,11 +1,12 @@
 """How scoring is spread over processes: whole batches, dealt in turn, summed in the order of the batches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from checkpoints.backbone import digest
 from transfer.errors import RunError
 from transfer.pruning.scaled import Scaled
 
@@ -45,17 +46,28 @@ class Processes:
                 found[name] = Scaled(broadcast(value.to(torch.float64).contiguous(), from_process=owner), exponent)
             yield found
 
-    def agree(self, digest: str) -> None:
-        """Check that every process made the same masks.
+    def check_weights(self, model: nn.Module) -> None:
+        """Check that every process has the same weights.
 
         Raises:
             RunError: they differ.
         """
         if self._accelerator is None:
             return
-        own = torch.tensor(list(bytes.fromhex(digest)), dtype=torch.uint8, device=self._accelerator.device)
-        if not bool((self._gathered(own) == own).all()):
-            raise RunError("the processes made different masks; do they see the same weights and batches?")
+        own = bytes.fromhex(digest(model.state_dict()))
+        mine = torch.tensor(list(own), dtype=torch.uint8, device=self._accelerator.device)
+        if not bool((self._accelerator.gather(mine.unsqueeze(0)) == mine).all()):
+            raise RunError("the processes have models with different weights; load the same backbone with one seed")
 
-    def _gathered(self, value: Tensor) -> Tensor:
-        return self._accelerator.gather(value.unsqueeze(0))  # type: ignore[union-attr]
+    def of_first(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the masks of the first process on every process: kernels of a GPU may round differently each time."""
+        if self._accelerator is None:
+            return dict(masks)
+        from accelerate.utils import broadcast
+
+        flat = torch.cat([mask.to(self._accelerator.device, torch.uint8).flatten() for mask in masks.values()])
+        parts = broadcast(flat, from_process=0).split([mask.numel() for mask in masks.values()])
+        return {
+            name: part.bool().view_as(mask).to(mask.device)
+            for (name, mask), part in zip(masks.items(), parts, strict=True)
+        }
