@@ -33,7 +33,7 @@ def python(*words: str, trace: bool = False) -> subprocess.CompletedProcess[str]
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     first = [sys.executable, *(["-X", "importtime"] if trace else [])]
     environment = {**os.environ, "PYTHONPATH": paths}
-    return subprocess.run([*first, *words], capture_output=True, text=True, env=environment, timeout=120, check=False)
+    return subprocess.run([*first, *words], capture_output=True, text=True, env=environment, timeout=300, check=False)
 
 
 def imported(trace: str) -> set[str]:

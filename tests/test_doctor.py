@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -200,7 +199,7 @@ def test_two_processes(tmp_path: Path) -> None:
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script),
          str(tmp_path / "said ")],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}, capture_output=True, text=True,
-        timeout=120,
+        timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert [(tmp_path / f"said {rank}").read_text() for rank in (0, 1)] == ["True False"] * 2
@@ -214,21 +213,19 @@ def test_two_processes(tmp_path: Path) -> None:
 WAITS = """
 import time
 from transfer import doctor
-doctor.PATIENCE = 0.2
+doctor.PATIENCE = 1.0
 with doctor._patience():
     pass
-time.sleep(0.5)
+time.sleep(1.5)
 print("in time", flush=True)
 with doctor._patience():
-    time.sleep(60)
+    time.sleep(900)
 """
 
 
 def test_a_check_that_waits_for_ever_is_ended() -> None:
-    begun = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", WAITS], capture_output=True, text=True, timeout=60)
-    assert time.monotonic() - begun < 30
+    done = subprocess.run([sys.executable, "-c", WAITS], capture_output=True, text=True, timeout=240)
     assert done.returncode == 1
     first, last = done.stdout.splitlines()
     assert first == "in time"
-    assert failures(last)[0].startswith("processes: no answer for 0 s; see whether they reach each other")
+    assert failures(last)[0].startswith("processes: no answer for 1 s; see whether they reach each other")

@@ -160,7 +160,7 @@ def test_two_processes_with_an_uneven_last_batch_count_every_pixel_once(result, 
     done = subprocess.run(
         [sys.executable, *launcher, str(script), str(result.folder), str(tmp_path)],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()},
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]

@@ -16,7 +16,7 @@ def run(out: Path, *launcher: str) -> tuple[dict, dict, str]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     (folder,) = out.iterdir()

@@ -30,6 +30,7 @@ from transfer.tasks.classification import Classification
 from transfer.tasks.segmentation import Segmentation
 from transfer.training.accelerators import accelerator_for
 from transfer.training.evaluation import evaluate
+from transfer.training.imp import check_rewind
 from transfer.training.loaders import Loaders
 from transfer.training.optimizers import optimizer
 
@@ -177,8 +178,7 @@ def prepare(recipe: Recipe) -> Job:
         backbone = checkpoints.load(recipe.backbone, seed=recipe.seed) if "backbone" in absent else job.backbone
         dataset = datasets.load(recipe.data.name) if "data" in absent else job.dataset
         job = _assembled(recipe, backbone, dataset, job.accelerator)
-    if recipe.prune.sparsity and isinstance(job.dataset, Dataset):
-        balanced(job.dataset.train.labels, job.dataset.classes, per_class=recipe.prune.per_class, seed=recipe.seed)
+        _check_data(job)
     return job
 
 
@@ -214,7 +214,18 @@ def rehearse(recipe: Recipe) -> tuple[Job, dict[str, str]]:
     job = _assembled(recipe, backbone, dataset, accelerator)
     if not datasets.outlook(recipe.data.name):
         _try(job)
+    if "data" not in absent:
+        _check_data(job)
     return job, absent
+
+
+def _check_data(job: Job) -> None:
+    """Refuse what the recipe asks of the data and they do not have."""
+    recipe, prune, data = job.recipe, job.recipe.prune, job.dataset
+    if prune.method == "imp":
+        check_rewind(prune.method_options(), recipe.train.epochs, len(job.loaders.train))
+    if prune.sparsity and isinstance(data, Dataset):
+        balanced(data.train.labels, data.classes, per_class=prune.per_class, seed=recipe.seed)
 
 
 def _assembled(recipe: Recipe, backbone: Backbone, dataset: Any, accelerator: Any) -> Job:

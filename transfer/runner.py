@@ -1,6 +1,7 @@
 """run(): one recipe from the backbone to the finished run folder."""
 
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from checkpoints.backbone import digest
 from transfer import trained
 from transfer.environment import environment, versions
 from transfer.job import Job, prepare
+from transfer.precision import precision_of
 from transfer.pruning import Masks, effective_sparsity, prune, report
 from transfer.pruning.prunable import prunable
 from transfer.recipe import Recipe
@@ -19,6 +21,7 @@ from transfer.run_folder import RunFolder, read_json
 from transfer.training import History, finetune, recalibrate
 from transfer.training.evaluation import counted
 from transfer.training.imp import imp
+from transfer.training.main_process import from_main
 from transfer.training.state import State
 from transfer.training.weights import load_weights, save_weights
 
@@ -44,22 +47,15 @@ def run(recipe: Recipe, *, out: str | Path = "runs", progress: bool = False) -> 
     """
     job = prepare(recipe)
     folder = RunFolder(Path(out), job.recipe, job.backbone.digest())
-    if not job.accelerator.is_main_process:
-        job.accelerator.wait_for_everyone()  # the main process has made the folder by then
-        return _work(job, folder, progress)
-    with folder.opened():
-        job.accelerator.wait_for_everyone()
+    with ExitStack() as stack, precision_of(job.accelerator):
+        from_main(lambda: stack.enter_context(folder.opened()) and None, job.accelerator)
         return _work(job, folder, progress)
 
 
 def _work(job: Job, folder: RunFolder, progress: bool) -> Result:
-    finished = folder.file("result.json")
-    if finished.exists():
-        job.accelerator.wait_for_everyone()
-        if job.accelerator.is_main_process:
-            _clear(folder)
-        return Result(folder.path, read_json(finished))
-    job.accelerator.wait_for_everyone()
+    finished = from_main(lambda: _finished(folder), job.accelerator)
+    if finished is not None:
+        return Result(folder.path, finished)
     main = job.accelerator.is_main_process
     if main:
         folder.write_json("environment.json", environment(job.accelerator))
@@ -89,6 +85,16 @@ def _work(job: Job, folder: RunFolder, progress: bool) -> Result:
     return Result(folder.path, metrics)
 
 
+def _finished(folder: RunFolder) -> dict[str, Any] | None:
+    """Return the result that an earlier start of this run came to."""
+    path = folder.file("result.json")
+    if not path.exists():
+        return None
+    _clear(folder)
+    result: dict[str, Any] = read_json(path)
+    return result
+
+
 def _pruned(job: Job, folder: RunFolder, progress: bool) -> tuple[Masks | None, History, dict[str, Any] | None, float]:
     """Return the masks, the epochs that went before, what the result says of the pruning set, and seconds.
 
@@ -98,7 +104,7 @@ def _pruned(job: Job, folder: RunFolder, progress: bool) -> tuple[Masks | None, 
     if not prune_.sparsity:
         return None, History(), None, 0.0
     start, path, timing = time.perf_counter(), folder.file("masks.safetensors"), folder.file("timing.json")
-    before = History()
+    before, main = History(), job.accelerator.is_main_process
     images = job.pruning_set if prune_.method != "imp" or prune_.recalibrate else None
     if prune_.method == "imp":
         masks, before = imp(
@@ -107,30 +113,26 @@ def _pruned(job: Job, folder: RunFolder, progress: bool) -> tuple[Masks | None, 
             task=job.task, accelerator=job.accelerator, folder=folder.file("imp"), seed=recipe.seed,
             progress=progress, **prune_.method_options(),
         )  # fmt: skip
-    elif path.exists():
-        masks = Masks.load(path)
-        masks.apply_(job.model)
     else:
-        masks = _rounds(job, images, folder, progress)
+        found = from_main(lambda: Masks.load(path) if path.exists() else None, job.accelerator)
+        masks = found or _rounds(job, images, folder, progress)
+        masks.apply_(job.model)
     if prune_.recalibrate and images is not None:
         recalibrate(job.model, images)
-    job.accelerator.wait_for_everyone()  # all have looked for the masks before they are written
-    if job.accelerator.is_main_process and not path.exists():
+    if main and not path.exists():
         folder.write_json("timing.json", {"prune_s": time.perf_counter() - start, "epochs_s": []})
         masks.save(path)
         for part in folder.path.glob(f"{_ROUND}*"):
             part.unlink()
     seen = None if images is None else {"images": len(images.indices), "digest": images.digest}
-    return masks, before, seen, read_json(timing)["prune_s"] if timing.exists() else time.perf_counter() - start
+    told = main and timing.exists()
+    return masks, before, seen, read_json(timing)["prune_s"] if told else time.perf_counter() - start
 
 
 def _rounds(job: Job, images: Any, folder: RunFolder, progress: bool) -> Masks:
     """Prune, round by round, from the last round that an earlier start of this run finished."""
     prune_, main = job.recipe.prune, job.accelerator.is_main_process
-    done = {int(p.stem.removeprefix(_ROUND)): p for p in folder.path.glob(f"{_ROUND}*.safetensors")}
-    last = max(done, default=0)
-    begin = (last, Masks.load(done[last])) if last else None
-    job.accelerator.wait_for_everyone()  # all have looked before the main process writes
+    begin = from_main(lambda: _last_round(folder), job.accelerator)
 
     def keep(round_: int, masks: Masks) -> None:
         if main:
@@ -144,6 +146,13 @@ def _rounds(job: Job, images: Any, folder: RunFolder, progress: bool) -> Masks:
         accelerator=job.accelerator, progress=progress and main, begin=begin, after_round=keep,
         **prune_.method_options(),
     )  # fmt: skip
+
+
+def _last_round(folder: RunFolder) -> tuple[int, Masks] | None:
+    """Return the last round that is done, and its masks."""
+    done = {int(p.stem.removeprefix(_ROUND)): p for p in folder.path.glob(f"{_ROUND}*.safetensors")}
+    last = max(done, default=0)
+    return (last, Masks.load(done[last])) if last else None
 
 
 def _pruning(

@@ -164,7 +164,7 @@ def test_processes_that_ask_together_make_one_download(source: Source, site: Sit
     site.delay = 0.5
     code = f"from checkpoints.fetch import Source, obtain; print(obtain({source!r}))"
     running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    answers = [process.communicate(timeout=30)[0].strip() for process in running]
+    answers = [process.communicate(timeout=120)[0].strip() for process in running]
     assert answers == [str(home / "weights.pth")] * 3
     assert len(site.requests) == 1
 

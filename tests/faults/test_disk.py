@@ -5,7 +5,9 @@ import os
 import resource
 import signal
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,13 @@ import torch
 from torch.utils.data import DataLoader
 
 from tests.conftest import Ended
-from tests.training.small import equal, left_behind, small_loaders, train_small
+from tests.training.small import equal, left_behind, small_loaders, small_masks, train_small
+from transfer import files as files_module
 from transfer.errors import RunError
 from transfer.launch import one_line_errors
 from transfer.recipe import Train
 from transfer.training import Loaders
+from transfer.training import state as state_module
 from transfer.training.state import KEYS, State
 
 TRAIN = Train(epochs=2, batch=8, lr=0.05, save_minutes=0.0)
@@ -87,17 +91,33 @@ def test_a_file_that_the_system_cuts_short_is_not_the_state(tmp_path: Path, ende
     assert left_behind(tmp_path)["scheduler_step"] == 1
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
-def test_a_read_only_folder_is_one_line(tmp_path: Path, ended: Ended) -> None:
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_folder_that_cannot_be_written_is_one_line(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: Ended
+) -> None:
+    """As for a folder without write permission and a read-only disk; root is stopped by neither here."""
     State(tmp_path).save(big_state(1))
-    tmp_path.chmod(0o500)
-    try:
-        code, _, err = ended(one_line_errors()(lambda: State(tmp_path).save(big_state(2))))
-    finally:
-        tmp_path.chmod(0o700)
-    assert code == 1
-    assert err.startswith("error: Permission denied")
+
+    def read_only(path: Any, mode: str = "r", *more: Any, **options: Any) -> Any:
+        if set(mode) & set("wax+"):
+            raise OSError(number, os.strerror(number), str(path))
+        return open(path, mode, *more, **options)
+
+    for module in (state_module, files_module):
+        monkeypatch.setattr(module, "open", read_only, raising=False)
+    for write, name in ((partial(State(tmp_path).save, big_state(2)), "state.pt"), (save_masks(tmp_path), "")):
+        code, _, err = ended(one_line_errors()(write))
+        assert code == 1
+        assert err.startswith(f"error: {os.strerror(number)}: {tmp_path}/{name}")
+        assert err.endswith("; what was finished is kept\n")
+        assert err.count("\n") == 1
+    monkeypatch.undo()
+    assert os.listdir(tmp_path) == ["state.pt"]
     assert left_behind(tmp_path)["scheduler_step"] == 1
+
+
+def save_masks(folder: Path) -> Callable[[], None]:
+    return lambda: small_masks().save(folder / "masks.safetensors")
 
 
 def test_a_state_cut_at_every_64_kb_falls_back_or_is_one_line(tmp_path: Path) -> None:

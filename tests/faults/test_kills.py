@@ -13,10 +13,11 @@ def test_three_kills_change_nothing() -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "kill_test.py"), "--kills", "3", "--seed", "1"],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-        timeout=300,
+        timeout=600,
     )  # fmt: skip
     assert done.stdout, done.stderr
     found = json.loads(done.stdout)
-    assert (found["kills"], found["different"], found["failures"]) == (3, [], [])
+    assert found["kills"] == 3
+    assert [found[key] for key in ("different", "left_over", "missing", "failures")] == [[], [], [], []]
     assert found["finished"] >= 1
-    assert set(found["phases"]) - {"nothing"}
+    assert {"masks.safetensors", "model.safetensors", "metrics.jsonl", "result.json"} <= set(found["compared"])

@@ -16,6 +16,21 @@ COMMAND = (
     sys.executable, "-m", "recipes.digits", "--backbone", "random:resnet20", "--data.size", "8", "--prune.rounds", "1",
     "--train.epochs", "3",
 )  # fmt: skip
+PAUSE = 25  # the step, of 22 an epoch, in which the signal comes
+PAUSES = f"""
+import runpy, sys, time
+from pathlib import Path
+from transfer.training import loop
+step, here = loop._Run._step, Path(sys.argv.pop(1))
+def pausing(self, *batch):
+    if self.step == {PAUSE}:
+        (here / "reached").touch()
+        while not (here / "signalled").exists():
+            time.sleep(0.01)
+    return step(self, *batch)
+loop._Run._step = pausing
+runpy.run_module("recipes.digits", run_name="__main__", alter_sys=True)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -34,22 +49,23 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_the_same_command_goes_on(sent: signal.Signals, code: int, words: str, whole: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [*COMMAND, "--out", str(tmp_path / "stopped")]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        while not list(tmp_path.glob("stopped/*/metrics.jsonl")):
+    flags = [*COMMAND[3:], "--out", str(tmp_path / "stopped")]
+    pausing = [sys.executable, "-c", PAUSES, str(tmp_path), *flags]
+    with subprocess.Popen(pausing, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / "reached").exists():
             assert process.poll() is None
             time.sleep(0.01)
-        time.sleep(0.3)
         process.send_signal(sent)
-        _, printed = process.communicate(timeout=60)
+        (tmp_path / "signalled").touch()
+        _, printed = process.communicate(timeout=300)
     assert process.returncode == code
     assert printed.startswith(words)
     assert printed.count("\n") == bool(words)
     (folder,) = (tmp_path / "stopped").iterdir()
     saved = State(folder).load()
     assert saved is not None
-    assert 22 <= saved["scheduler_step"] < 3 * 22
-    subprocess.run(command, env=environment, check=True, capture_output=True)
+    assert saved["scheduler_step"] == PAUSE + 1
+    subprocess.run([*COMMAND[:3], *flags], env=environment, check=True, capture_output=True)
     for name in ("model.safetensors", "best.safetensors", "metrics.jsonl", "result.json"):
         assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
     assert len(json.loads((folder / "timing.json").read_text())["epochs_s"]) == 3

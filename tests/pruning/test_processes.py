@@ -11,13 +11,14 @@ from transfer.pruning import methods
 
 SCRIPT = """
 import hashlib, json, sys, torch
-from accelerate import Accelerator
 from tests.pruning.small_nets import TinyVgg, images, randomised
 from transfer.pruning import methods, prune, score
+from transfer.recipe import Train
+from transfer.training.accelerators import accelerator_for
 import warnings
 warnings.simplefilter("ignore")
 torch.set_num_threads(1)
-accelerator = Accelerator(cpu=True)
+accelerator = accelerator_for(Train(precision="no"))
 model = randomised(TinyVgg())
 batches = [images((3, 8, 8), n, seed=n) for n in (5, 3, 6)]  # three batches: the second process has one
 found = {"processes": accelerator.num_processes}
@@ -49,7 +50,6 @@ except RunError as error:
     found["weights"] = str(error)
 with open(f"{sys.argv[1]}-{accelerator.process_index}.json", "w") as file:
     json.dump(found, file)
-accelerator.end_training()
 """
 
 

@@ -66,6 +66,22 @@ def test_accumulation_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         accelerator_for(Train())
 
 
+@pytest.mark.parametrize(("processes", "gpus"), [(2, 1), (8, 4)])
+def test_more_processes_than_gpus_are_refused(processes: int, gpus: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    words = refused()
+    assert f"{processes} processes were started on a machine with {gpus} GPU" in words
+    assert f"--nproc-per-node {gpus})" in words
+
+
+@pytest.mark.parametrize("gpus", [0, 2])
+def test_a_gpu_a_process_or_none_at_all_is_no_complaint(gpus: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert accelerator_for(Train()).num_processes == 1
+
+
 def test_an_address_alone_is_no_complaint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", "29500")

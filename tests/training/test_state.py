@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,8 @@ def test_a_damaged_newest_falls_back_with_a_warning_and_never_replaces_the_good_
     with pytest.warns(UserWarning, match=r"state\.pt is damaged .*; going on from state\.previous\.pt") as caught:
         assert step_of(state) == 1
     assert "\n" not in str(caught[0].message)
-    state.load(warn=False)
+    with pytest.warns(UserWarning, match="going on from"):
+        state.load()
     state.save(numbered(3))
     assert step_of(state) == 3
     state.path.write_bytes(b"")
@@ -151,3 +153,17 @@ def test_a_changed_byte_is_seen(tmp_path: Path) -> None:
     state.path.write_bytes(content)
     assert not torch.equal(torch.load(state.path, weights_only=True)["model"]["w"], CONTENT["model"]["w"])
     assert "has changed" in refused(state)
+
+
+@pytest.mark.parametrize("before", [b"", b"\x80\x02}q\x00.", b"junk"], ids=["zip", "pickle, zip", "junk, zip"])
+def test_what_would_grow_is_refused_before_it_is_unpacked(
+    before: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = State(tmp_path)
+    with open(state.path, "wb") as file:
+        file.write(before)
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a/data.pkl", bytes(1 << 20))
+    assert state.path.stat().st_size < 4096
+    monkeypatch.setattr(zipfile.ZipFile, "testzip", lambda _: pytest.fail("it was unpacked"))
+    refused(state)

@@ -10,17 +10,16 @@ from torch import Tensor, nn
 import checkpoints.architectures  # noqa: F401  (registers resnet20 with timm)
 from checkpoints import Backbone
 from checkpoints.errors import InputError, near
-
-SIDE = 64  # of the images that the sizes of the maps are checked with
+from transfer.models.dilate import SIDE, dilate
 
 
 class Encoder(nn.Module):
     """A timm network as a list of feature maps: the image itself, then one map a stage.
 
-    A stage that no longer halves is dilated as in the DeepLab papers: its first convolution is not, the next ones are.
-    A ResNet's map then holds at every second (fourth) place what the pretrained network computes there. (smp's own
-    ResNets dilate the first convolution too, which changes the pretrained features. Networks that halve by average
-    pooling, such as CLIP's, lose that pooling where timm dilates them.)
+    A stage that no longer halves is dilated (:func:`transfer.models.dilate.dilate`): a map then holds at every second
+    (fourth) place exactly what the pretrained network computes there. smp's and timm's own dilation does not in
+    general: smp dilates the first convolution of a ResNet's stage too, and timm drops the average pooling of CLIP's and
+    of anti-aliased ResNets and does not widen that of ResNet-D.
     """
 
     def __init__(self, model: Any, output_stride: int) -> None:
@@ -55,8 +54,9 @@ def encoder(backbone: Backbone, output_stride: int) -> Encoder:
     allowed = (8, 16) if natural > 8 else (natural,)
     if output_stride not in allowed:
         raise InputError(f"output_stride is {output_stride}; {arch} allows {' or '.join(map(str, allowed))}")
-    dilated = {} if output_stride == natural else {"output_stride": output_stride}
-    made = Encoder(_built(arch, lambda: timm.create_model(arch, features_only=True, **dilated)), output_stride)
+    made = Encoder(_built(arch, lambda: timm.create_model(arch, features_only=True)), output_stride)
+    if output_stride != natural:
+        _built(arch, lambda: dilate(made.model, output_stride))
     _check_sizes(made, arch)
     _load(made.model, backbone)
     return made
@@ -66,6 +66,8 @@ def _built(arch: str, make: Callable[[], Any]) -> Any:
     """Call timm, whose networks refuse what they cannot do in many ways."""
     try:
         return make()
+    except InputError:
+        raise
     except (TypeError, ValueError, AssertionError, AttributeError, RuntimeError) as error:
         raise _unfit(arch) from error
 

@@ -14,7 +14,14 @@ WIDTH = 256
 
 
 class Segmenter(nn.Module):
-    """An encoder, smp's decoder and smp's head; at stride 8 and 16 the keys are those of smp's DeepLabV3Plus."""
+    """An encoder, smp's decoder and smp's head; at stride 8 and 16 the keys are those of smp's DeepLabV3Plus.
+
+    smp enlarges maps with ``align_corners=True``, which stretches them: at an output stride s, what the deepest map saw
+    comes out where it was at the left, and s - 1 pixels too far to the right at the right (below: too low). It was kept
+    because no gain was measured without: on ``recipes.voc_quickstart``, dense, three seeds, mIoU is 67.1 % (standard
+    deviation 1.6), 66.4 % (5.6) with ``align_corners=False`` and 65.5 % (5.7) with value i put at pixel s · i. Those
+    images have sides near 64 and s = 4; larger ones were not tried.
+    """
 
     def __init__(self, encoder: Encoder, num_classes: int) -> None:
         super().__init__()

@@ -6,10 +6,14 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from transfer.precision import full_float32
+
 
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
     """Put the model into eval mode for a while; afterwards modes, buffers and the global random state are as before.
+
+    Float32 is float32 meanwhile, on GPUs too.
 
     Buffers too, since a forward in eval mode may still move them: a counter, or statistics that are always on.
     """
@@ -21,7 +25,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
         if buffer is not None
     ]
     cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=cuda):
+    with torch.random.fork_rng(devices=cuda), full_float32():
         try:
             model.eval()
             yield

@@ -27,7 +27,7 @@ def accelerator_for(train: Train) -> Accelerator:
 
     Raises:
         InputError: the device lacks what the recipe wants; or the launcher asked for a sharded model, for gradient
-            accumulation, or for several processes of which only one was started.
+            accumulation, for more processes than GPUs, or for several processes of which only one was started.
     """
     cuda = torch.cuda.is_available()
     precision = train.precision
@@ -38,6 +38,7 @@ def accelerator_for(train: Train) -> Accelerator:
     if train.sync_norm and not cuda:
         raise InputError("train.sync_norm needs CUDA GPUs; leave it out, or set train.freeze_norm")
     _refuse_sharding()
+    _refuse_shared_gpus()
     state = AcceleratorState._shared_state
     if state and state.get("_mixed_precision") != precision:  # accelerate allows one precision a process unless reset
         AcceleratorState._reset_state()
@@ -69,6 +70,15 @@ def _refuse_sharding() -> None:
     for variable, name in SHARDING.items():
         if os.environ.get(variable, "").lower() in {"1", "true", "yes"}:
             raise InputError(f"{_whole(name)} (it is chosen by {variable})")
+
+
+def _refuse_shared_gpus() -> None:
+    processes, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if processes > gpus > 0:
+        raise InputError(
+            f"{processes} processes were started on a machine with {gpus} GPU{'s' * (gpus > 1)}; start one a GPU "
+            f"(--nproc-per-node {gpus}), or hide the GPUs (CUDA_VISIBLE_DEVICES=) to train on the CPU"
+        )
 
 
 def _whole(name: str) -> str:

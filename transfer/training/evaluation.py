@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from checkpoints.errors import InputError
 from transfer.data.maps import IGNORE
+from transfer.precision import precision_of
 from transfer.tasks import Task
 from transfer.tasks.classification import Classification
 
@@ -41,7 +42,8 @@ def counted(
 ) -> tuple[float, Tensor]:
     """Return the mean loss and the task's counts, on the CPU, over all batches of all processes.
 
-    The loss is the mean over images, of maps over labelled pixels, whatever the batches were. The model is left as it was.
+    The loss is the mean over images, of maps over labelled pixels, whatever the batches were. The model is left as it
+    was.
 
     Raises:
         InputError: the batches yield nothing.
@@ -50,11 +52,12 @@ def counted(
     model.eval()
     counts: Tensor | None = None
     loss = torch.zeros(2, dtype=torch.float64)
+    autocast = accelerator.autocast if accelerator is not None else nullcontext
     try:
         for inputs, targets in data:
             if not len(inputs):
                 continue  # this process has no part of a last, small batch
-            with accelerator.autocast() if accelerator is not None else nullcontext():
+            with precision_of(accelerator), autocast():
                 outputs = model(inputs)
             new = task.counts(outputs, targets)
             counts = new if counts is None else counts + new

@@ -1,4 +1,4 @@
-"""The metrics of a fine-tuning, epoch by epoch."""
+"""The metrics of a fine-tuning, epoch by epoch, and its place in the epoch that has begun."""
 
 from dataclasses import dataclass, field
 
@@ -7,12 +7,19 @@ from torch import Tensor
 
 @dataclass
 class History:
-    """One row of metrics an epoch, where the best weights were, and the task's counts of the last test."""
+    """One row of metrics an epoch, where the best weights were, and the task's counts of the last test.
+
+    Of an epoch that has begun: the steps ``done``, the seconds they took, and this process's ``log`` of them, (2, steps
+    an epoch): loss and number of images.
+    """
 
     epochs: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int = 0
     seconds: list[float] = field(default_factory=list)
     counts: Tensor | None = None
+    done: int = 0
+    elapsed: float = 0.0
+    log: Tensor | None = None
 
     @property
     def last(self) -> dict[str, float]:
@@ -25,9 +32,10 @@ class History:
         return self.epochs[self.best_epoch - 1] if self.best_epoch else self.epochs[-1]
 
     def add(self, row: dict[str, float], headline: str, seconds: float) -> bool:
-        """Add the row of an epoch; return whether its ``headline`` is the largest so far."""
+        """Add the row of an epoch, which ends it; return whether its ``headline`` is the largest so far."""
         best = not self.best_epoch or row[headline] > self.best[headline]
         self.epochs.append(row)
         self.best_epoch = len(self.epochs) if best else self.best_epoch
         self.seconds.append(seconds)
+        self.done, self.elapsed, self.log = 0, 0.0, None
         return best

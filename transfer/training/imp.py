@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,8 +23,9 @@ from transfer.tasks import Task
 from transfer.training.history import History
 from transfer.training.loaders import Loaders
 from transfer.training.loop import finetune
+from transfer.training.main_process import from_main
 from transfer.training.state import State
-from transfer.training.weights import load_weights, save_weights
+from transfer.training.weights import read_weights, save_weights
 
 _A_ROUND = 0.2  # of the weights that are left go in each round (Frankle 2019)
 
@@ -45,10 +47,24 @@ def check(options: Mapping[str, Any], allocation: str, epochs: int) -> None:
         raise InputError(f"prune.allocation is {allocation!r}; imp has one threshold for all layers: give global")
     if epochs < 1:
         raise InputError("imp trains in each round; give train.epochs of 1 or more")
-    if not 0 <= plan["rewind"] < epochs or (plan["rewind"] and plan["rewind_to"] == "learning-rate"):
+    if plan["rewind"] < 0 or (plan["rewind"] and plan["rewind_to"] == "learning-rate"):
         raise InputError(
-            f"option rewind of 'imp' is {plan['rewind']}; give an epoch from 0 to below train.epochs ({epochs}), and 0 "
-            "with rewind_to=learning-rate"
+            f"option rewind of 'imp' is {plan['rewind']}; give an optimizer step from 0 on, and 0 with "
+            "rewind_to=learning-rate"
+        )
+
+
+def check_rewind(options: Mapping[str, Any], epochs: int, steps: int) -> None:
+    """Refuse a step that the training does not come to; ``steps`` are those of an epoch, which the data decide.
+
+    Raises:
+        InputError: names what is allowed.
+    """
+    rewind = rewinding(**options)["rewind"]
+    if rewind >= epochs * steps:
+        raise InputError(
+            f"option rewind of 'imp' is {rewind}; give an optimizer step below {epochs * steps} "
+            f"({epochs} epochs of {steps} steps)"
         )
 
 
@@ -56,8 +72,9 @@ def rewinding(*, rewind: int = 0, rewind_to: Literal["weights", "learning-rate"]
     """Return the options of imp.
 
     Args:
-        rewind: the epoch whose weights each round goes back to; 0 = the pretrained ones.
-        rewind_to: "weights" of that epoch, with the learning rate of then; or the "learning-rate" of the start only,
+        rewind: the optimizer step, below epochs times steps an epoch, whose weights each round goes back to; 0 = the
+            pretrained ones.
+        rewind_to: "weights" of that step, with the learning rate of then; or the "learning-rate" of the start only,
             with the weights that were trained (Renda 2020).
     """
     return {"rewind": rewind, "rewind_to": rewind_to}
@@ -79,10 +96,10 @@ def imp(
     progress: bool = False,
     **options: Any,
 ) -> tuple[Masks, History]:
-    """Prune by training in ``rounds`` rounds; return the masks and the epochs that the model has behind it.
+    """Prune by training in ``rounds`` rounds; return the masks and what the model has behind it.
 
-    The model is left at the weights of the rewinding, pruned: what is still to be done is to train it once more, after
-    those epochs. Every round has a fresh optimizer. Weights of a round that is done are kept in ``folder``, so that a
+    The model is left at the weights of the rewinding, pruned: what is still to be done is to train it once more, from
+    that step. Every round has a fresh optimizer. Weights of a round that is done are kept in ``folder``, so that a
     run that was stopped goes on in its round.
 
     Args:
@@ -95,12 +112,16 @@ def imp(
         exclude: globs over module names that are not pruned.
         task: None = classification.
         accelerator: the processes.
-        folder: of this pruning alone.
+        folder: of this pruning alone; the main process writes and reads there.
         seed: of dropout and the like.
         progress: show a progress bar an epoch.
         **options: see :func:`rewinding`.
+
+    Raises:
+        InputError: before anything is done, for a step to rewind to that the training does not come to.
     """
     plan = rewinding(**options)
+    check_rewind(options, train.epochs, len(data.train))
     main = accelerator.is_main_process
     shared: dict[str, Any] = {"task": task, "accelerator": accelerator, "seed": seed, "progress": progress}
     history = History()
@@ -111,27 +132,31 @@ def imp(
     masks = Masks.full(prunable(model, exclude))
     for round_ in range(1, rounds + 1):
         here = folder / f"round-{round_}"
-        if not (here / "masks.safetensors").exists():
-            accelerator.wait_for_everyone()  # all have looked before one of them writes
+        found = from_main(partial(_masks_of, here), accelerator)
+        if found is None:
             if progress and main:
                 print(f"imp: training {round_} of {rounds}, {masks.sparsity:.2%} pruned", flush=True)
             finetune(model, masks, data, train, folder=here, history=copy.deepcopy(history), **shared)
             masks = _smallest_dropped(model, masks, sparsity, rounds, round_, schedule)
-            Processes(accelerator).agree(masks.digest())
+            masks = Masks(Processes(accelerator).of_first(masks))
             if main:
                 if plan["rewind_to"] != "weights":
                     save_weights(model, here / "model.safetensors")
                 masks.save(here / "masks.safetensors")  # last: it says that the round is done
                 State(here).clear()
-            accelerator.wait_for_everyone()
         else:
-            masks = Masks.load(here / "masks.safetensors")
-        if plan["rewind_to"] == "weights":
-            model.load_state_dict(start)
-        else:
-            load_weights(model, here / "model.safetensors")
+            masks = found
+        if plan["rewind_to"] != "weights":
+            start = from_main(partial(read_weights, here / "model.safetensors"), accelerator)
+        model.load_state_dict(start)
         masks.apply_(model)
     return masks, history
+
+
+def _masks_of(folder: Path) -> Masks | None:
+    """Return the masks of a round that is done."""
+    path = folder / "masks.safetensors"
+    return Masks.load(path) if path.exists() else None
 
 
 @torch.no_grad()

@@ -5,17 +5,18 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 
 from checkpoints.errors import InputError
 from transfer.data.maps import IGNORE
 from transfer.errors import RunError, TrainingError
+from transfer.precision import precision_of
 from transfer.pruning.masks import Masks
 from transfer.recipe import Train
 from transfer.report.progress import track
@@ -23,9 +24,12 @@ from transfer.tasks import Task
 from transfer.tasks.classification import Classification
 from transfer.training import norms
 from transfer.training.accelerators import accelerator_for, check
+from transfer.training.buckets import settle
 from transfer.training.evaluation import counted
+from transfer.training.finite import all_finite, tensors_in
 from transfer.training.history import History
 from transfer.training.loaders import Loaders
+from transfer.training.main_process import from_main
 from transfer.training.optimizers import factor, optimizer
 from transfer.training.state import State
 from transfer.training.stopping import Pulse, Signals, stopped
@@ -59,10 +63,10 @@ def finetune(
         train: epochs, optimizer, schedule, and the minutes between saves.
         task: loss and metric; None = classification.
         accelerator: None = a new one in the recipe's precision.
-        folder: where the state is kept, on a disk that all processes see; started again, training goes on from there.
+        folder: where the main process keeps the state; started again, training goes on from there.
         seed: of dropout and the like.
-        history: epochs that the model has behind it; training goes on after them, with a fresh optimizer.
-        until: the epoch after which to stop, at most ``train.epochs``; None = train.epochs.
+        history: what the model has behind it; training goes on from that step, with a fresh optimizer.
+        until: the optimizer step after which to stop, without a test within an epoch; None = the end.
         after_epoch: called on the main process with the history and whether the epoch is the best so far.
         progress: show a progress bar an epoch.
 
@@ -70,17 +74,17 @@ def finetune(
         Training loss, test loss and metrics of each epoch.
 
     Raises:
-        InputError: the folder holds the state of another fine-tuning, or the settings do not suit the model.
-        RunError: the saved state is damaged, the processes see different ones, or a decoding worker died.
+        InputError: the folder holds the state of another fine-tuning, or the settings do not suit the model or data.
+        RunError: the saved state is damaged, or a decoding worker died.
         TrainingError: a loss or a weight is not finite; the last good state is kept.
         SystemExit, KeyboardInterrupt: stopped by a signal; the state is kept.
     """
     accelerator = accelerator or accelerator_for(train)
     check(accelerator)
-    with Signals() as signals:
+    with Signals() as signals, precision_of(accelerator):
         run = _Run(model, masks, data, train, task or Classification(), accelerator, seed, folder, signals)
         try:
-            _train(run, history, train.epochs if until is None else until, after_epoch, progress)
+            _train(run, history or History(), until, after_epoch, progress)
         except RuntimeError as error:
             if str(error).startswith("DataLoader worker"):  # torch raises it anywhere, from a signal handler
                 raise RunError(f"a process that decodes images died ({error}); {run.last_state()}") from error
@@ -92,19 +96,22 @@ def finetune(
     return run.history
 
 
-def _train(run: "_Run", history: History | None, until: int, after_epoch: AfterEpoch | None, progress: bool) -> None:
-    run.restore(history or History())
-    while len(run.history.epochs) < until:
-        best = run.epoch(progress)
+def _train(run: "_Run", history: History, until: int | None, after_epoch: AfterEpoch | None, progress: bool) -> None:
+    run.restore(history)
+    while run.steps_to(run.train.epochs * run.steps if until is None else until, progress):
+        best = run.end_epoch()
         if after_epoch and run.accelerator.is_main_process:
             after_epoch(run.history, best)
         run.keep()
         run.pulse.restart()
         run.tick()
+    if run.history.done:
+        run.keep()
+        run.history.log = run.log
 
 
 class _Run:
-    """The moving parts of one fine-tuning; ``done`` steps of the epoch after those in ``history``."""
+    """The moving parts of one fine-tuning."""
 
     def __init__(
         self, model: nn.Module, masks: Masks | None, data: Loaders, train: Train, task: Task,
@@ -114,7 +121,9 @@ class _Run:
         self.state = State(folder) if folder is not None else None
         self.pulse = Pulse(accelerator, signals, train.save_minutes)
         self.steps = len(data.train)
-        self.history, self.done, self.elapsed, self.kept = History(), 0, 0.0, ""
+        if not self.steps:
+            raise InputError("the training batches yield nothing; give at least one image")
+        self.history, self.kept = History(), ""
         self.log = torch.zeros(2, self.steps, device=accelerator.device)  # of the epoch's steps: loss, number of images
         self.bare = model.to(accelerator.device)
         if train.channels_last:
@@ -123,39 +132,63 @@ class _Run:
             masks.apply_(self.bare)
         self.identity = self._identity(masks)
         self.optimizer = optimizer(self.bare, train)
-        self.scheduler = LambdaLR(self.optimizer, lambda step: factor(train, step, self.steps))
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.replaced = norms.synchronise(self.bare) if train.sync_norm and accelerator.num_processes > 1 else []
         self.model, self.optimizer = accelerator.prepare(self.bare, self.optimizer)
+        self.settled = False
         self.hold = masks.hold(self.bare, self.optimizer) if masks is not None else None
+        self.scaler_before = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
 
-    def epoch(self, progress: bool) -> bool:
-        """Train the rest of an epoch, test, add to the history; return whether it is the best so far."""
-        start, epoch = time.perf_counter() - self.elapsed, len(self.history.epochs)
-        if self.done < self.steps:
-            self.data.train.set_epoch(epoch, self.done)
+    @property
+    def step(self) -> int:
+        """The optimizer steps that the model has behind it."""
+        return len(self.history.epochs) * self.steps + self.history.done
+
+    def steps_to(self, last: int, progress: bool) -> bool:
+        """Train to the end of the epoch, or to step ``last`` if that is before; return whether the epoch is trained."""
+        left = min(self.steps - self.history.done, last - self.step)
+        if left > 0:
+            epoch = len(self.history.epochs)
+            self.data.train.set_epoch(epoch, self.history.done)
             shown = progress and self.accelerator.is_main_process
-            self._steps(track(self.data.train, f"epoch {epoch + 1}/{self.train.epochs}", shown=shown), start)
+            batches = track(self.data.train, f"epoch {epoch + 1}/{self.train.epochs}", shown=shown)
+            self._steps(batches, left)
+        return self.history.done == self.steps
+
+    def end_epoch(self) -> bool:
+        """Test, add the epoch to the history; return whether it is the best so far."""
+        start, epoch = time.perf_counter() - self.history.elapsed, len(self.history.epochs)
         losses, images = self._checked(self._log())
         tested = self._test(epoch)
         row = {"epoch": epoch + 1, "lr": self._lr(0), "train_loss": float(losses @ images / images.sum()), **tested}
         best = self.history.add(row, self.task.headline, time.perf_counter() - start)
-        self.done, self.elapsed = 0, 0.0
         self.log.zero_()
         return best
 
-    def _steps(self, batches: Iterable[tuple[Tensor, Tensor]], start: float) -> None:
+    def _steps(self, batches: Iterable[tuple[Tensor, Tensor]], count: int) -> None:
+        start, history = time.perf_counter() - self.history.elapsed, self.history
+        end = history.done + count
         self.model.train()
         if self.train.freeze_norm:
             norms.freeze(self.bare)
         self.pulse.restart()
-        for inputs, targets in batches:
+        for inputs, targets in islice(batches, count):
+            if not self.settled:
+                settle(self.model, inputs)
+                self.settled = True
             self._reseed()
-            self.log[0, self.done] = self._step(inputs, targets)
-            self.log[1, self.done] = len(inputs)
-            self.done, self.elapsed = self.done + 1, time.perf_counter() - start
+            self.log[0, history.done] = self._step(inputs, targets)
+            self.log[1, history.done] = len(inputs)
+            history.done, history.elapsed = history.done + 1, time.perf_counter() - start
             self.tick()
+        if history.done < end:
+            raise InputError(
+                f"the training batches end after {history.done} of {self.steps}; their length must be true"
+            )
 
     def _step(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor(self.train, self.step, self.steps)
         self.optimizer.zero_grad(set_to_none=True)
         with self.accelerator.autocast():
             loss = self.task.loss(self.model(inputs), targets) * self._share(targets)
@@ -163,7 +196,6 @@ class _Run:
         if self.train.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.train.clip_norm)
         self.optimizer.step()
-        self.scheduler.step()
         return loss.detach()
 
     def _share(self, targets: Tensor) -> Tensor | float:
@@ -181,7 +213,7 @@ class _Run:
 
     def _reseed(self) -> None:
         """Seed dropout and the like by the place in the training, so that a resumed step draws what it would have."""
-        place = (self.seed, len(self.history.epochs), self.done, self.accelerator.process_index)
+        place = (self.seed, len(self.history.epochs), self.history.done, self.accelerator.process_index)
         digest = hashlib.blake2b(repr(place).encode(), digest_size=7).digest()
         torch.manual_seed(int.from_bytes(digest, "big"))
 
@@ -230,15 +262,16 @@ class _Run:
         Raises:
             TrainingError: a loss, weight or optimizer value is not finite.
         """
-        losses, images = log[:, 0, : self.done].mean(0), log[:, 1, : self.done].sum(0)
+        losses, images = log[:, 0, : self.history.done].mean(0), log[:, 1, : self.history.done].sum(0)
         broken = (~losses.isfinite()).nonzero()
         epoch = len(self.history.epochs) + 1
         if len(broken):
             step = int(broken[0])
             raise self._broken(f"the training loss of epoch {epoch} is {float(losses[step])} at step {step + 1}", step)
-        tensors = [*self.bare.state_dict().values(), *_tensors(self.optimizer.state_dict()["state"])]
-        if not _finite(tensors):
-            raise self._broken(f"the weights are not finite after step {self.done} of epoch {epoch}", self.done - 1)
+        tensors = [*self.bare.state_dict().values(), *tensors_in(self.optimizer.state_dict()["state"])]
+        if not all_finite(tensors):
+            done = self.history.done
+            raise self._broken(f"the weights are not finite after step {done} of epoch {epoch}", done - 1)
         return losses, images
 
     def _broken(self, what: str, step: int) -> TrainingError:
@@ -253,7 +286,7 @@ class _Run:
 
     def _place(self) -> str:
         epoch = len(self.history.epochs)
-        return f"epoch {epoch + 1}, step {self.done}" if self.done else f"the end of epoch {epoch}"
+        return f"epoch {epoch + 1}, step {self.history.done}" if self.history.done else f"the end of epoch {epoch}"
 
     def _lr(self, step: int) -> float:
         return self.train.lr * factor(self.train, len(self.history.epochs) * self.steps + step, self.steps)
@@ -279,25 +312,21 @@ class _Run:
             "identity": self.identity,
             "model": self.bare.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "scheduler_step": self.scheduler.last_epoch,
+            "scheduler_step": self.step,
             "scaler": scaler.state_dict() if scaler is not None else None,
-            "done": self.done,
-            "log": log.float(),
-            "elapsed": self.elapsed,
             **vars(self.history),
+            "log": log.float(),
         }
 
     def restore(self, history: History) -> None:
-        """Go on from the saved state, if there is one, else after the epochs of ``history``."""
-        saved = self.state.load(warn=self.accelerator.is_main_process) if self.state is not None else None
-        if saved is not None:
-            self._take(saved)
-        elif history.epochs:
+        """Go on from the saved state, if there is one, else after ``history``."""
+        saved = from_main(self.state.load, self.accelerator) if self.state is not None else None
+        if saved is None:
             self.history = history
-            self._schedule_at(len(history.epochs) * self.steps)
-        place = torch.tensor([[len(self.history.epochs), self.done]], device=self.accelerator.device)
-        if not bool((self.accelerator.gather(place) == place).all()):
-            raise RunError("the processes see different states; give an --out on a disk that all of them share")
+        else:
+            self._take(saved)
+        if self.history.log is not None:
+            self.log.copy_(self.history.log)
 
     def _take(self, saved: dict[str, Any]) -> None:
         was, now = saved["identity"], self.identity
@@ -310,41 +339,19 @@ class _Run:
             )
         self.bare.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
-        self._schedule_at(saved["scheduler_step"])
         if saved["scaler"] is not None and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(saved["scaler"])
-        self.done, self.elapsed = saved["done"], saved["elapsed"]
-        self.log.copy_(saved["log"][self.accelerator.process_index])
-        self.history = History(saved["epochs"], saved["best_epoch"], saved["seconds"], saved["counts"])
+        self.history = History(**{field.name: saved[field.name] for field in dataclasses.fields(History)})
+        self.history.log = saved["log"][self.accelerator.process_index]
         self.kept = self._place()
 
-    def _schedule_at(self, step: int) -> None:
-        self.scheduler.last_epoch = step
-        for group, base in zip(self.optimizer.param_groups, self.scheduler.base_lrs, strict=True):
-            group["lr"] = base * factor(self.train, step, self.steps)
-        self.scheduler._last_lr = [group["lr"] for group in self.optimizer.param_groups]
-
     def close(self) -> None:
-        """Give the model back as it came: no hooks, no wrapped forward, its own BatchNorm layers."""
+        """Give the model back as it came: no hooks, no wrapped forward, its own BatchNorm layers; the scaler too."""
         if self.hold is not None:
             self.hold.remove()
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         vars(self.bare).pop("forward", None)
         norms.restore(self.replaced)
+        if self.scaler_before is not None:
+            self.accelerator.scaler.load_state_dict(self.scaler_before)
         self.accelerator.free_memory()
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """Yield every tensor in nested dicts and lists."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _tensors(item)
-
-
-def _finite(tensors: list[Tensor]) -> bool:
-    flags: dict[torch.device, list[Tensor]] = {}  # one wait for each device, not one for each tensor
-    for tensor in tensors:
-        flags.setdefault(tensor.device, []).append(tensor.isfinite().all())
-    return all(bool(torch.stack(found).all()) for found in flags.values())

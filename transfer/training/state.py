@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from checkpoints.weights_file import unpickled
+from checkpoints.weights_file import stored, unpickled
 from transfer.errors import RunError
 
 KEYS = {
@@ -47,10 +47,10 @@ class State:
                 error.filename = str(self.path)  # a full disk does not say which file
             raise
 
-    def load(self, *, warn: bool = True) -> dict[str, Any] | None:
+    def load(self) -> dict[str, Any] | None:
         """Return what was saved last, None when nothing was; never runs code from the file.
 
-        A damaged state is passed over for the one before it, with a warning if ``warn``.
+        A damaged state is passed over for the one before it, with a warning.
 
         Raises:
             RunError: every state that is there is damaged.
@@ -65,7 +65,7 @@ class State:
                 damaged.append(f"{path} is damaged ({_reason(error)})")
                 self._damaged = self._damaged or path == self.path
                 continue
-            if damaged and warn:
+            if damaged:
                 warnings.warn(f"{damaged[0]}; going on from {path.name}, saved before it", stacklevel=2)
             return content
         if damaged:
@@ -79,6 +79,8 @@ class State:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    if not stored(path):  # first: reading what a zip declares could fill the memory
+        raise ValueError("it is no zip")
     with zipfile.ZipFile(path) as archive:  # torch.load does not compare the checksums that torch.save writes
         changed = archive.testzip()
     if changed is not None:
