@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import statistics
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +114,7 @@ def compare(
     write_json(folder / "comparison.json", {"data": data, "rows": rows, "runs": runs})
     write_whole(folder / "comparison.md", f"{data}\n\n{tables.markdown(found.columns, found.lines)}")
     spread = f"mean ± std over {len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}"
-    title = f"{data}\n{recipe.backbone}, {recipe.train.epochs} epochs, {spread}"
+    title = f"{textwrap.fill(data, 72)}\n{recipe.backbone}, {recipe.train.epochs} epochs, {spread}"
     plots.comparison(rows, headline, folder / "comparison.png", title=title)
     if isinstance(job, SegmentationJob):
         firsts = results[:: len(seeds)]  # the first seed of each row
