@@ -93,9 +93,10 @@ def compare(
         InputError: before anything is written, for what can be known then.
     """
     todo = cells(recipe, methods, sparsities, seeds)
-    for cell in {cell.prune.method: cell for cell in todo}.values():  # one of each method
+    *others, last = {cell.prune.method: cell for cell in todo}.values()  # one of each method
+    for cell in others:
         rehearse(cell)
-    job = prepare(todo[-1])
+    job = prepare(last)
     results: list[Result] = []
     for number, cell in enumerate(todo, start=1):
         if progress and main_process():

@@ -25,9 +25,9 @@ __all__ = ["Outlook", "has_maps", "load", "names", "outlook"]
 _NAMES = (
     "digits", "fashion-mnist", "cifar10", "cifar100", "tiny-imagenet", "voc2012", "voc2012-aug", "voc-sample",
 )  # fmt: skip
-_PUBLISHED = {
+_PUBLISHED = {  # classes of each
     "fashion-mnist": 10, "cifar10": 10, "cifar100": 100, "tiny-imagenet": 200, "voc2012": 21, "voc2012-aug": 21,
-}  # fmt: skip  # classes
+}  # fmt: skip
 _FOLDERS = {"imagefolder:": "imagefolder", "voc-folder:": "voc_folder"}
 
 

@@ -54,15 +54,16 @@ def counted(
     loss = torch.zeros(2, dtype=torch.float64)
     autocast = accelerator.autocast if accelerator is not None else nullcontext
     try:
-        for inputs, targets in data:
-            if not len(inputs):
-                continue  # this process has no part of a last, small batch
-            with precision_of(accelerator), autocast():
-                outputs = model(inputs)
-            new = task.counts(outputs, targets)
-            counts = new if counts is None else counts + new
-            weight = int((targets != IGNORE).sum()) if targets.dim() > 1 else len(targets)
-            loss += torch.tensor([float(task.loss(outputs.float(), targets)) * weight, weight], dtype=loss.dtype)
+        with precision_of(accelerator):
+            for inputs, targets in data:
+                if not len(inputs):
+                    continue  # this process has no part of a last, small batch
+                with autocast():
+                    outputs = model(inputs)
+                new = task.counts(outputs, targets)
+                counts = new if counts is None else counts + new
+                weight = int((targets != IGNORE).sum()) if targets.dim() > 1 else len(targets)
+                loss += torch.tensor([float(task.loss(outputs.float(), targets)) * weight, weight], dtype=loss.dtype)
     finally:
         for module, training in modes:
             module.training = training
