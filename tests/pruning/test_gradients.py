@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.func import functional_call, jacrev
+from transfer.pruning.saliency.jacobian import squared_gradients
 
 from checkpoints.errors import InputError
 from tests.pruning.small_nets import TinyVgg, images, randomised
@@ -13,7 +14,6 @@ from transfer.pruning import Masks, methods, score
 from transfer.pruning.problem import Batch, Problem, cross_entropy
 from transfer.pruning.processes import Processes
 from transfer.pruning.prunable import prunable
-from transfer.pruning.saliency.jacobian import squared_gradients
 
 
 class Small(nn.Module):

@@ -12,6 +12,7 @@ from transfer.pruning.problem import Batch, Problem
 from transfer.pruning.processes import Statistic
 from transfer.pruning.prunable import prunable, refuse_half
 from transfer.pruning.scaled import Scaled
+from transfer.pruning.statistics import Constants, Norms
 from transfer.pruning.untouched import untouched
 
 Flow = Iterator[tuple[str, Tensor, Tensor]]
@@ -27,6 +28,7 @@ def flow(
     cotangent: Tensor | None = None,
     summed: bool = False,
     masks: Mapping[str, Tensor] | None = None,
+    statistics: Constants | None = None,
 ) -> tuple[int, Flow]:
     """Differentiate ``Σ_k c_k h_k(start)`` by the weights of the path network h.
 
@@ -41,6 +43,7 @@ def flow(
         cotangent: c, shaped like one sample of the output; None = ones.
         summed: whether a max-pool sums.
         masks: weights that count as 0 (False), where the model has not zeroed them.
+        statistics: of every BatchNorm; None = the stored ones.
 
     Returns:
         An exponent e, and the weights with their gradients without a factor ``2**e``.
@@ -51,7 +54,8 @@ def flow(
     for leaf in leaves.values():
         leaf.requires_grad_()
     with torch.enable_grad():
-        h = follow(model, start, start, views, view, gated=False, summed=summed)
+        norms = None if statistics is None else Norms(statistics)
+        h = follow(model, start, start, views, view, gated=False, summed=summed, norms=norms)
         weight = torch.ones_like(h.tensor) if cotangent is None else Scaled(cotangent).rescaled().tensor.to(h.tensor)
         parts = torch.autograd.grad(h.tensor, list(leaves.values()), weight.view_as(h.tensor), allow_unused=True)
     return h.exponent, _let_go(leaves, list(parts))
@@ -65,13 +69,14 @@ def _let_go(leaves: dict[str, Tensor], parts: list[Tensor | None]) -> Flow:
 
 
 def products(
-    problem: Problem, start: Tensor, *, view: Callable[[Tensor], Tensor], cotangent: Tensor | None = None
-) -> dict[str, Tensor]:
+    problem: Problem, start: Tensor, *, view: Callable[[Tensor], Tensor], cotangent: Tensor | None = None,
+    statistics: Constants | None = None,
+) -> dict[str, Tensor]:  # fmt: skip
     """Return weight · gradient by name, in float64, of :func:`flow`: the share of the output that runs through it.
 
     A common power of two is left out.
     """
-    _, found = flow(problem.model, problem.weights, start, view=view, cotangent=cotangent)
+    _, found = flow(problem.model, problem.weights, start, view=view, cotangent=cotangent, statistics=statistics)
     return {name: weight.to(torch.float64).mul_(gradient) for name, weight, gradient in found}
 
 

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from transfer.pruning.paths import follow, stand_ins
 from transfer.pruning.problem import Batch, Problem
-from transfer.pruning.scaled import View
+from transfer.pruning.scaled import Scaled, View
+from transfer.pruning.statistics import Norms
 
 
 class GatedNetwork:
@@ -22,10 +23,11 @@ class GatedNetwork:
 
     def __init__(self, problem: Problem) -> None:
         self.model = problem.model
+        self._statistics = problem.constants()
         self._settled = stand_ins(self.model, lambda _, w: w.square())
         first = problem.first()
         with torch.no_grad():
-            follow(self.model, first, first.square(), self._settled, torch.square, gated=True)
+            self._follow(first, self._settled)
         settled = {n: self._settled[id(p)] for n, p in self.model.named_parameters() if n in problem.weights}
         self.squares = {name: view.tensor.detach().requires_grad_() for name, view in settled.items()}
         self.exponents = {name: view.exponent for name, view in settled.items()}
@@ -35,8 +37,12 @@ class GatedNetwork:
         leaves = {id(p): self.squares[n] for n, p in self.model.named_parameters() if n in self.squares}
         with torch.enable_grad():
             views = {key: View(leaves.get(key, v.tensor), v.exponent, v.settled) for key, v in self._settled.items()}
-            found = follow(self.model, batch.inputs, batch.inputs.square(), views, torch.square, gated=True)
+            found = self._follow(batch.inputs, views)
             parts = torch.autograd.grad(
                 found.tensor.sum(), list(self.squares.values()), create_graph=differentiable, materialize_grads=True
             )
         return found.exponent, dict(zip(self.squares, parts, strict=True))
+
+    def _follow(self, inputs: Tensor, views: Mapping[int, View]) -> Scaled:
+        norms = None if self._statistics is None else Norms(self._statistics)
+        return follow(self.model, inputs, inputs.square(), views, torch.square, gated=True, norms=norms)

@@ -17,7 +17,9 @@ from transfer.pruning.problem import Batches, Loss
 from transfer.pruning.processes import Processes
 from transfer.pruning.prunable import prunable
 from transfer.pruning.saliency import about, check_options, find, methods
-from transfer.pruning.scoring import score
+from transfer.pruning.scoring import score, statistics_of
+from transfer.pruning.statistics import Constants, Statistics
+from transfer.pruning.statistics import check as check_statistics
 from transfer.report.progress import track
 
 _ROUND = 1_000_003  # between the seeds of two rounds, so that no round repeats the draws of another
@@ -30,6 +32,11 @@ class CollapseWarning(UserWarning):
 def default_rounds(method: str) -> int:
     """Return the number of rounds that a method's paper uses: 100 for the iterative ones, 1 for the rest."""
     return about(method).rounds
+
+
+def default_statistics(method: str) -> Statistics | None:
+    """Return the statistics that a method's scores look through; None for one that does not look at the network."""
+    return about(method).statistics
 
 
 def prune(
@@ -45,6 +52,7 @@ def prune(
     exclude: Iterable[str] = (),
     seed: int = 0,
     accelerator: Any = None,
+    statistics: Statistics | None = None,
     progress: bool = False,
     begin: tuple[int, Masks] | None = None,
     after_round: Callable[[int, Masks], None] | None = None,
@@ -70,6 +78,8 @@ def prune(
         exclude: globs over module names that are not pruned and do not count in N.
         seed: of whatever the method draws.
         accelerator: spreads the batches over its processes; all get the masks that the first one made.
+        statistics: which BatchNorm the scores see: "batch", "warmup" or "running", see
+            :mod:`transfer.pruning.statistics`; None = the method's default.
         progress: show a progress bar.
         begin: rounds that are done, and the masks after them, to go on from.
         after_round: called with the number of rounds done and their masks, the last one excepted.
@@ -82,6 +92,7 @@ def prune(
     """
     check_options(method, find(method), options)
     allocations.check(allocation)
+    check_statistics(statistics)
     guided, guide = allocation in methods(), saliency.guide(method, allocation)
     rounds = default_rounds(guide) if rounds is None else rounds
     schedules.check(None, sparsity, rounds, schedule)
@@ -93,6 +104,12 @@ def prune(
     processes = Processes(accelerator)
     processes.check_weights(bare)
     settings: dict[str, Any] = {"loss": loss, "exclude": exclude, "accelerator": accelerator}
+    seen: dict[str, Statistics | Constants | None] = {
+        name: statistics or default_statistics(name) for name in (method, guide)
+    }
+    if "warmup" in seen.values():
+        warm = statistics_of(bare, batches, exclude=exclude, accelerator=accelerator)
+        seen = {name: warm if value == "warmup" else value for name, value in seen.items()}
     before = {name: w.detach().clone() for name, w in weights.items()}
     done, masks = begin or (0, masks)
     masks = Masks(kept(weights, masks))
@@ -102,7 +119,7 @@ def prune(
         for round_ in track(range(done + 1, rounds + 1), label, shown=progress and rounds > 1):
             keep = schedules.kept(masks.total, schedules.sparsity_after(round_, rounds, sparsity, schedule))
             own = {"seed": seed + _ROUND * (round_ - 1), **({} if guided else options)}
-            scores = score(guide, bare, batches, masks=masks, **settings, **own)
+            scores = score(guide, bare, batches, masks=masks, statistics=seen[guide], **settings, **own)
             if round_ == 1 and sparsity:
                 _refuse_empty(guide, scores)
             chosen = allocations.choose(scores, masks, keep, "global" if guided else allocation)
@@ -113,7 +130,7 @@ def prune(
         if guided:
             _restore(weights, before)
             shares = {name: int(mask.sum()) for name, mask in masks.items()}
-            scores = score(method, bare, batches, seed=seed, **settings, **options)
+            scores = score(method, bare, batches, seed=seed, statistics=seen[method], **settings, **options)
             if sparsity:
                 _refuse_empty(method, scores)
             masks = Masks(processes.of_first(allocations.choose_shares(scores, Masks.full(weights), shares)))

@@ -25,8 +25,10 @@ from torch.overrides import TorchFunctionMode
 
 from checkpoints.errors import InputError
 from transfer.pruning import operations as ops
+from transfer.pruning.not_finite import refuse_not_finite
 from transfer.pruning.saliency import about, methods
 from transfer.pruning.scaled import Scaled, View
+from transfer.pruning.statistics import Norms
 
 Norm = Callable[[Tensor], Tensor]
 After = Callable[[Scaled, View | None], Scaled]
@@ -53,6 +55,7 @@ def follow(
     summed: bool = False,
     bf16: bool = False,
     after: After = Scaled.rescaled,
+    norms: Norms | None = None,
 ) -> Scaled:
     """Run the model on ``inputs`` and its linear path network on ``start``; return the latter's output.
 
@@ -69,6 +72,7 @@ def follow(
             and a max-pool takes the maximum of the path network itself.
         summed: a max-pool passes the sum of its window: every path counts.
         bf16: run the model in bfloat16 (autocast); the path network stays in the precision of ``start``.
+        norms: the statistics of the model's BatchNorm in this forward; None = the stored ones.
         after: what is done to the result of a weight, unless its view is settled and this is its first use in the
             pass; by default it is rescaled. It is given the view at the first use, None at further ones.
 
@@ -80,12 +84,15 @@ def follow(
     first = inputs.clone()
     _give(first, Scaled(start))
     try:
-        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=bf16), machine:
+        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=bf16), machine, norms or nullcontext():
             output = model(first)
         if not _on_path(output):
             raise NoPathError(f"the output is {type(output).__name__}, not one tensor made from the input")
     except NoPathError as error:
         raise NoPathError(_explain(error, model)) from None
+    if gated and not bool(torch.isfinite(output).all()):
+        with torch.no_grad(), norms.again() if norms else nullcontext():
+            refuse_not_finite(model, lambda: model(inputs))
     return _path(output)
 
 
@@ -152,11 +159,13 @@ def _weighted(
 def _batch_norm(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     names = ("mean", "var", "weight", "bias", "training", "momentum", "eps")
     given = dict(zip(names, args, strict=False)) | {k.removeprefix("running_"): v for k, v in kwargs.items()}
-    if given.get("training") or given.get("var") is None:
-        raise NoPathError("a BatchNorm that uses the statistics of the batch has no fixed scale")
     out = func(input, *args, **kwargs)
     if run.norm is None:
         return _give(out, _path(input))
+    if given.get("training") or given.get("var") is None:
+        raise NoPathError(
+            "a BatchNorm that uses the statistics of the batch has no fixed scale; statistics='batch' gives it one"
+        )
     scale = torch.rsqrt(given["var"].to(_path(input).tensor.dtype) + given.get("eps", 1e-5))
     scale = scale if given.get("weight") is None else given["weight"] * scale
     return _give(out, run.path(torch.mul, input, run.norm(scale).view(-1, *[1] * (input.dim() - 2))))

@@ -11,9 +11,11 @@ from torch.func import functional_call
 
 from checkpoints.errors import InputError
 from transfer.data.maps import IGNORE
+from transfer.pruning.not_finite import refuse_not_finite
 from transfer.pruning.processes import Processes, Statistic
 from transfer.pruning.prunable import refuse_half
 from transfer.pruning.scaled import Scaled
+from transfer.pruning.statistics import Constants, Norms, pooled, seen_through
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Batches = Iterable[Any]
@@ -69,6 +71,7 @@ class Problem:
 
     ``weights`` are the prunable parameters, detached, in the model's order; ``masks`` (True = kept) are over the same
     names; the pruned entries of the weights are already 0. The model is in eval mode and must be left as it is.
+    ``statistics`` are those that BatchNorm normalises with: "batch", "running" (the stored ones), or constants.
     """
 
     model: nn.Module
@@ -78,6 +81,7 @@ class Problem:
     loss: Loss
     seed: int
     processes: Processes
+    statistics: str | Constants = "running"
     _seen: list[tuple[Any, ...]] = field(default_factory=list)
 
     def generator(self) -> torch.Generator:
@@ -115,13 +119,36 @@ class Problem:
     def output(self, weights: dict[str, Tensor], inputs: Tensor) -> Tensor:
         """Return the model's output with these tensors in place of its own of the same names.
 
+        BatchNorm normalises with ``statistics``; with those of the batch, gradients flow through them.
+
         Raises:
-            InputError: it is not one tensor.
+            InputError: it is not one tensor, or a batch too small for its own statistics.
+            ScoreError: it is not finite; names the layer where that begins.
         """
-        found = functional_call(self.model, weights, (inputs,))
+        with seen_through(self.statistics):
+            found = functional_call(self.model, weights, (inputs,))
         if not isinstance(found, Tensor):
             raise InputError(f"the model returns {type(found).__name__}; scoring wants one tensor of outputs")
+        if not bool(torch.isfinite(found).all()):
+            with torch.no_grad(), seen_through(self.statistics):
+                refuse_not_finite(self.model, lambda: functional_call(self.model, weights, (inputs,)))
         return found
+
+    def constants(self) -> Constants | None:
+        """Return the statistics that path methods take for fixed; None for the stored ones.
+
+        Those of the batches cost a forward of each.
+        """
+        if self.statistics != "batch":
+            return self.statistics if isinstance(self.statistics, Constants) else None
+
+        @torch.no_grad()
+        def of_batch(batch: Batch) -> Statistic:
+            with Norms(record=True) as norms:
+                self.model(batch.inputs)
+            return norms.sums(len(batch.inputs))
+
+        return pooled(*self.total(of_batch))
 
     def leaves(self) -> dict[str, Tensor]:
         """Return the weights as new leaves that record gradients."""

@@ -1,6 +1,7 @@
 """score(): saliency of every prunable weight, as a pure function of the model and real mini-batches."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +13,9 @@ from transfer.pruning.kept import kept
 from transfer.pruning.problem import Batches, Loss, Problem, cross_entropy
 from transfer.pruning.processes import Processes
 from transfer.pruning.prunable import prunable
-from transfer.pruning.saliency import check_options, find
+from transfer.pruning.saliency import about, check_options, find
+from transfer.pruning.statistics import Constants, Statistics
+from transfer.pruning.statistics import check as check_statistics
 from transfer.pruning.untouched import untouched
 
 
@@ -26,6 +29,7 @@ def score(
     exclude: Iterable[str] = (),
     seed: int = 0,
     accelerator: Any = None,
+    statistics: Statistics | Constants | None = None,
     **options: Any,
 ) -> dict[str, Tensor]:
     """Score every prunable weight; larger is kept longer.
@@ -43,6 +47,9 @@ def score(
         exclude: globs over module names whose weights are not scored.
         seed: of whatever the method draws.
         accelerator: an ``accelerate.Accelerator``; every process scores its share of the batches.
+        statistics: which BatchNorm the score sees, see :mod:`transfer.pruning.statistics`: "batch", "warmup" (here the
+            weights as they are count for the unpruned ones), "running", or constants taken before; None = the method's
+            default. Methods that do not look at the network take any.
         **options: the method's own.
 
     Returns:
@@ -54,6 +61,7 @@ def score(
     """
     function = find(method)
     check_options(method, function, options)
+    check_statistics(statistics)
     if isinstance(batches, Iterator):
         raise InputError(
             f"the batches are a {type(batches).__name__}, which ends after one walk; give a list or a loader"
@@ -72,11 +80,44 @@ def score(
         loss=loss or cross_entropy,
         seed=seed,
         processes=Processes(accelerator),
+        statistics=(statistics or about(method).statistics) if about(method).statistics else "running",
     )
+    if problem.statistics != "running":
+        _refuse_scripted(bare)
     with untouched(bare):
-        scores = function(problem, **options)
+        scores = function(_warm(problem), **options)
     _check(method, scores, weights)
     return {name: scores[name].to(torch.float64) for name in weights}
+
+
+def statistics_of(
+    model: nn.Module, batches: Batches, *, exclude: Iterable[str] = (), accelerator: Any = None
+) -> Constants:
+    """Return the statistics of the batches through the model as it is now: what ``warmup`` keeps for all rounds."""
+    bare = model if accelerator is None else accelerator.unwrap_model(model)
+    weights = {name: p.detach() for name, p in prunable(bare, exclude).items()}
+    problem = Problem(bare, weights, kept(weights, None), batches, cross_entropy, 0, Processes(accelerator), "batch")
+    _refuse_scripted(bare)
+    with untouched(bare):
+        found = problem.constants()
+    assert found is not None
+    return found
+
+
+def _warm(problem: Problem) -> Problem:
+    if problem.statistics != "warmup":
+        return problem
+    found = replace(problem, statistics="batch").constants()
+    assert found is not None
+    return replace(problem, statistics=found)
+
+
+def _refuse_scripted(model: nn.Module) -> None:
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        raise InputError(
+            "the model is scripted, so that its BatchNorm cannot be given other statistics; give statistics='running', "
+            "or the model before torch.jit"
+        )
 
 
 def _check(method: str, scores: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:

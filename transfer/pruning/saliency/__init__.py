@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from checkpoints.errors import InputError, near
+from transfer.pruning.statistics import Statistics
 
 Score = Callable[..., dict[str, Any]]
 
@@ -16,18 +17,20 @@ class Method:
     """What is known of a method without running it."""
 
     score: str | Score
-    """The function, or the module of this package that holds it."""
+    """The function, or the module of this package that holds it as ``score``, or as what follows a colon."""
     rounds: int = 1
     """Rounds of its paper."""
     labels: bool = False
     """Whether it looks at the targets."""
     paths: bool = False
     """Whether it needs a network that is a sum over paths (no softmax attention, no LayerNorm)."""
+    statistics: Statistics | None = "batch"
+    """Which BatchNorm its scores see unless told otherwise; None: they do not look at the network."""
 
 
 _METHODS = {  # the name users write
-    "random": Method("random"),
-    "magnitude": Method("magnitude"),
+    "random": Method("random", statistics=None),
+    "magnitude": Method("magnitude", statistics=None),
     "snip": Method("snip", labels=True),
     "grasp": Method("grasp", labels=True),
     "synflow": Method("synflow", rounds=100, paths=True),
@@ -39,7 +42,13 @@ _METHODS = {  # the name users write
     "px": Method("px", rounds=100, paths=True),
     "px-gated": Method("px_gated", rounds=100, paths=True),
     "px-trace": Method("px_trace", rounds=100, paths=True),
-    "jacobian": Method("jacobian"),
+    "px-released": Method("px_released", rounds=100, paths=True),
+    "ntk-trace": Method("ntk_trace", rounds=20),
+    "jacobian": Method("ntk_trace"),
+    "fisher": Method("fisher", labels=True),
+    "fts": Method("fisher:taylor", labels=True),
+    "hutchinson": Method("hutchinson", labels=True),
+    "hts": Method("hutchinson:taylor", labels=True),
 }
 
 
@@ -48,7 +57,10 @@ def methods() -> list[str]:
     return list(_METHODS)
 
 
-def register(name: str, score: Score, *, rounds: int = 1, labels: bool = False, paths: bool = False) -> None:
+def register(
+    name: str, score: Score, *, rounds: int = 1, labels: bool = False, paths: bool = False,
+    statistics: Statistics | None = "batch",
+) -> None:  # fmt: skip
     """Make a score function known under a name, for ``score``, ``prune`` and recipes; see docs/adding_a_method.md.
 
     Args:
@@ -57,13 +69,14 @@ def register(name: str, score: Score, *, rounds: int = 1, labels: bool = False, 
         rounds: how many rounds it takes unless told otherwise.
         labels: whether it looks at the targets.
         paths: whether it needs a network that is a sum over paths.
+        statistics: which BatchNorm it sees unless told otherwise; None if it does not look at the network.
 
     Raises:
         InputError: the name is taken by another function.
     """
     if name in _METHODS and _METHODS[name].score is not score:
         raise InputError(f"there is a method {name!r} already; choose another name")
-    _METHODS[name] = Method(score, rounds, labels, paths)
+    _METHODS[name] = Method(score, rounds, labels, paths, statistics)
 
 
 def about(method: str) -> Method:
@@ -89,7 +102,11 @@ def find(method: str) -> Score:
         InputError: no such method.
     """
     score = about(method).score
-    return import_module(f"{__name__}.{score}").score if isinstance(score, str) else score
+    if not isinstance(score, str):
+        return score
+    module, _, name = score.partition(":")
+    found: Score = getattr(import_module(f"{__name__}.{module}"), name or "score")
+    return found
 
 
 def options(function: Callable[..., Any]) -> dict[str, Any]:

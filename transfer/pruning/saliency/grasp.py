@@ -15,8 +15,8 @@ def score(problem: Problem, *, temperature: float = 200.0) -> dict[str, Tensor]:
     """Return ``θ · (H ∇L)``, of logits divided by ``temperature``; L is the mean loss over all samples.
 
     The largest are kept: removing one of them would lessen the norm of the gradient most. (The paper writes
-    ``−θ · H g`` and drops the largest.) Both passes see the same batches, each with the gradient of all of them, and
-    BatchNorm is in eval mode. A negative score is as good as any other.
+    ``−θ · H g`` and drops the largest.) Both passes see the same batches, each with the gradient of all of them.
+    A negative score is as good as any other.
 
     Raises:
         InputError: ``temperature`` is not positive; the batches change when walked again.
@@ -39,9 +39,9 @@ def score(problem: Problem, *, temperature: float = 200.0) -> dict[str, Tensor]:
     return {name: sums[name].tensor / samples * w for name, w in problem.weights.items()}
 
 
-def products(live: list[tuple[Tensor, Tensor]], leaves: list[Tensor]) -> list[Tensor]:
+def products(live: list[tuple[Tensor, Tensor]], leaves: list[Tensor], *, retain_graph: bool = False) -> list[Tensor]:
     """Return ``∂/∂leaf Σ (gradient · direction)``; 0 where no gradient depends on a weight."""
     if not live:
         return [torch.zeros_like(leaf) for leaf in leaves]
     gradients, directions = zip(*live, strict=True)
-    return list(torch.autograd.grad(gradients, leaves, directions, materialize_grads=True))
+    return list(torch.autograd.grad(gradients, leaves, directions, retain_graph=retain_graph, materialize_grads=True))

@@ -14,7 +14,8 @@ def score(problem: Problem) -> dict[str, Tensor]:
 
     The logarithm is taken of the gradient and its power of two apart, so that it holds beyond the range of float64.
     """
-    exponent, found = flow(problem.model, problem.weights, torch.ones_like(problem.first()), view=torch.abs)
+    start, statistics = torch.ones_like(problem.first()), problem.constants()
+    exponent, found = flow(problem.model, problem.weights, start, view=torch.abs, statistics=statistics)
     shift = exponent * math.log(2)
     return {
         name: leaf.to(torch.float64) * torch.logaddexp(torch.zeros(()).to(g), g.log() + shift)

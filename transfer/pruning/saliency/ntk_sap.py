@@ -1,5 +1,6 @@
 """NTK-SAP: the effect of a weight on the spectrum of the NTK, by finite differences (Wang 2023, §4, algorithm 1)."""
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -8,7 +9,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from checkpoints.errors import InputError
-from transfer.pruning.batch_statistics import enough_samples
 from transfer.pruning.problem import Batch, Problem
 from transfer.pruning.processes import Statistic
 from transfer.pruning.scaled import Scaled
@@ -35,7 +35,7 @@ def score(
     Args:
         problem: what is scored; targets are not used.
         inputs: "real" images, or "gaussian" noise of their shape, as in the paper.
-        weights: "resampled", or "pretrained" for the model's own, with BatchNorm in eval mode.
+        weights: "resampled", always with the statistics of the batch, or "pretrained" for the model's own.
         resamplings: how many draws of θ and Δ are summed; with ``weights="pretrained"`` of Δ alone.
         epsilon: size of the perturbation.
 
@@ -48,6 +48,8 @@ def score(
         )
     sums: dict[str, Tensor] = {}
     generator = problem.generator()
+    if weights == "resampled":
+        problem = replace(problem, statistics="batch")  # no others belong to weights drawn anew
     for draw in range(resamplings):
         own = _resampled(problem.model, generator) if weights == "resampled" else {}
 
@@ -70,8 +72,7 @@ def _of_batch(problem: Problem, batch: Batch, own: dict[str, Tensor], inputs: st
     there = {name: here[name] + problem.masks[name] * noise[name].mul_(epsilon) for name in theta}
     leaves = [w.requires_grad_() for w in (*here.values(), *there.values())]
     with torch.enable_grad():
-        with enough_samples("method 'ntk-sap' uses batch statistics; give larger batches"):
-            change = problem.output(own | here, x) - problem.output(own | there, x)
+        change = problem.output(own | here, x) - problem.output(own | there, x)
         parts = torch.autograd.grad(change.square().sum(), leaves, materialize_grads=True)
     # M enters as M · θ and as M · (θ + ε · Δ)
     pairs = zip(theta, parts[: len(theta)], parts[len(theta) :], strict=True)
@@ -79,8 +80,8 @@ def _of_batch(problem: Problem, batch: Batch, own: dict[str, Tensor], inputs: st
 
 
 def _resampled(model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
-    """Return new parameters and copies of the buffers by name, and let BatchNorm use the statistics of the batch."""
-    drawn = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    """Return new parameters by name."""
+    drawn: dict[str, Tensor] = {}
     names = {id(p): name for name, p in model.named_parameters()}
     for module in model.modules():
         own = {names[id(p)]: (key, p) for key, p in module.named_parameters(recurse=False)}
@@ -92,6 +93,4 @@ def _resampled(model: nn.Module, generator: torch.Generator) -> dict[str, Tensor
                 drawn[name] = new.to(p.device)
         elif isinstance(module, (_BatchNorm, nn.LayerNorm, nn.GroupNorm)):
             drawn |= {n: torch.ones_like(p) if key == "weight" else torch.zeros_like(p) for n, (key, p) in own.items()}
-        if isinstance(module, _BatchNorm):
-            module.training = True  # score() sets every module's mode back
     return {name: value.detach() for name, value in drawn.items()}

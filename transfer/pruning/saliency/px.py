@@ -9,6 +9,7 @@ from transfer.pruning.paths import follow, stand_ins
 from transfer.pruning.problem import Batch, Problem
 from transfer.pruning.processes import Statistic
 from transfer.pruning.scaled import Scaled
+from transfer.pruning.statistics import Constants, Norms, pooled
 
 
 def score(problem: Problem, *, bf16: bool = False) -> dict[str, Tensor]:
@@ -17,7 +18,7 @@ def score(problem: Problem, *, bf16: bool = False) -> dict[str, Tensor]:
     g carries the squared images through the masks (weights 1 where kept) along the paths that are active in the real
     forward f(x_n); h is the squared network on ones. Data enters only through G = Σ_n g(x_n²), one number a class (a
     class and a pixel for maps), so g needs no gradient and h runs once, on one sample. A further batch costs two
-    forwards.
+    forwards; the statistics of its BatchNorms are found on the way.
 
     While a global pool and one linear head follow the trunk and the head's mask is full, all G_k are equal and the
     ranking is that of SynFlow-L2; after that the head's mask tells them apart.
@@ -30,25 +31,31 @@ def score(problem: Problem, *, bf16: bool = False) -> dict[str, Tensor]:
     Raises:
         ScoreError: no kept path is active for any image.
     """
-    activity = _activity(problem, bf16)
+    activity, statistics = _activity(problem, bf16)
     if not bool(activity.any()):
         raise ScoreError(
             "method 'px' finds no path that is kept and active for any image, so nothing tells the weights apart; "
             "prune less, in more rounds, or with more images"
         )
     ones = torch.ones_like(problem.first())
-    return products(problem, ones, view=torch.square, cotangent=activity)
+    return products(problem, ones, view=torch.square, cotangent=activity, statistics=statistics)
 
 
-def _activity(problem: Problem, bf16: bool) -> Tensor:
-    """Return G = Σ_n g(x_n²) up to a power of two, shaped like one sample of the output, in float64."""
-    masks = problem.masks
+def _activity(problem: Problem, bf16: bool) -> tuple[Tensor, Constants | None]:
+    """Return G = Σ_n g(x_n²) up to a power of two, shaped like one sample of the output, in float64.
+
+    And the statistics that h takes: those of the batches are found on the way.
+    """
+    masks, batch_mode = problem.masks, problem.statistics == "batch"
+    fixed = None if batch_mode else problem.constants()
     views = stand_ins(problem.model, lambda name, w: masks[name].to(w.dtype) if name in masks else torch.ones_like(w))
 
     @torch.no_grad()
     def of_batch(batch: Batch) -> Statistic:
-        g = follow(problem.model, batch.inputs, batch.inputs.square(), views, None, gated=True, bf16=bf16)
-        return {"G": Scaled(g.tensor.to(torch.float64).sum(0), g.exponent)}
+        norms = Norms(fixed, record=batch_mode) if batch_mode or fixed else None
+        g = follow(problem.model, batch.inputs, batch.inputs.square(), views, None, gated=True, bf16=bf16, norms=norms)
+        found = {"G": Scaled(g.tensor.to(torch.float64).sum(0), g.exponent)}
+        return found | (norms.sums(len(batch.inputs)) if norms else {})
 
-    sums, _ = problem.total(of_batch)
-    return sums["G"].tensor
+    sums, samples = problem.total(of_batch)
+    return sums["G"].tensor, pooled(sums, samples) if batch_mode else fixed

@@ -9,7 +9,7 @@ from transfer.pruning.scaled import Scaled
 
 
 def score(problem: Problem) -> dict[str, Tensor]:
-    """Return ``|θ · ∂L/∂θ|``, L the mean loss over all samples of the labelled batches, BatchNorm in eval mode.
+    """Return ``|θ · ∂L/∂θ|``, L the mean loss over all samples of the labelled batches.
 
     Several rounds of it are iterative SNIP (de Jorge 2021).
     """

@@ -9,4 +9,4 @@ from transfer.pruning.problem import Problem
 
 def score(problem: Problem) -> dict[str, Tensor]:
     """Return ``|θ| · ∂R/∂|θ|`` with R the sum of the outputs of the network of absolute values on ones."""
-    return products(problem, torch.ones_like(problem.first()), view=torch.abs)
+    return products(problem, torch.ones_like(problem.first()), view=torch.abs, statistics=problem.constants())

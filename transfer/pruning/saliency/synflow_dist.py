@@ -12,4 +12,4 @@ def score(problem: Problem) -> dict[str, Tensor]:
 
     The absolute value: the paper's images are not negative, normalised ones are.
     """
-    return products(problem, mean_image(problem), view=torch.abs)
+    return products(problem, mean_image(problem), view=torch.abs, statistics=problem.constants())

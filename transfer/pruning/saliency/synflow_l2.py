@@ -13,4 +13,4 @@ def score(problem: Problem) -> dict[str, Tensor]:
     The score multiplies by θ², where the text prints θ: it is then the share of R that runs through the weight, and is
     conserved from layer to layer.
     """
-    return products(problem, torch.ones_like(problem.first()), view=torch.square)
+    return products(problem, torch.ones_like(problem.first()), view=torch.square, statistics=problem.constants())

@@ -9,4 +9,4 @@ from transfer.pruning.problem import Problem
 
 def score(problem: Problem) -> dict[str, Tensor]:
     """Return SynFlow-L2's score on μ, the mean over all images of ``|x|`` at each pixel, in place of ones."""
-    return products(problem, mean_image(problem), view=torch.square)
+    return products(problem, mean_image(problem), view=torch.square, statistics=problem.constants())

@@ -1,4 +1,4 @@
-"""Jacobian: the trace of the fixed-weight NTK that goes with a weight, estimated by random signs."""
+"""NTK-trace: the part of the trace of the neural tangent kernel over masks that goes with a weight (ours)."""
 
 import torch
 from torch import Tensor
@@ -13,13 +13,17 @@ def score(problem: Problem, *, draws: int = 1) -> dict[str, Tensor]:
     """Return ``θ² · Σ_n Σ_k (∂f^k(x_n)/∂θ)²``, estimated without bias.
 
     With independent signs v over the samples and outputs of a batch, the squared gradient of ``Σ v_nk f^k(x_n)`` has
-    that sum as its expectation (Hutchinson 1990). ``draws`` sign vectors a batch are averaged.
+    that sum as its expectation (Hutchinson 1990). ``draws`` sign vectors a batch are averaged. With the statistics of
+    the batch the gradients run through them: the scale of a channel, which BatchNorm divides out, then has no part in
+    the score. A batch costs one forward and ``draws`` backwards, and is held in memory whole.
+
+    ``ntk-trace`` prunes in 20 rounds, ``jacobian`` is the same score in one.
 
     Raises:
         InputError: fewer than one draw.
     """
     if draws < 1:
-        raise InputError(f"option draws of 'jacobian' is {draws}; give 1 or more")
+        raise InputError(f"option draws is {draws}; give 1 or more")
     sums, _ = problem.total(lambda batch: squared_gradients(problem, batch, draws))
     return {name: sums[name].tensor * w.to(torch.float64).square() for name, w in problem.weights.items()}
 
@@ -31,12 +35,17 @@ def squared_gradients(problem: Problem, batch: Batch, draws: int) -> Statistic:
     with torch.enable_grad():
         outputs = problem.output(leaves, batch.inputs)
         for draw in range(draws):
-            signs = torch.randint(0, 2, outputs.shape, generator=batch.generator, dtype=torch.int8).mul_(2).sub_(1)
             parts = torch.autograd.grad(
-                outputs, list(leaves.values()), signs.to(outputs.device, outputs.dtype),
+                outputs, list(leaves.values()), signs(outputs, batch.generator),
                 retain_graph=draw + 1 < draws, materialize_grads=True,
             )  # fmt: skip
             for name, part in zip(leaves, parts, strict=True):
                 square = part.to(torch.float64, copy=True).square_()
                 found[name] = found[name].add_(square) if name in found else square
     return {name: Scaled(value if draws == 1 else value.div_(draws)) for name, value in found.items()}
+
+
+def signs(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Return independent random signs of the shape, type and device of a tensor, the same on every device."""
+    drawn = torch.randint(0, 2, like.shape, generator=generator, dtype=torch.int8).mul_(2).sub_(1)
+    return drawn.to(like.device, like.dtype)

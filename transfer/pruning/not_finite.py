@@ -1,0 +1,42 @@
+"""Where in a network numbers stop being finite."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from transfer.errors import ScoreError
+
+
+def refuse_not_finite(model: nn.Module, forward: Callable[[], Any]) -> None:
+    """Run a forward of the model again and say in which layer its values stop being finite.
+
+    Raises:
+        ScoreError: always.
+    """
+    first: list[str] = []
+    names = {id(module): name for name, module in model.named_modules()}
+
+    def look(module: nn.Module, _: Any, output: Any) -> None:
+        if not first and isinstance(output, Tensor) and not bool(torch.isfinite(output).all()):
+            first.append(f"layer {names[id(module)] or '(the model)'} ({type(module).__name__}{_blame(module)})")
+
+    handles = [module.register_forward_hook(look) for module in model.modules()]
+    try:
+        forward()
+    finally:
+        for handle in handles:
+            handle.remove()
+    where = first[0] if first else "the output"
+    raise ScoreError(
+        f"the model's output on the pruning images is nan or infinite; it begins in {where}; check the weights that "
+        "were loaded and the images' normalisation"
+    )
+
+
+def _blame(module: nn.Module) -> str:
+    """Name the first tensor of the module's own that is not finite."""
+    own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+    bad = [name for name, tensor in own if not bool(torch.isfinite(tensor).all())]
+    return f", whose {bad[0]} is not finite" if bad else ""

@@ -1,0 +1,94 @@
+"""PX as its authors first released it (April 2024): all three networks on the images, BatchNorm in training mode.
+
+Our own code for the formula of the authors' first public release (github.com/iurada/px-ntk-pruning, 82ce2bf), which
+differs from the paper's eq. 9 and from their last commit; which of them made the paper's numbers is not known.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.overrides import TorchFunctionMode
+
+from checkpoints.errors import InputError
+from transfer.pruning import operations as ops
+from transfer.pruning.paths import follow, stand_ins
+from transfer.pruning.problem import Batch, Problem
+from transfer.pruning.processes import Statistic
+from transfer.pruning.scaled import Scaled
+from transfer.pruning.statistics import Norms
+
+
+def score(problem: Problem, *, power: int = 4) -> dict[str, Tensor]:
+    """Return ``|θ|^power · |∂R/∂θ²|`` with ``R = Σ_n Σ_k g^k(x_n; M, a_n) · h^k(x_n; θ²)``.
+
+    h has the weights (and the biases beside them) squared and no activations; g has 1 for every kept weight and the
+    gates of f in place of activations. Images enter as they are, not squared, and f, g and h all have BatchNorm with
+    its scale and shift and the statistics of the batch, whatever ``statistics`` says: the paths' products are
+    normalised away, layer by layer. The release multiplies by θ⁴; eq. 9's θ² is ``power=2``.
+
+    Raises:
+        InputError: ``power`` is neither 4 nor 2.
+        NoPathError: the network has an operation without a meaning on paths.
+    """
+    follow(problem.model, problem.first(), problem.first(), stand_ins(problem.model, lambda _, w: w), None, gated=True)
+    if power not in (2, 4):
+        raise InputError(
+            f"option power of 'px-released' is {power}; give 4, as released, or 2, as in the paper's eq. 9"
+        )
+    sums, _ = problem.total(lambda batch: _of_batch(problem, batch))
+    return {name: sums[name].tensor.abs() * w.to(torch.float64).pow(power) for name, w in problem.weights.items()}
+
+
+def _of_batch(problem: Problem, batch: Batch) -> Statistic:
+    gates: list[Tensor] = []
+    ones = {name: mask.to(problem.weights[name].dtype) for name, mask in problem.masks.items()}
+    with torch.no_grad():
+        _run(problem, {}, batch.inputs, _Record(gates))
+        g = _run(problem, ones, batch.inputs, _Replace(iter(gates)))
+    leaves = {name: w.square().requires_grad_() for name, w in problem.weights.items()}
+    with torch.enable_grad():
+        h = _run(problem, _squared_rest(problem) | leaves, batch.inputs, _Replace(None))
+        parts = torch.autograd.grad((g * h).sum(), list(leaves.values()), materialize_grads=True)
+    return {name: Scaled(part) for name, part in zip(leaves, parts, strict=True)}
+
+
+def _run(problem: Problem, weights: dict[str, Tensor], inputs: Tensor, activations: TorchFunctionMode) -> Tensor:
+    with Norms(), activations:
+        return torch.func.functional_call(problem.model, weights, (inputs,))
+
+
+def _squared_rest(problem: Problem) -> dict[str, Tensor]:
+    """Return the squares of what convolutions and linear layers have beside the scored weights."""
+    layers = (m for m in problem.model.modules() if isinstance(m, (_ConvNd, nn.Linear)))
+    held = {id(p) for layer in layers for p in layer.parameters(recurse=False)}
+    rest = ((name, p) for name, p in problem.model.named_parameters() if id(p) in held)
+    return {name: p.detach().square() for name, p in rest if name not in problem.weights}
+
+
+class _Record(TorchFunctionMode):
+    """Notes where the input of each activation is positive."""
+
+    def __init__(self, gates: list[Tensor]) -> None:
+        super().__init__()
+        self.gates = gates
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in ops.RELU or func in ops.SLOPED:
+            self.gates.append(args[0] > 0)
+        return func(*args, **(kwargs or {}))
+
+
+class _Replace(TorchFunctionMode):
+    """Puts gates in place of activations, in the order in which they were noted; None lets everything pass."""
+
+    def __init__(self, gates: Iterator[Tensor] | None) -> None:
+        super().__init__()
+        self.gates = gates
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in ops.RELU or func in ops.SLOPED:
+            return args[0] * next(self.gates) if self.gates is not None else args[0]
+        return func(*args, **(kwargs or {}))
