@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from . import efficientnet_keys
 from .errors import InputError
 from .trunk import Trunk
 
@@ -21,9 +22,10 @@ def to_trunk(weights: Mapping[str, Tensor], trunk: Trunk, origin: str) -> dict[s
     """Return exactly the trunk's tensors in its keys and dtypes.
 
     Styles: torchvision and timm, MoCo (``module.encoder_q.``; the key encoder and the queue are dropped),
-    DINO (``module.backbone.``), open_clip (``visual.``) and what timm's own filter of the architecture
-    knows. The old head is dropped. BatchNorm step counters, which old files lack, are 0. Raises InputError
-    with ``origin`` in its line when keys are missing or left over (named, counted) or shapes differ.
+    DINO (``module.backbone.``), open_clip (``visual.``), EfficientNet-PyTorch (``_blocks.``; the lite variants)
+    and what timm's own filter of the architecture knows. The old head is dropped. BatchNorm step counters,
+    which old files lack, are 0. Raises InputError with ``origin`` in its line when keys are missing or left
+    over (named, counted) or shapes differ.
     """
     weights, expected = _unwrapped(weights), trunk.tensors
     found = _under_best_prefix(weights, expected)
@@ -56,7 +58,9 @@ def _under_best_prefix(weights: Mapping[str, Tensor], expected: Mapping[str, Ten
 
 
 def _filtered(weights: dict[str, Tensor], trunk: Trunk) -> dict[str, Tensor]:
-    """Apply timm's converter of published files if the architecture has one (byobnet's: ``visual.``)."""
+    """Apply our converter of EfficientNet's keys, or timm's if the architecture has one (byobnet's: ``visual.``)."""
+    if efficientnet_keys.is_style(weights):
+        return efficientnet_keys.renamed(weights, trunk.tensors)
     filter_fn = getattr(sys.modules[type(trunk.model).__module__], "checkpoint_filter_fn", None)
     if filter_fn is None:
         return weights

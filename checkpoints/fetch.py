@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .download import by_hand, download, may_download
+from . import installed
+from .download import by_hand, download, may_download, may_make
 from .errors import InputError
 
 
@@ -21,7 +22,8 @@ class Source:
 
     ``file`` is its name in the user folder. ``sha256`` and ``md5`` are hex, whole or the first digits;
     empty when not known. ``url`` and ``hub`` (a Hugging Face id) may both be empty: then the file is not
-    for download.
+    for download. It may lie in an installed ``package`` instead, as its ``package_file``, which our ``extra``
+    installs; ``page`` is where a person reads about that.
     """
 
     file: str
@@ -31,14 +33,22 @@ class Source:
     sha256: str = ""
     md5: str = ""
     bytes: int | None = None
+    package: str = ""
+    package_file: str = ""
+    extra: str = ""
+    page: str = ""
 
     def address(self) -> str | None:
-        """Return the address that a person would open to get the file; None when there is none."""
+        """Return the address that a person would open to get the file, or to read about it; None when there is none."""
         if self.hub:
             from huggingface_hub import hf_hub_url
 
             return hf_hub_url(self.hub, self.hub_files[0])
-        return self.url or None
+        return self.url or self.page or None
+
+    def remedy(self, target: Path) -> str:
+        """Say what a user can do to have the file where ``find`` looks, ``target`` in the user folder."""
+        return installed.remedy(self.extra, target) if self.package else by_hand(target)
 
 
 def home(root: str | os.PathLike[str] | None = None) -> Path:
@@ -52,10 +62,12 @@ def home(root: str | os.PathLike[str] | None = None) -> Path:
 
 
 def find(source: Source, root: str | os.PathLike[str] | None = None) -> Path | None:
-    """Return the file if this machine has it: in the user folder, else in the hub's cache; else None."""
+    """Return the file if this machine has it: in the user folder, a package or the hub's cache; else None."""
     kept = home(root) / source.file
     if kept.exists():
         return kept
+    if source.package:
+        return installed.find(source.package, source.package_file)
     if not source.hub:
         return None
     from huggingface_hub import try_to_load_from_cache
@@ -74,6 +86,10 @@ def obtain(source: Source, root: str | os.PathLike[str] | None = None) -> Path:
     if found is not None:
         return found
     target, address = home(root) / source.file, source.address()
+    if source.package:
+        line = f"{source.file} is not on this machine, and no run downloads it: {source.remedy(target)}"
+        may_make(line)
+        raise InputError(line)
     if address is None:
         raise InputError(f"{target} is not there, and it is not for download")
     may_download(address, by_hand(target))
@@ -131,7 +147,7 @@ def check(path: Path, source: Source) -> str:
     if not path.is_file():
         state = "a folder" if path.is_dir() else "not there"
         raise InputError(f"{path} is {state}; expected the file {source.file}")
-    remedy = f"delete {path} and get it again from {source.address() or 'where it came from'}"
+    remedy = f"delete {path} and get it again{_whence(path, source)}"
     size = path.stat().st_size
     if source.bytes is not None and size != source.bytes:
         raise InputError(f"{source.file} has {size} bytes, expected {source.bytes}; {remedy}")
@@ -141,6 +157,12 @@ def check(path: Path, source: Source) -> str:
         if not got[kind].startswith(digits):
             raise InputError(f"{source.file} has {kind} {got[kind]}, expected {digits}; {remedy}")
     return got["sha256"]
+
+
+def _whence(path: Path, source: Source) -> str:
+    if source.package and path == installed.find(source.package, source.package_file):
+        return f": pip install --force-reinstall {source.package.replace('_', '-')}"
+    return f" from {source.address() or 'where it came from'}"
 
 
 def measure(path: Path, source: Source) -> str:

@@ -82,7 +82,8 @@ def verify(name: str, *, root: Root = None) -> Verified:
     path = fetch.find(entry.source, _folder(entry, root))
     if path is None:
         where = fetch.home(root) / entry.source.file
-        raise InputError(f"{name} is not on this machine; fetch it, or put the file at {where}")
+        how = entry.source.remedy(where) if entry.source.package else f"fetch it, or put the file at {where}"
+        raise InputError(f"{name} is not on this machine; {how}")
     return Verified(path, fetch.check(path, entry.source), fetch.measure(path, entry.source))
 
 

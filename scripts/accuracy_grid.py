@@ -1,0 +1,572 @@
+"""Accuracy after fine-tuning of every way to prune, on several pairs of a backbone and a task; a CSV a pair.
+
+    python scripts/accuracy_grid.py                                      # all methods, all pairs, seed 0
+    python scripts/accuracy_grid.py --pairs digits --ways dense snip snip:running px:20+erk --seeds 0 1 2
+    python scripts/accuracy_grid.py --shard 1/2 & python scripts/accuracy_grid.py --shard 2/2
+    python scripts/accuracy_grid.py --table                              # Markdown, from what the CSVs hold
+    python scripts/accuracy_grid.py --candidates 3 > near.txt            # the ways within 3 points of the best
+    python scripts/accuracy_grid.py --ways-file near.txt --seeds 1 2
+
+A way is METHOD[:STATISTICS][:ROUNDS][+ALLOCATION][,NAME=VALUE]... or dense:
+
+    snip                        a method of `transfer methods` as it is by default
+    snip:running                with these BatchNorm statistics: batch, warmup or running
+    ntk-sap:batch:20+px         in 20 rounds, with as many weights a layer as px keeps (or +erk, +uniform)
+    jacobian,draws=4            with an option of the method, or schedule=linear
+    px,per_class=5,batch=50     from 5 images of each class (default 10), in batches of 50 (default 64)
+
+Each way prunes the same model (one a seed) to the same sparsity, is fine-tuned with its masks held and tested after
+the last epoch. A row is appended as soon as its cell is done, and cells that have a row are not done again: start the
+script anew and it goes on. Several processes may share the CSVs. A way that fails has a row with its error.
+"""
+
+import argparse
+import csv
+import dataclasses
+import functools
+import os
+import statistics
+import sys
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+import checkpoints
+from checkpoints import Backbone
+from checkpoints.errors import InputError
+from transfer import data as datasets
+from transfer.data.augment import Augment
+from transfer.data.batches import Batches
+from transfer.data.dataset import Dataset, Split
+from transfer.data.pruning_set import balanced, pruning_set
+from transfer.environment import versions
+from transfer.errors import RunError
+from transfer.files import write_whole
+from transfer.models import classifier
+from transfer.pruning import CollapseWarning, Masks, default_rounds, methods, prune
+from transfer.pruning.allocation import check as check_allocation
+from transfer.pruning.prunable import prunable
+from transfer.pruning.saliency import about, guide
+from transfer.recipe import Prune, Train
+from transfer.report import tables
+from transfer.training import Loaders, finetune
+from transfer.training.accelerators import accelerator_for
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A backbone and the task it is moved to."""
+
+    backbone: str
+    data: str
+    size: int
+    images: int | None
+    """Training images, equally many of each class; None = all."""
+    test_images: int | None
+    """Likewise of the test split."""
+    augment: Augment
+    train: Train
+    sparsities: tuple[float, ...]
+
+
+SGD = Train(batch=64, momentum=0.9, schedule="cosine", warmup=1, weight_decay=1e-4)
+PAIRS = {
+    "digits": Pair(
+        "embedded", "digits", 32, None, None, Augment(pad_crop=2),
+        dataclasses.replace(SGD, epochs=8, lr=0.05), (0.982,),
+    ),
+    "lite0": Pair(
+        "imagenet-lite0", "fashion-mnist", 64, 4000, 4000, Augment(flip=True),
+        dataclasses.replace(SGD, epochs=5, lr=0.03), (0.95, 0.982),
+    ),
+    "scratch": Pair(
+        "random:resnet20", "fashion-mnist", 32, 10000, 4000, Augment(pad_crop=2, flip=True),
+        dataclasses.replace(SGD, epochs=4, batch=128, lr=0.1, weight_decay=5e-4, nesterov=True), (0.982,),
+    ),
+}  # fmt: skip
+
+STATISTICS = ("batch", "warmup", "running")
+IDENTITY = (
+    "pair", "backbone", "data", "size", "train_images", "test_images", "epochs", "batch", "lr", "weight_decay",
+    "augment", "sparsity", "method", "statistics", "rounds", "allocation", "options", "per_class", "pruning_batch",
+    "seed",
+)  # fmt: skip
+SETTINGS = IDENTITY[:11]  # those of the pair, the same for every way
+COLUMNS = (
+    *IDENTITY, "way", "kept", "accuracy", "test_loss", "prune_seconds", "train_seconds", "empty_layers", "masks",
+    "threads", "device", "torch", "version", "error",
+)  # fmt: skip
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Way:
+    """How to prune; ``str`` gives the text that :func:`way` reads."""
+
+    method: str
+    statistics: str = ""
+    """Of BatchNorm while scoring; "" = the method's own."""
+    rounds: int | None = None
+    """None = as in the method's paper."""
+    allocation: str = "global"
+    options: tuple[str, ...] = ()
+    """Of the method, each name=value, in order of name."""
+    per_class: int = 10
+    batch: int = 64
+
+    def __str__(self) -> str:
+        parts = [self.method, *filter(None, [self.statistics, str(self.rounds or "")])]
+        share = "" if self.allocation == "global" else f"+{self.allocation}"
+        images = {"per_class": (self.per_class, 10), "batch": (self.batch, 64)}
+        own = [*self.options, *(f"{name}={value}" for name, (value, usual) in images.items() if value != usual)]
+        return ":".join(parts) + share + "".join(f",{entry}" for entry in own)
+
+    def columns(self) -> dict[str, Any]:
+        """Return what the CSV says of it."""
+        if self.method == "dense":
+            return {"method": "dense", "way": "dense"}
+        rounds = self.rounds or default_rounds(guide(self.method, self.allocation))
+        return {
+            "method": self.method, "statistics": self.statistics, "rounds": rounds, "allocation": self.allocation,
+            "options": " ".join(self.options), "per_class": self.per_class, "pruning_batch": self.batch,
+            "way": str(self),
+        }  # fmt: skip
+
+
+def way(text: str) -> Way:
+    """Read a way, as the top of this file explains.
+
+    Raises:
+        InputError: what cannot be read, and a method or an allocation that is unknown.
+    """
+    head, *entries = text.strip().split(",")
+    head, _, share = head.partition("+")
+    method, *middle = head.split(":")
+    if method == "dense":
+        if text.strip() != "dense":
+            raise InputError(f"way {text!r}: dense takes nothing more")
+        return Way("dense")
+    about(method)
+    check_allocation(share or "global")
+    found: dict[str, Any] = {}
+    for part in middle:
+        name = "rounds" if part.isdigit() and int(part) else "statistics" if part in STATISTICS else ""
+        if not name or name in found:
+            raise InputError(f"way {text!r}: {part!r} is none of {', '.join(STATISTICS)} or the rounds, each once")
+        found[name] = int(part) if name == "rounds" else part
+    options = []
+    for entry in entries:
+        name, _, value = entry.partition("=")
+        if name in ("per_class", "batch"):
+            if not value.isdigit() or not int(value):
+                raise InputError(f"way {text!r}: {name} is {value!r}; give 1 or more images")
+            found[name] = int(value)
+        else:
+            options.append(entry)
+    Prune(options=tuple(options)).method_options()
+    if found.get("rounds") == default_rounds(guide(method, share or "global")):
+        del found["rounds"]  # one way has one name
+    return Way(method, allocation=share or "global", options=tuple(sorted(options)), **found)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of a CSV."""
+
+    name: str
+    pair: Pair
+    way: Way
+    sparsity: float
+    seed: int
+
+    def identity(self) -> Row:
+        """Return the columns that tell cells apart, as text."""
+        return {key: str(value) for key, value in {**dict.fromkeys(IDENTITY, ""), **self._facts()}.items()}
+
+    def _facts(self) -> dict[str, Any]:
+        of_way = {key: value for key, value in self.way.columns().items() if key != "way"}
+        return {**settings(self.name, self.pair), "sparsity": f"{self.sparsity:g}", "seed": self.seed, **of_way}
+
+
+def settings(name: str, pair: Pair) -> Row:
+    """Return the columns that all cells of a pair share."""
+    train, augment = pair.train, pair.augment
+    kinds = {"pad_crop": augment.pad_crop, "flip": augment.flip, "resized_crop": augment.resized_crop}
+    return {
+        "pair": name, "backbone": pair.backbone, "data": pair.data, "size": str(pair.size),
+        "train_images": str(pair.images or "all"), "test_images": str(pair.test_images or "all"),
+        "epochs": str(train.epochs), "batch": str(train.batch), "lr": f"{train.lr:g}",
+        "weight_decay": f"{train.weight_decay:g}",
+        "augment": " ".join(f"{kind}={value}" for kind, value in kinds.items() if value),
+    }  # fmt: skip
+
+
+def cells(pairs: Mapping[str, Pair], ways: Sequence[Way], seeds: Sequence[int]) -> list[Cell]:
+    """Return all cells, those of the first seed first; dense has one a seed whatever the sparsities."""
+    found = [
+        Cell(name, pair, how, 0.0 if how.method == "dense" else sparsity, seed)
+        for seed in seeds
+        for name, pair in pairs.items()
+        for sparsity in pair.sparsities
+        for how in ways
+    ]
+    return list(dict.fromkeys(found))
+
+
+@dataclass(frozen=True)
+class Table:
+    """The CSV of a pair, which several processes may append to."""
+
+    path: Path
+
+    def rows(self) -> list[Row]:
+        """Return the rows that are there whole.
+
+        Raises:
+            InputError: it has other columns.
+        """
+        with self._lock():
+            return self._read() if self.path.exists() else []
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add a row at once; a torn last line, of a process that was killed, is dropped.
+
+        Raises:
+            InputError: it has other columns.
+        """
+        with self._lock():
+            self._mend()
+            with open(self.path, "ab") as file:
+                file.write(_line(row.get(column, "") for column in COLUMNS).encode())
+                file.flush()
+                os.fsync(file.fileno())
+
+    def drop_errors(self) -> None:
+        """Forget the rows with an error, so that their cells are done again."""
+        with self._lock():
+            if self.path.exists():
+                kept = [row for row in self._read() if not row["error"]]
+                lines = [_line(COLUMNS), *(_line(row[column] for column in COLUMNS) for row in kept)]
+                write_whole(self.path, "".join(lines))
+
+    def _lock(self) -> FileLock:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.path.with_name(f".{self.path.name}.lock"))
+
+    def _mend(self) -> None:
+        content = self.path.read_bytes() if self.path.exists() else b""
+        whole = content[: content.rfind(b"\n") + 1]
+        if not whole:
+            self.path.write_text(_line(COLUMNS))
+        elif whole != content:
+            os.truncate(self.path, len(whole))
+        self._read()
+
+    def _read(self) -> list[Row]:
+        content = self.path.read_text()
+        header, *rows = list(csv.reader(StringIO(content[: content.rfind("\n") + 1]))) or [list(COLUMNS)]
+        if tuple(header) != COLUMNS:
+            raise InputError(f"{self.path} has other columns; move it away or give another --out")
+        return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+
+
+def _line(values: Iterable[object]) -> str:
+    text = StringIO()
+    csv.writer(text, lineterminator="\n").writerow([" ".join(str(value).split()) for value in values])
+    return text.getvalue()
+
+
+def work(todo: Sequence[Cell], out: Path) -> None:
+    """Do the cells that have no row yet."""
+    for number, cell in enumerate(todo, start=1):
+        table, identity = Table(csv_of(out, cell.name)), cell.identity()
+        if any(all(row[key] == value for key, value in identity.items()) for row in table.rows()):
+            continue
+        facts: dict[str, Any]
+        try:
+            facts = measure(cell)
+            said = f"{facts['accuracy']:.2%}"
+        except (InputError, RunError) as error:
+            facts = {"error": str(error)}
+            said = f"error: {error}"
+        shared = {
+            "way": str(cell.way), "threads": torch.get_num_threads(), "torch": torch.__version__,
+            "version": versions()["px-transfer"],
+        }  # fmt: skip
+        table.append({**identity, **shared, **{key: _text(value) for key, value in facts.items()}})
+        where = f"{cell.name} {cell.way} at {cell.sparsity:.2%}, seed {cell.seed}"
+        spent = f", {facts['prune_seconds']:.1f} + {facts['train_seconds']:.1f} s" if "accuracy" in facts else ""
+        print(f"[{number}/{len(todo)}] {where}: {said}{spent}", file=sys.stderr, flush=True)
+
+
+def _text(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def measure(cell: Cell) -> dict[str, Any]:
+    """Prune, fine-tune and test; return the columns that are found out.
+
+    Raises:
+        InputError, RunError: the way cannot be followed, or its training diverged.
+    """
+    pair, how, seed = cell.pair, cell.way, cell.seed
+    backbone = _backbone(pair.backbone, seed if pair.backbone.startswith("random:") else 0)
+    data = _dataset(pair.data)
+    train, test = _split(pair.data, "train", pair.images), _split(pair.data, "test", pair.test_images)
+    accelerator = accelerator_for(pair.train)
+    device = accelerator.device
+    look: dict[str, Any] = {
+        "size": pair.size, "mean": backbone.mean, "std": backbone.std, "interpolation": backbone.interpolation,
+        "device": device,
+    }  # fmt: skip
+    model = classifier(backbone, len(data.classes), seed=seed).to(device)
+    kept, masks, start = sum(w.numel() for w in prunable(model).values()), None, time.perf_counter()
+    if how.method != "dense":
+        seen = pruning_set(train, data.classes, per_class=how.per_class, batch=how.batch, seed=seed, **look)
+        asked: dict[str, Any] = Prune(options=how.options).method_options()
+        if how.statistics:
+            asked["statistics"] = how.statistics
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CollapseWarning)  # the empty layers are in the row
+            masks = prune(
+                model, seen, method=how.method, sparsity=cell.sparsity, allocation=how.allocation, rounds=how.rounds,
+                seed=seed, **asked,
+            )  # fmt: skip
+        kept = masks.kept
+    pruned = time.perf_counter()
+    batch: dict[str, Any] = {"batch": pair.train.batch, "channels_last": pair.train.channels_last}
+    loaders = Loaders(
+        train=Batches(train, augment=pair.augment, shuffle=True, drop_last=True, seed=seed, **batch, **look),
+        test=LastEpoch(Batches(test, **batch, **look), pair.train.epochs),
+    )
+    last = finetune(model, masks, loaders, pair.train, accelerator=accelerator, seed=seed).last
+    return {
+        "kept": kept, "accuracy": last["accuracy"], "test_loss": last["test_loss"],
+        "prune_seconds": pruned - start, "train_seconds": time.perf_counter() - pruned, "device": device.type,
+        **_about(masks),
+    }  # fmt: skip
+
+
+def _about(masks: Masks | None) -> dict[str, Any]:
+    return {} if masks is None else {"empty_layers": len(masks.collapsed()), "masks": masks.digest()[:12]}
+
+
+@dataclass
+class LastEpoch:
+    """Test batches of which every epoch but the last sees the first one only: the accuracy on the way is not kept."""
+
+    batches: Batches
+    epochs: int
+    walks: int = field(default=0, init=False)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        self.walks += 1
+        for batch in self.batches:
+            yield batch
+            if self.walks < self.epochs:
+                return
+
+
+@functools.cache
+def _backbone(name: str, seed: int) -> Backbone:
+    return checkpoints.load(name, seed=seed)
+
+
+@functools.cache
+def _dataset(name: str) -> Dataset:
+    dataset = datasets.load(name)
+    if not isinstance(dataset, Dataset):
+        raise InputError(f"{name} has label maps; give a classification data set")
+    return dataset
+
+
+@functools.cache
+def _split(name: str, part: str, images: int | None) -> Split:
+    """Return a split, or equally many images of each of its classes: the same ones for every seed."""
+    data = _dataset(name)
+    split: Split = getattr(data, part)
+    if images is None:
+        return split
+    each, rest = divmod(images, len(data.classes))
+    if rest or not each:
+        raise InputError(f"{images} {part} images of {name}; give a multiple of its {len(data.classes)} classes")
+    return split.subset(balanced(split.labels, data.classes, per_class=each, seed=0))
+
+
+@dataclass(frozen=True)
+class Found:
+    """The accuracies of the finished cells, a list of seeds each: by column, then by way; errors have an empty list."""
+
+    columns: dict[str, dict[str, list[float]]]
+
+    def ranks(self) -> dict[str, dict[str, float]]:
+        """Return the rank of each way but dense in each column: 1 the best, shared by equals, the failed last."""
+        found: dict[str, dict[str, float]] = {}
+        for column, by_way in self.columns.items():
+            means = {name: _mean(values) for name, values in by_way.items() if name != "dense"}
+            found[column] = {
+                name: 1 + sum(other > mine for other in means.values())
+                + (sum(other == mine for other in means.values()) - 1) / 2
+                for name, mine in means.items()
+            }  # fmt: skip
+        return found
+
+    def markdown(self) -> str:
+        """Return a row a way, the best mean rank first, dense above; ways that lack columns come last."""
+        ranks = self.ranks()
+        names = dict.fromkeys(name for by_way in self.columns.values() for name in by_way)
+        mean = {name: [of[name] for of in ranks.values() if name in of] for name in names}
+        order = sorted(names, key=lambda name: (name != "dense", -len(mean[name]), _mean(mean[name])))
+        rows = [
+            (
+                name,
+                *(_cell(by_way.get(name)) for by_way in self.columns.values()),
+                f"{_mean(mean[name]):.1f}" if mean[name] else "",
+            )
+            for name in order
+        ]
+        return tables.markdown(("way", *self.columns, "mean rank"), rows)
+
+    def candidates(self, points: float) -> str:
+        """Return the ways within so many points of the best of a column, a line each with those columns."""
+        near: dict[str, list[str]] = defaultdict(list)
+        for column, by_way in self.columns.items():
+            means = {name: _mean(values) for name, values in by_way.items() if values and name != "dense"}
+            for name, value in sorted(means.items(), key=lambda item: -item[1]):
+                if value >= max(means.values()) - points / 100:
+                    near[name].append(column)
+        lines = sorted(near.items(), key=lambda item: -len(item[1]))
+        return "".join(f"{name}  # {' '.join(columns)}\n" for name, columns in lines)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return statistics.fmean(values) if values else -1.0
+
+
+def _cell(values: Sequence[float] | None) -> str:
+    if not values:
+        return "" if values is None else "error"
+    spread = f" ± {100 * statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{100 * _mean(values):.2f}{spread}"
+
+
+def found(pairs: Mapping[str, Pair], out: Path, ways: Sequence[str] | None = None) -> Found:
+    """Read what the CSVs hold of the pairs as they are set now, of all ways or of those named.
+
+    Raises:
+        InputError: there are none.
+    """
+    columns: dict[str, dict[str, list[float]]] = {}
+    other = 0
+    for name, pair in pairs.items():
+        now, titles = settings(name, pair), {f"{s:g}": f"{name}@{s:g}" for s in pair.sparsities}
+        for row in Table(csv_of(out, name)).rows():
+            if any(row[key] != now[key] for key in SETTINGS):
+                other += 1
+            elif ways is None or row["way"] in ways:
+                shown = list(titles.values()) if row["way"] == "dense" else [titles.get(row["sparsity"], "")]
+                for title in filter(None, shown):
+                    values = columns.setdefault(title, {}).setdefault(row["way"], [])
+                    values += [] if row["error"] else [float(row["accuracy"])]
+    if other:
+        print(f"{other} rows of other sizes are left out", file=sys.stderr)
+    if not columns:
+        raise InputError(f"{out} holds no rows of {', '.join(pairs)} at these sizes; run the grid first")
+    return Found(columns)
+
+
+def csv_of(out: Path, name: str) -> Path:
+    """Return where the rows of a pair are."""
+    return out / f"methods-{name}.csv"
+
+
+def adjusted(args: argparse.Namespace) -> dict[str, Pair]:
+    """Return the pairs that are asked for, with what the options change."""
+    chosen = {}
+    for name in args.pairs:
+        pair = PAIRS[name]
+        epochs = max(1, round((args.epochs or pair.train.epochs) * args.budget))
+        chosen[name] = dataclasses.replace(
+            pair,
+            size=args.size or pair.size,
+            images=args.images or pair.images,
+            test_images=args.test_images or pair.test_images,
+            train=dataclasses.replace(pair.train, epochs=epochs, lr=args.lr or pair.train.lr),
+            sparsities=tuple(args.sparsities or pair.sparsities),
+        )
+    return chosen
+
+
+def shard(text: str) -> tuple[int, int]:
+    """Read i/n."""
+    mine, _, count = text.partition("/")
+    if not (mine.isdigit() and count.isdigit() and 1 <= int(mine) <= int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not i/n with 1 <= i <= n")
+    return int(mine), int(count)
+
+
+def read_ways(args: argparse.Namespace) -> list[Way] | None:
+    """Return the ways that are named, each once; None when none is.
+
+    Raises:
+        InputError: the file cannot be read, or a way.
+    """
+    texts = list(args.ways or [])
+    if args.ways_file:
+        try:
+            lines = args.ways_file.read_text().splitlines()
+        except OSError as error:
+            raise InputError(f"cannot read {args.ways_file} ({error.strerror})") from None
+        texts += [line.partition("#")[0].strip() for line in lines]
+    named = list(dict.fromkeys(way(text) for text in texts if text))
+    return named or None
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the options; work, or say what was found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", nargs="+", choices=PAIRS, default=list(PAIRS))
+    parser.add_argument("--ways", nargs="+", metavar="WAY", help="default: dense and every method")
+    parser.add_argument("--ways-file", type=Path, metavar="FILE", help="more ways, a line each; # begins a comment")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--sparsities", nargs="+", type=float, help="instead of the pairs'")
+    parser.add_argument("--images", type=int, help="training images")
+    parser.add_argument("--test-images", type=int)
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--size", type=int, help="side of the images in pixels")
+    parser.add_argument("--lr", type=float)
+    parser.add_argument("--budget", type=float, default=1.0, help="multiplies the epochs")
+    parser.add_argument("--shard", type=shard, default=(1, 1), metavar="i/n", help="do each n-th cell, from the i-th")
+    parser.add_argument("--retry", action="store_true", help="do the cells again that ended in an error")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks"), help="folder of methods-PAIR.csv")
+    parser.add_argument("--table", action="store_true", help="print what was found, and do nothing")
+    parser.add_argument("--candidates", type=float, metavar="POINTS", help="print the ways this near to the best")
+    args = parser.parse_args(arguments)
+    try:
+        pairs, ways = adjusted(args), read_ways(args)
+        if args.table or args.candidates is not None:
+            names = None if ways is None else [str(way) for way in ways]
+            rows = found(pairs, args.out, names)
+            print(rows.markdown() if args.table else rows.candidates(args.candidates), end="")
+            return
+        if args.retry:
+            for name in pairs:
+                Table(csv_of(args.out, name)).drop_errors()
+        mine, count = args.shard
+        todo = cells(pairs, ways or [way(name) for name in ("dense", *methods())], args.seeds)
+        work(todo[mine - 1 :: count], args.out)
+    except InputError as error:
+        parser.exit(2, f"{error}\n")
+
+
+if __name__ == "__main__":
+    main()
