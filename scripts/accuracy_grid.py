@@ -11,7 +11,7 @@ A way is METHOD[:STATISTICS][:ROUNDS][+ALLOCATION][,NAME=VALUE]... or dense:
 
     snip                        a method of `transfer methods` as it is by default
     snip:running                with these BatchNorm statistics: batch, warmup or running
-    ntk-sap:batch:20+px         in 20 rounds, with as many weights a layer as px keeps (or +erk, +uniform)
+    snip:batch:20+px            in 20 rounds, with as many weights a layer as px keeps (or +erk, +uniform)
     jacobian,draws=4            with an option of the method, or schedule=linear
     px,per_class=5,batch=50     from 5 images of each class (default 10), in batches of 50 (default 64)
 
@@ -56,6 +56,7 @@ from transfer.pruning import CollapseWarning, Masks, default_rounds, methods, pr
 from transfer.pruning.allocation import check as check_allocation
 from transfer.pruning.prunable import prunable
 from transfer.pruning.saliency import about, guide
+from transfer.pruning.statistics import STATISTICS
 from transfer.recipe import Prune, Train
 from transfer.report import tables
 from transfer.training import Loaders, finetune
@@ -94,7 +95,6 @@ PAIRS = {
     ),
 }  # fmt: skip
 
-STATISTICS = ("batch", "warmup", "running")
 IDENTITY = (
     "pair", "backbone", "data", "size", "train_images", "test_images", "epochs", "batch", "lr", "weight_decay",
     "augment", "sparsity", "method", "statistics", "rounds", "allocation", "options", "per_class", "pruning_batch",
@@ -114,7 +114,7 @@ class Way:
 
     method: str
     statistics: str = ""
-    """Of BatchNorm while scoring; "" = the method's own."""
+    """Of BatchNorm while scoring; "" for a method that looks at none."""
     rounds: int | None = None
     """None = as in the method's paper."""
     allocation: str = "global"
@@ -175,7 +175,16 @@ def way(text: str) -> Way:
     Prune(options=tuple(options)).method_options()
     if found.get("rounds") == default_rounds(guide(method, share or "global")):
         del found["rounds"]  # one way has one name
+    found["statistics"] = _statistics(method, found.get("statistics"))
     return Way(method, allocation=share or "global", options=tuple(sorted(options)), **found)
+
+
+def _statistics(method: str, asked: str | None) -> str:
+    """Name the statistics that a method has unless told otherwise: defaults change, rows stay."""
+    usual = about(method).statistics
+    if asked and not usual:
+        raise InputError(f"way {method}:{asked}: {method} looks at no BatchNorm; leave {asked} out")
+    return asked or usual or ""
 
 
 @dataclass(frozen=True)

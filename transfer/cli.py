@@ -167,9 +167,9 @@ def _methods(words: list[str]) -> None:
     for name in saliency.methods():
         known, given = saliency.about(name), saliency.options(saliency.find(name))
         needs = ("labels" if known.labels else "") or ("a sum over paths" if known.paths else "any network")
-        rows.append((name, str(known.rounds), needs, _as_flags(given)))
-    rows.append(("imp", "20 % each", "training", _as_flags(saliency.options(imp.rewinding))))
-    tables.show(("method", "rounds", "needs", "options (--prune.options name=value)"), rows)
+        rows.append((name, str(known.rounds), known.statistics or "-", needs, _as_flags(given)))
+    rows.append(("imp", "20 % each", "-", "training", _as_flags(saliency.options(imp.rewinding))))
+    tables.show(("method", "rounds", "statistics", "needs", "options (--prune.options name=value)"), rows)
 
 
 def _as_flags(options: dict[str, object]) -> str:

@@ -76,7 +76,8 @@ def cells(recipe: Recipe, methods: Sequence[str], sparsities: Sequence[float], s
         guide = saliency.guide(method, asked.allocation)
         one_shot = guide in saliency.methods() and saliency.about(guide).rounds == 1
         own = recipe.prune.options if method == recipe.prune.method else ()
-        prune = dataclasses.replace(asked, rounds=None if one_shot else asked.rounds, options=own)
+        seen = asked.statistics if saliency.statistics(method, asked.allocation) else None
+        prune = dataclasses.replace(asked, rounds=None if one_shot else asked.rounds, options=own, statistics=seen)
         found += [dataclasses.replace(recipe, prune=prune, seed=seed) for seed in seeds]
     for cell in found:
         cell.check()

@@ -255,7 +255,10 @@ def _try(job: Job) -> None:
             for method in {prune.method, prune.allocation} & set(methods()):
                 own = prune.method_options() if method == prune.method else {}
                 with suppress(ScoreError):  # the real images decide
-                    score(method, job.model, [(images, targets)], exclude=prune.exclude, loss=job.task.loss, **own)
+                    score(
+                        method, job.model, [(images, targets)],
+                        exclude=prune.exclude, loss=job.task.loss, statistics=prune.statistics, **own,
+                    )  # fmt: skip
     except InputError:
         raise
     except (RuntimeError, AssertionError, ValueError) as error:

@@ -48,7 +48,7 @@ def prune_backbone(backbone: str, data: Data, pruning: Prune, *, seed: int = 0, 
         job.model, job.pruning_set,
         method=asked.method, sparsity=asked.sparsity, rounds=asked.rounds, schedule=asked.schedule,
         exclude=(*asked.exclude, *head), seed=seed, accelerator=job.accelerator, progress=True,
-        allocation=asked.allocation, **asked.method_options(),
+        allocation=asked.allocation, statistics=asked.statistics, **asked.method_options(),
     )  # fmt: skip
     if asked.recalibrate:
         recalibrate(job.model, job.pruning_set)

@@ -55,6 +55,9 @@ class Prune:
     """Weights a layer keeps: global (one threshold), uniform, erk, or as many as another method keeps."""
     options: tuple[str, ...] = ()
     """The method's own options, as name=value; `transfer methods` lists them."""
+    statistics: Literal["batch", "warmup", "running"] | None = None
+    """Which BatchNorm the scores see: of the pruning batches through the masked network (batch) or the unpruned one
+    (warmup), or the stored one (running); None = the method's default, and running with train.freeze_norm."""
     recalibrate: bool = False
     """Estimate BatchNorm statistics anew, on the pruning set, after pruning."""
     per_class: int = 10
@@ -145,19 +148,21 @@ class Recipe:
     """Of the head, the pruning set, the order of the images and the augmentation."""
 
     def resolved(self) -> "Recipe":
-        """Return the recipe as it is run: rounds filled in; without pruning, no pruning options left to differ."""
+        """Return the recipe as it is run: rounds and statistics filled in; nothing of pruning left without it."""
         if self.prune.sparsity == 0:
             return dataclasses.replace(self, prune=Prune(method="dense", sparsity=0.0, rounds=1))
-        if self.prune.rounds is not None:
-            return self
-        from transfer.pruning import default_rounds
-        from transfer.pruning.saliency import guide
+        from transfer.pruning import default_rounds, saliency
         from transfer.training import imp
 
         prune = self.prune
-        iterative = guide(prune.method, prune.allocation)
-        rounds = imp.default_rounds(prune.sparsity) if prune.method == "imp" else default_rounds(iterative)
-        return dataclasses.replace(self, prune=dataclasses.replace(prune, rounds=rounds))
+        rounds, statistics = prune.rounds, prune.statistics
+        if rounds is None:
+            guide = saliency.guide(prune.method, prune.allocation)
+            rounds = imp.default_rounds(prune.sparsity) if prune.method == "imp" else default_rounds(guide)
+        if statistics is None:
+            usual = saliency.statistics(prune.method, prune.allocation)
+            statistics = "running" if usual and self.train.freeze_norm else usual
+        return dataclasses.replace(self, prune=dataclasses.replace(prune, rounds=rounds, statistics=statistics))
 
     def check(self) -> None:
         """Refuse what can be seen to be wrong without loading anything.
@@ -170,7 +175,7 @@ class Recipe:
         if not 0 <= prune.sparsity < 1:
             raise InputError(f"prune.sparsity is {prune.sparsity}; it is the fraction removed, in [0, 1): 0.9 for 90 %")
         if prune.sparsity > 0:
-            from transfer.pruning import allocation, schedule
+            from transfer.pruning import allocation, saliency, schedule
             from transfer.pruning.saliency import check_options, find
             from transfer.training import imp
 
@@ -180,6 +185,10 @@ class Recipe:
             else:
                 check_options(prune.method, find(prune.method), options)
             allocation.check(prune.allocation)
+            if prune.statistics and not saliency.statistics(prune.method, prune.allocation):
+                raise InputError(
+                    f"prune.statistics is {prune.statistics}, but {prune.method} looks at no BatchNorm; leave it out"
+                )
             schedule.check(None, prune.sparsity, 1 if prune.rounds is None else prune.rounds, prune.schedule)
         least = {
             "data.size": 1,

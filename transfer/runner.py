@@ -143,7 +143,8 @@ def _rounds(job: Job, images: Any, folder: RunFolder, progress: bool) -> Masks:
         job.model, images,
         method=prune_.method, sparsity=prune_.sparsity, allocation=prune_.allocation, rounds=prune_.rounds,
         schedule=prune_.schedule, loss=job.task.loss, exclude=prune_.exclude, seed=job.recipe.seed,
-        accelerator=job.accelerator, progress=progress and main, begin=begin, after_round=keep,
+        accelerator=job.accelerator, statistics=prune_.statistics, progress=progress and main, begin=begin,
+        after_round=keep,
         **prune_.method_options(),
     )  # fmt: skip
 
@@ -216,6 +217,7 @@ def _described(job: Job) -> dict[str, Any]:
         "method": recipe.prune.method,
         "sparsity_asked": recipe.prune.sparsity,
         "rounds": recipe.prune.rounds,
+        "statistics": recipe.prune.statistics,
         "seed": recipe.seed,
         "epochs": recipe.train.epochs,
         "device": job.accelerator.device.type,

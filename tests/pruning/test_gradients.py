@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.func import functional_call, jacrev
-from transfer.pruning.saliency.jacobian import squared_gradients
+from transfer.pruning.saliency.ntk_trace import squared_gradients
 
 from checkpoints.errors import InputError
 from tests.pruning.small_nets import TinyVgg, images, randomised

@@ -34,11 +34,6 @@ def default_rounds(method: str) -> int:
     return about(method).rounds
 
 
-def default_statistics(method: str) -> Statistics | None:
-    """Return the statistics that a method's scores look through; None for one that does not look at the network."""
-    return about(method).statistics
-
-
 def prune(
     model: nn.Module,
     batches: Batches,
@@ -104,12 +99,10 @@ def prune(
     processes = Processes(accelerator)
     processes.check_weights(bare)
     settings: dict[str, Any] = {"loss": loss, "exclude": exclude, "accelerator": accelerator}
-    seen: dict[str, Statistics | Constants | None] = {
-        name: statistics or default_statistics(name) for name in (method, guide)
-    }
-    if "warmup" in seen.values():
-        warm = statistics_of(bare, batches, exclude=exclude, accelerator=accelerator)
-        seen = {name: warm if value == "warmup" else value for name, value in seen.items()}
+    seen: Statistics | Constants | None = statistics or saliency.statistics(method, allocation)
+    if seen == "warmup":
+        seen = statistics_of(bare, batches, exclude=exclude, accelerator=accelerator)
+    settings["statistics"] = seen
     before = {name: w.detach().clone() for name, w in weights.items()}
     done, masks = begin or (0, masks)
     masks = Masks(kept(weights, masks))
@@ -119,7 +112,7 @@ def prune(
         for round_ in track(range(done + 1, rounds + 1), label, shown=progress and rounds > 1):
             keep = schedules.kept(masks.total, schedules.sparsity_after(round_, rounds, sparsity, schedule))
             own = {"seed": seed + _ROUND * (round_ - 1), **({} if guided else options)}
-            scores = score(guide, bare, batches, masks=masks, statistics=seen[guide], **settings, **own)
+            scores = score(guide, bare, batches, masks=masks, **settings, **own)
             if round_ == 1 and sparsity:
                 _refuse_empty(guide, scores)
             chosen = allocations.choose(scores, masks, keep, "global" if guided else allocation)
@@ -130,7 +123,7 @@ def prune(
         if guided:
             _restore(weights, before)
             shares = {name: int(mask.sum()) for name, mask in masks.items()}
-            scores = score(method, bare, batches, seed=seed, statistics=seen[method], **settings, **options)
+            scores = score(method, bare, batches, seed=seed, **settings, **options)
             if sparsity:
                 _refuse_empty(method, scores)
             masks = Masks(processes.of_first(allocations.choose_shares(scores, Masks.full(weights), shares)))

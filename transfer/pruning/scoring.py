@@ -62,6 +62,7 @@ def score(
     function = find(method)
     check_options(method, function, options)
     check_statistics(statistics)
+    usual = about(method).statistics
     if isinstance(batches, Iterator):
         raise InputError(
             f"the batches are a {type(batches).__name__}, which ends after one walk; give a list or a loader"
@@ -80,7 +81,7 @@ def score(
         loss=loss or cross_entropy,
         seed=seed,
         processes=Processes(accelerator),
-        statistics=(statistics or about(method).statistics) if about(method).statistics else "running",
+        statistics="running" if usual is None else statistics or usual,
     )
     if problem.statistics != "running":
         _refuse_scripted(bare)

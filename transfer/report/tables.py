@@ -41,7 +41,10 @@ def show_result(result: "Result") -> None:
         ("data", data_line(m)),
         (
             "method",
-            f"{m['method']}, {m['rounds']} round{'s' * (m['rounds'] != 1)}" if m["sparsity"] else "dense, no pruning",
+            f"{m['method']}, {_rounds(m['rounds'])}"
+            + (f", statistics {m['statistics']}" if m.get("statistics") else "")
+            if m["sparsity"]
+            else "dense, no pruning",
         ),
         (
             "sparsity",
@@ -58,6 +61,10 @@ def show_result(result: "Result") -> None:
         off = round((m["effective_sparsity"] - m["sparsity"]) * m["total"])
         rows.insert(4, ("effective", f"{m['effective_sparsity']:.4%}: {off:,} kept weights lie on no path"))
     show(("run", m["recipe"]), rows)
+
+
+def _rounds(count: int | None) -> str:
+    return f"{count} round{'s' * (count != 1)}"
 
 
 def data_line(m: Mapping[str, Any]) -> str:
@@ -78,7 +85,8 @@ def plan(job: "Job", absent: dict[str, str], out: Path) -> str:
 
     recipe, data, train = job.recipe, job.dataset, job.recipe.train
     shares = "" if recipe.prune.allocation == "global" else f", {recipe.prune.allocation} allocation"
-    pruning = f"{recipe.prune.method} to {recipe.prune.sparsity:.4%} in {recipe.prune.rounds} rounds{shares}"
+    pruning = f"{recipe.prune.method} to {recipe.prune.sparsity:.4%} in {_rounds(recipe.prune.rounds)}{shares}"
+    pruning += f", statistics {recipe.prune.statistics}" if recipe.prune.statistics else ""
     images = "" if "data" in absent else f"{len(data.train)} training, {len(data.test)} {data.test_split} images, "
     tested = f", tested on {'whole images' if recipe.data.protocol == 'whole' else 'centre crops'}"
     folder = out if "backbone" in absent else RunFolder(out, recipe, job.backbone.digest()).path

@@ -95,6 +95,15 @@ def guide(method: str, allocation: str) -> str:
     return allocation if allocation in _METHODS else method
 
 
+def statistics(method: str, allocation: str = "global") -> Statistics | None:
+    """Return which BatchNorm the scores of a run see unless told otherwise: as the method says, else its guide.
+
+    None: neither looks at the network.
+    """
+    known = (_METHODS[name].statistics for name in (method, allocation) if name in _METHODS)
+    return next(filter(None, known), None)
+
+
 def find(method: str) -> Score:
     """Return the score function of a method.
 
