@@ -4,7 +4,6 @@ import copy
 
 import torch
 from torch import nn
-from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 STATISTICS = ("batch", "warmup", "running")
@@ -59,12 +58,9 @@ def fixed(model, batches, statistics):
     return copy.deepcopy(model).eval() if statistics == "running" else storing(model, calls(model, batches))
 
 
-def outputs(model, weights, inputs, statistics, batches=None):
-    """The output with these weights: BatchNorm of the batch, of the warm-up over ``batches``, or as stored."""
-    if statistics == "batch":
-        return functional_call(in_training(model), weights, (inputs,))
-    own = model if statistics == "running" else fixed(model, batches, "warmup")
-    return functional_call(copy.deepcopy(own).eval(), weights, (inputs,))
+def seen(model, batches, statistics):
+    """A copy whose forward has BatchNorm of the batch, of a warm-up over ``batches``, or as stored."""
+    return in_training(model) if statistics == "batch" else fixed(model, batches, statistics)
 
 
 def flat(parts):
