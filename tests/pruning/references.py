@@ -18,7 +18,7 @@ def in_training(model):
     copied = copy.deepcopy(model).eval()
     for module in norms(copied):
         module.train()
-        module.running_mean = module.running_var = module.num_batches_tracked = None
+        module.running_mean = module.running_var = None
     return copied
 
 
