@@ -19,6 +19,7 @@ def in_training(model):
     for module in norms(copied):
         module.train()
         module.running_mean = module.running_var = None
+        module.track_running_stats = False
     return copied
 
 
