@@ -24,8 +24,8 @@ from transfer.pruning.statistics import Norms
 def score(problem: Problem, *, power: int = 4) -> dict[str, Tensor]:
     """Return ``|θ|^power · |∂R/∂θ²|`` with ``R = Σ_n Σ_k g^k(x_n; M, a_n) · h^k(x_n; θ²)``.
 
-    h has the weights (and the biases beside them) squared and no activations; g has 1 for every kept weight and the
-    gates of f in place of activations. Images enter as they are, not squared, and f, g and h all have BatchNorm with
+    h has the weights (and the biases beside them) squared and no activations; g has 1 for every kept weight, what is
+    excluded too, and the gates of f in place of activations. Images enter as they are, not squared, and f, g and h all have BatchNorm with
     its scale and shift and the statistics of the batch, whatever ``statistics`` says: the paths' products are
     normalised away, layer by layer. The release multiplies by θ⁴; eq. 9's θ² is ``power=2``.
 
@@ -44,13 +44,15 @@ def score(problem: Problem, *, power: int = 4) -> dict[str, Tensor]:
 
 def _of_batch(problem: Problem, batch: Batch) -> Statistic:
     gates: list[Tensor] = []
+    rest = _rest(problem)
     ones = {name: mask.to(problem.weights[name].dtype) for name, mask in problem.masks.items()}
+    ones |= {name: torch.ones_like(p) for name, p in rest.items() if p.dim() > 1}  # excluded: kept whole
     with torch.no_grad():
         _run(problem, {}, batch.inputs, _Record(gates))
         g = _run(problem, ones, batch.inputs, _Replace(iter(gates)))
     leaves = {name: w.square().requires_grad_() for name, w in problem.weights.items()}
     with torch.enable_grad():
-        h = _run(problem, _squared_rest(problem) | leaves, batch.inputs, _Replace(None))
+        h = _run(problem, {name: p.square() for name, p in rest.items()} | leaves, batch.inputs, _Replace(None))
         parts = torch.autograd.grad((g * h).sum(), list(leaves.values()), materialize_grads=True)
     return {name: Scaled(part) for name, part in zip(leaves, parts, strict=True)}
 
@@ -60,12 +62,12 @@ def _run(problem: Problem, weights: dict[str, Tensor], inputs: Tensor, activatio
         return torch.func.functional_call(problem.model, weights, (inputs,))
 
 
-def _squared_rest(problem: Problem) -> dict[str, Tensor]:
-    """Return the squares of what convolutions and linear layers have beside the scored weights."""
+def _rest(problem: Problem) -> dict[str, Tensor]:
+    """Return what convolutions and linear layers have beside the scored weights: biases, and what is excluded."""
     layers = (m for m in problem.model.modules() if isinstance(m, (_ConvNd, nn.Linear)))
     held = {id(p) for layer in layers for p in layer.parameters(recurse=False)}
     rest = ((name, p) for name, p in problem.model.named_parameters() if id(p) in held)
-    return {name: p.detach().square() for name, p in rest if name not in problem.weights}
+    return {name: p.detach() for name, p in rest if name not in problem.weights}
 
 
 class _Record(TorchFunctionMode):
@@ -90,5 +92,10 @@ class _Replace(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in ops.RELU or func in ops.SLOPED:
-            return args[0] * next(self.gates) if self.gates is not None else args[0]
+            if self.gates is None:
+                return args[0]
+            in_place = func.__name__.endswith("_") or (kwargs or {}).get(
+                "inplace"
+            )  # the model may go on with its input
+            return (args[0].mul_ if in_place else args[0].mul)(next(self.gates))
         return func(*args, **(kwargs or {}))
