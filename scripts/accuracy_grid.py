@@ -86,12 +86,12 @@ PAIRS = {
         dataclasses.replace(SGD, epochs=8, lr=0.05), (0.982,),
     ),
     "lite0": Pair(
-        "imagenet-lite0", "fashion-mnist", 64, 4000, 4000, Augment(flip=True),
-        dataclasses.replace(SGD, epochs=5, lr=0.03), (0.95, 0.982),
+        "imagenet-lite0", "fashion-mnist", 48, 2000, 2000, Augment(flip=True),
+        dataclasses.replace(SGD, epochs=5, lr=0.03), (0.982,),
     ),
     "scratch": Pair(
-        "random:resnet20", "fashion-mnist", 32, 10000, 4000, Augment(pad_crop=2, flip=True),
-        dataclasses.replace(SGD, epochs=4, batch=128, lr=0.1, weight_decay=5e-4, nesterov=True), (0.982,),
+        "random:resnet20", "fashion-mnist", 16, 4000, 4000, Augment(pad_crop=2, flip=True),
+        dataclasses.replace(SGD, epochs=6, lr=0.1, weight_decay=5e-4, nesterov=True), (0.982,),
     ),
 }  # fmt: skip
 
