@@ -25,6 +25,7 @@ import csv
 import dataclasses
 import functools
 import os
+import runpy
 import statistics
 import sys
 import time
@@ -106,6 +107,8 @@ COLUMNS = (
     "threads", "device", "torch", "version", "error",
 )  # fmt: skip
 Row = dict[str, str]
+EXTRA: dict[str, Any] = {}
+"""The names of the script that --register ran; a way's ``correct=1`` calls its ``correct``."""
 
 
 @dataclass(frozen=True)
@@ -122,11 +125,12 @@ class Way:
     """Of the method, each name=value, in order of name."""
     per_class: int = 10
     batch: int = 64
+    correct: int = 0
 
     def __str__(self) -> str:
         parts = [self.method, *filter(None, [self.statistics, str(self.rounds or "")])]
         share = "" if self.allocation == "global" else f"+{self.allocation}"
-        images = {"per_class": (self.per_class, 10), "batch": (self.batch, 64)}
+        images = {"per_class": (self.per_class, 10), "batch": (self.batch, 64), "correct": (self.correct, 0)}
         own = [*self.options, *(f"{name}={value}" for name, (value, usual) in images.items() if value != usual)]
         return ":".join(parts) + share + "".join(f",{entry}" for entry in own)
 
@@ -137,8 +141,8 @@ class Way:
         rounds = self.rounds or default_rounds(guide(self.method, self.allocation))
         return {
             "method": self.method, "statistics": self.statistics, "rounds": rounds, "allocation": self.allocation,
-            "options": " ".join(self.options), "per_class": self.per_class, "pruning_batch": self.batch,
-            "way": str(self),
+            "options": " ".join((*self.options, *["correct=1"] * self.correct)),
+            "per_class": self.per_class, "pruning_batch": self.batch, "way": str(self),
         }  # fmt: skip
 
 
@@ -166,7 +170,7 @@ def way(text: str) -> Way:
     options = []
     for entry in entries:
         name, _, value = entry.partition("=")
-        if name in ("per_class", "batch"):
+        if name in ("per_class", "batch", "correct"):
             if not value.isdigit() or not int(value):
                 raise InputError(f"way {text!r}: {name} is {value!r}; give 1 or more images")
             found[name] = int(value)
@@ -351,6 +355,8 @@ def measure(cell: Cell) -> dict[str, Any]:
                 seed=seed, **asked,
             )  # fmt: skip
         kept = masks.kept
+        if how.correct:
+            EXTRA["correct"](model, classifier(backbone, len(data.classes), seed=seed), masks, seen)
     pruned = time.perf_counter()
     batch: dict[str, Any] = {"batch": pair.train.batch, "channels_last": pair.train.channels_last}
     loaders = Loaders(
@@ -554,6 +560,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", type=int, help="side of the images in pixels")
     parser.add_argument("--lr", type=float)
     parser.add_argument("--budget", type=float, default=1.0, help="multiplies the epochs")
+    parser.add_argument("--register", type=Path, metavar="FILE", help="a script that registers methods of its own")
     parser.add_argument("--shard", type=shard, default=(1, 1), metavar="i/n", help="do each n-th cell, from the i-th")
     parser.add_argument("--retry", action="store_true", help="do the cells again that ended in an error")
     parser.add_argument("--out", type=Path, default=Path("benchmarks"), help="folder of methods-PAIR.csv")
@@ -561,6 +568,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--candidates", type=float, metavar="POINTS", help="print the ways this near to the best")
     args = parser.parse_args(arguments)
     try:
+        if args.register:
+            EXTRA.update(runpy.run_path(str(args.register)))
         pairs, ways = adjusted(args), read_ways(args)
         if args.table or args.candidates is not None:
             names = None if ways is None else [str(way) for way in ways]

@@ -1,0 +1,216 @@
+"""Ideas that were tried against ntk-trace, iterated snip and px; docs/methods.md says what came of each.
+
+    python scripts/accuracy_grid.py --register scripts/tried_scores.py --ways tried-geometric ntk-trace,correct=1
+
+Registered methods, each with the statistics of the batch and 20 rounds unless told otherwise:
+
+    tried-geometric     geometric mean of |θ · ∂L/∂θ| (snip) and the root of ntk-trace
+    tried-ranks         sum of the two ranks
+    tried-centred       ntk-trace of the outputs less their mean over the classes, which is all that softmax sees
+    tried-softmax       ntk-trace under the Fisher metric of the softmax: labels drawn from the model's own answers
+    tried-averaged      ntk-trace, averaged over the rounds so far
+    tried-removal       what the trace loses when a weight goes, in itself and in the other weights' parts
+    tried-share         px with the factor 1 − p, p the weight's share of the flow into its channel
+
+``correct=1`` in a way moves the kept weights of each layer, front to back, to the least-squares fit of the unpruned
+layer's outputs on the pruning set, before fine-tuning.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from transfer.pruning import Problem, register
+from transfer.pruning.problem import Batch
+from transfer.pruning.saliency import find
+from transfer.pruning.saliency.ntk_trace import score as ntk_trace
+from transfer.pruning.saliency.ntk_trace import signs
+from transfer.pruning.saliency.snip import score as snip
+from transfer.pruning.scaled import Scaled
+from transfer.pruning.statistics import seen_through
+
+Scores = dict[str, Tensor]
+
+
+def geometric(problem: Problem, *, draws: int = 1) -> Scores:
+    """Return ``|θ · ∂L/∂θ| · √(θ² · Σ (∂f/∂θ)²)``."""
+    first, second = snip(problem), ntk_trace(problem, draws=draws)
+    return {name: first[name] * second[name].sqrt() for name in first}
+
+
+def ranks(problem: Problem) -> Scores:
+    """Return the sum of the ranks of snip and ntk-trace among the kept weights."""
+    first, second = _ranked(snip(problem)), _ranked(ntk_trace(problem))
+    return {name: first[name] + second[name] for name in first}
+
+
+def _ranked(scores: Scores) -> Scores:
+    flat = torch.cat([value.flatten() for value in scores.values()])
+    places = torch.empty_like(flat)
+    places[flat.argsort(stable=True)] = torch.arange(len(flat), dtype=flat.dtype)
+    parts = places.split([value.numel() for value in scores.values()])
+    return {name: part.view_as(value) for (name, value), part in zip(scores.items(), parts, strict=True)}
+
+
+def centred(problem: Problem) -> Scores:
+    """Return ntk-trace of ``f^k − mean_k f``."""
+
+    def cotangent(outputs: Tensor, batch: Batch) -> Tensor:
+        drawn = signs(outputs, batch.generator)
+        return drawn - drawn.mean(1, keepdim=True)
+
+    return _squared(problem, cotangent)
+
+
+def softmax(problem: Problem) -> Scores:
+    """Return ``θ² · Σ_n E_{y ~ p_n}[(∂ log p_n^y/∂θ)²]`` by one drawn label and one sign a sample."""
+
+    def cotangent(outputs: Tensor, batch: Batch) -> Tensor:
+        probabilities = outputs.detach().softmax(1)
+        drawn = torch.multinomial(probabilities.cpu(), 1, generator=batch.generator)[:, 0].to(outputs.device)
+        sign = signs(probabilities[:, :1], batch.generator)
+        return sign * (F.one_hot(drawn, outputs.shape[1]) - probabilities)
+
+    return _squared(problem, cotangent)
+
+
+def _squared(problem: Problem, cotangent: Any) -> Scores:
+    def of_batch(batch: Batch) -> dict[str, Scaled]:
+        leaves = problem.leaves()
+        with torch.enable_grad():
+            outputs = problem.output(leaves, batch.inputs)
+            parts = torch.autograd.grad(outputs, list(leaves.values()), cotangent(outputs, batch))
+        return {name: Scaled(part.to(torch.float64).square_()) for name, part in zip(leaves, parts, strict=True)}
+
+    sums, _ = problem.total(of_batch)
+    return {name: sums[name].tensor * w.to(torch.float64).square() for name, w in problem.weights.items()}
+
+
+_SUMS: Scores = {}
+
+
+def averaged(problem: Problem) -> Scores:
+    """Return the sum over the rounds so far of ntk-trace, each divided by its total."""
+    if all(bool(mask.all()) for mask in problem.masks.values()):
+        _SUMS.clear()
+    scores = ntk_trace(problem)
+    total = sum(float(value.sum()) for value in scores.values())
+    for name, value in scores.items():
+        _SUMS[name] = value / total + _SUMS.get(name, 0.0)
+    return dict(_SUMS)
+
+
+def removal(problem: Problem) -> Scores:
+    """Return ``θ_j · ∂T/∂θ_j`` with ``T = Σ_i (θ_i · ∂(v·f)/∂θ_i)²``, v random signs."""
+
+    def of_batch(batch: Batch) -> dict[str, Scaled]:
+        leaves = problem.leaves()
+        weights = list(leaves.values())
+        with torch.enable_grad():
+            outputs = problem.output(leaves, batch.inputs)
+            parts = torch.autograd.grad(outputs, weights, signs(outputs, batch.generator), create_graph=True)
+            trace = torch.stack([(w * part).square().sum() for w, part in zip(weights, parts, strict=True)]).sum()
+            found = torch.autograd.grad(trace, weights)
+        return {name: Scaled(part.to(torch.float64)) for name, part in zip(leaves, found, strict=True)}
+
+    sums, _ = problem.total(of_batch)
+    return {name: sums[name].tensor * w for name, w in problem.weights.items()}
+
+
+def share(problem: Problem) -> Scores:
+    """Return px times 1 − p, p the weight's share of its output channel's score."""
+    scores = find("px")(problem)
+    return {
+        name: value * (1 - value / value.flatten(1).sum(1).clamp(min=1e-300).view(-1, *[1] * (value.dim() - 1)))
+        for name, value in scores.items()
+    }
+
+
+for text, function, labels, paths in (
+    ("geometric", geometric, True, False), ("ranks", ranks, True, False), ("centred", centred, False, False),
+    ("softmax", softmax, False, False), ("averaged", averaged, False, False), ("removal", removal, False, False),
+    ("share", share, False, True),
+):  # fmt: skip
+    register(f"tried-{text}", function, rounds=20, labels=labels, paths=paths)
+
+
+@torch.no_grad()
+def correct(model: nn.Module, dense: nn.Module, masks: Mapping[str, Tensor], batches: Any) -> None:
+    """Move the kept weights to the least-squares fit of the dense layers' outputs, one layer after the other.
+
+    Both networks have BatchNorm with the statistics of the batch; a layer's inputs are those of the pruned network
+    whose earlier layers are corrected already.
+    """
+    layers = {name: module for name, module in model.named_modules() if f"{name}.weight" in masks}
+    wanted = _outputs(dense, list(layers), batches)
+    for name, layer in layers.items():
+        seen = _inputs(model, name, batches)
+        _fit(layer, masks[f"{name}.weight"], seen, wanted[name])
+
+
+def _outputs(model: nn.Module, names: list[str], batches: Any) -> dict[str, Tensor]:
+    found: dict[str, list[Tensor]] = {name: [] for name in names}
+    modules = dict(model.named_modules())
+    handles = [
+        modules[name].register_forward_hook(lambda _, __, out, name=name: found[name].append(out.detach()))
+        for name in names
+    ]
+    _forward(model, batches)
+    for handle in handles:
+        handle.remove()
+    return {name: torch.cat(parts) for name, parts in found.items()}
+
+
+def _inputs(model: nn.Module, name: str, batches: Any) -> Tensor:
+    found: list[Tensor] = []
+
+    def look(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        found.append(inputs[0].detach())
+
+    handle = dict(model.named_modules())[name].register_forward_pre_hook(look)
+    _forward(model, batches)
+    handle.remove()
+    return torch.cat(found)
+
+
+def _forward(model: nn.Module, batches: Any) -> None:
+    for inputs, _ in batches:
+        with seen_through("batch"):
+            model.eval()(inputs)
+
+
+def _fit(layer: nn.Module, mask: Tensor, inputs: Tensor, outputs: Tensor) -> None:
+    groups = getattr(layer, "groups", 1)
+    if isinstance(layer, nn.Conv2d):
+        columns = F.unfold(_padded(layer, inputs), layer.kernel_size, layer.dilation, 0, layer.stride)  # (N, C·k·k, L)
+        features = columns.unflatten(1, (groups, -1)).permute(1, 0, 3, 2).flatten(1, 2)  # (groups, N·L, C/groups·k·k)
+        target = outputs.flatten(2).transpose(1, 2).flatten(0, 1)  # (N·L, K)
+    else:
+        features, target = inputs.flatten(0, -2).unsqueeze(0), outputs.flatten(0, -2)
+    if layer.bias is not None:
+        target = target - layer.bias
+    each = len(mask) // groups
+    flat, weight = mask.flatten(1), layer.weight.flatten(1)
+    for group, seen in enumerate(features.double()):
+        gram, cross = seen.T @ seen, seen.T @ target[:, group * each : (group + 1) * each].double()
+        for unit in range(each):
+            row = group * each + unit
+            kept = flat[row].nonzero()[:, 0]
+            if not len(kept):
+                continue
+            own = gram[kept][:, kept]
+            ridge = 1e-2 * own.diagonal().mean().clamp(min=1e-12) * torch.eye(len(kept), dtype=own.dtype)
+            pull = cross[kept, unit] + ridge @ weight[row, kept].double()  # towards the weight as it is
+            weight[row, kept] = torch.linalg.solve(own + ridge, pull).to(weight.dtype)
+
+
+def _padded(layer: nn.Conv2d, inputs: Tensor) -> Tensor:
+    pad = layer.padding if isinstance(layer.padding, tuple) else (0, 0)
+    if type(layer) is not nn.Conv2d:  # timm's SAME convolutions pad by themselves
+        from timm.layers import pad_same
+
+        return pad_same(inputs, layer.kernel_size, layer.stride, layer.dilation)
+    return F.pad(inputs, (pad[1], pad[1], pad[0], pad[0]))
