@@ -102,8 +102,8 @@ IDENTITY = (
 )  # fmt: skip
 SETTINGS = IDENTITY[:11]  # those of the pair, the same for every way
 COLUMNS = (
-    *IDENTITY, "way", "kept", "accuracy", "test_loss", "prune_seconds", "train_seconds", "empty_layers", "masks",
-    "threads", "device", "torch", "version", "error",
+    *IDENTITY, "way", "kept", "accuracy", "test_loss", "prune_seconds", "train_seconds", "cpu_seconds",
+    "empty_layers", "masks", "threads", "device", "torch", "version", "error",
 )  # fmt: skip
 Row = dict[str, str]
 
@@ -304,7 +304,8 @@ def work(todo: Sequence[Cell], out: Path) -> None:
         }  # fmt: skip
         table.append({**identity, **shared, **{key: _text(value) for key, value in facts.items()}})
         where = f"{cell.name} {cell.way} at {cell.sparsity:.2%}, seed {cell.seed}"
-        spent = f", {facts['prune_seconds']:.1f} + {facts['train_seconds']:.1f} s" if "accuracy" in facts else ""
+        seconds = [f"{facts[f'{what}_seconds']:.1f}" for what in ("prune", "train", "cpu") if "accuracy" in facts]
+        spent = f", {seconds[0]} + {seconds[1]} s, CPU {seconds[2]} s" if seconds else ""
         print(f"[{number}/{len(todo)}] {where}: {said}{spent}", file=sys.stderr, flush=True)
 
 
@@ -328,7 +329,7 @@ def measure(cell: Cell) -> dict[str, Any]:
         "size": pair.size, "mean": backbone.mean, "std": backbone.std, "interpolation": backbone.interpolation,
         "device": device,
     }  # fmt: skip
-    model = classifier(backbone, len(data.classes), seed=seed).to(device)
+    model, cpu = classifier(backbone, len(data.classes), seed=seed).to(device), time.process_time()
     kept, masks, start = sum(w.numel() for w in prunable(model).values()), None, time.perf_counter()
     if how.method != "dense":
         seen = pruning_set(train, data.classes, per_class=how.per_class, batch=how.batch, seed=seed, **look)
@@ -351,8 +352,8 @@ def measure(cell: Cell) -> dict[str, Any]:
     last = finetune(model, masks, loaders, pair.train, accelerator=accelerator, seed=seed).last
     return {
         "kept": kept, "accuracy": last["accuracy"], "test_loss": last["test_loss"],
-        "prune_seconds": pruned - start, "train_seconds": time.perf_counter() - pruned, "device": device.type,
-        **_about(masks),
+        "prune_seconds": pruned - start, "train_seconds": time.perf_counter() - pruned,
+        "cpu_seconds": time.process_time() - cpu, "device": device.type, **_about(masks),
     }  # fmt: skip
 
 
@@ -500,7 +501,9 @@ def adjusted(args: argparse.Namespace) -> dict[str, Pair]:
             size=args.size or pair.size,
             images=args.images or pair.images,
             test_images=args.test_images or pair.test_images,
-            train=dataclasses.replace(pair.train, epochs=epochs, lr=args.lr or pair.train.lr),
+            train=dataclasses.replace(
+                pair.train, epochs=epochs, lr=args.lr or pair.train.lr, batch=args.batch or pair.train.batch
+            ),
             sparsities=tuple(args.sparsities or pair.sparsities),
         )
     return chosen
@@ -543,6 +546,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--test-images", type=int)
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--size", type=int, help="side of the images in pixels")
+    parser.add_argument("--batch", type=int, help="training images a step")
     parser.add_argument("--lr", type=float)
     parser.add_argument("--budget", type=float, default=1.0, help="multiplies the epochs")
     parser.add_argument("--shard", type=shard, default=(1, 1), metavar="i/n", help="do each n-th cell, from the i-th")
