@@ -224,7 +224,7 @@ def cells(pairs: Mapping[str, Pair], ways: Sequence[Way], seeds: Sequence[int]) 
 
 @dataclass(frozen=True)
 class Table:
-    """The CSV of a pair, which several processes may append to."""
+    """The CSV of a pair, which several processes may append to; a row is written in the columns that it has."""
 
     path: Path
 
@@ -235,7 +235,7 @@ class Table:
             InputError: it has other columns.
         """
         with self._lock():
-            return self._read() if self.path.exists() else []
+            return self._read()[1] if self.path.exists() else []
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add a row at once; a torn last line, of a process that was killed, is dropped.
@@ -245,8 +245,9 @@ class Table:
         """
         with self._lock():
             self._mend()
+            columns, _ = self._read()
             with open(self.path, "ab") as file:
-                file.write(_line(row.get(column, "") for column in COLUMNS).encode())
+                file.write(_line(row.get(column, "") for column in columns).encode())
                 file.flush()
                 os.fsync(file.fileno())
 
@@ -254,9 +255,9 @@ class Table:
         """Forget the rows with an error, so that their cells are done again."""
         with self._lock():
             if self.path.exists():
-                kept = [row for row in self._read() if not row["error"]]
-                lines = [_line(COLUMNS), *(_line(row[column] for column in COLUMNS) for row in kept)]
-                write_whole(self.path, "".join(lines))
+                columns, rows = self._read()
+                kept = [_line(row[column] for column in columns) for row in rows if not row["error"]]
+                write_whole(self.path, _line(columns) + "".join(kept))
 
     def _lock(self) -> FileLock:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -269,14 +270,14 @@ class Table:
             self.path.write_text(_line(COLUMNS))
         elif whole != content:
             os.truncate(self.path, len(whole))
-        self._read()
 
-    def _read(self) -> list[Row]:
+    def _read(self) -> tuple[list[str], list[Row]]:
+        """Return its columns and rows; one of an earlier version may lack columns that tell no cells apart."""
         content = self.path.read_text()
         header, *rows = list(csv.reader(StringIO(content[: content.rfind("\n") + 1]))) or [list(COLUMNS)]
-        if tuple(header) != COLUMNS:
+        if not {*IDENTITY, "way", "accuracy", "error"} <= set(header) <= set(COLUMNS):
             raise InputError(f"{self.path} has other columns; move it away or give another --out")
-        return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+        return header, [dict(zip(header, row, strict=True)) for row in rows]
 
 
 def _line(values: Iterable[object]) -> str:
