@@ -103,8 +103,8 @@ IDENTITY = (
 )  # fmt: skip
 SETTINGS = IDENTITY[:11]  # those of the pair, the same for every way
 COLUMNS = (
-    *IDENTITY, "way", "kept", "accuracy", "test_loss", "prune_seconds", "train_seconds", "empty_layers", "masks",
-    "threads", "device", "torch", "version", "error",
+    *IDENTITY, "way", "kept", "accuracy", "test_loss", "prune_seconds", "train_seconds", "cpu_seconds",
+    "empty_layers", "masks", "threads", "device", "torch", "version", "error",
 )  # fmt: skip
 Row = dict[str, str]
 EXTRA: dict[str, Any] = {}
@@ -237,7 +237,7 @@ def cells(pairs: Mapping[str, Pair], ways: Sequence[Way], seeds: Sequence[int]) 
 
 @dataclass(frozen=True)
 class Table:
-    """The CSV of a pair, which several processes may append to."""
+    """The CSV of a pair, which several processes may append to; a row is written in the columns that it has."""
 
     path: Path
 
@@ -248,7 +248,7 @@ class Table:
             InputError: it has other columns.
         """
         with self._lock():
-            return self._read() if self.path.exists() else []
+            return self._read()[1] if self.path.exists() else []
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add a row at once; a torn last line, of a process that was killed, is dropped.
@@ -258,8 +258,9 @@ class Table:
         """
         with self._lock():
             self._mend()
+            columns, _ = self._read()
             with open(self.path, "ab") as file:
-                file.write(_line(row.get(column, "") for column in COLUMNS).encode())
+                file.write(_line(row.get(column, "") for column in columns).encode())
                 file.flush()
                 os.fsync(file.fileno())
 
@@ -267,9 +268,9 @@ class Table:
         """Forget the rows with an error, so that their cells are done again."""
         with self._lock():
             if self.path.exists():
-                kept = [row for row in self._read() if not row["error"]]
-                lines = [_line(COLUMNS), *(_line(row[column] for column in COLUMNS) for row in kept)]
-                write_whole(self.path, "".join(lines))
+                columns, rows = self._read()
+                kept = [_line(row[column] for column in columns) for row in rows if not row["error"]]
+                write_whole(self.path, _line(columns) + "".join(kept))
 
     def _lock(self) -> FileLock:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -282,14 +283,14 @@ class Table:
             self.path.write_text(_line(COLUMNS))
         elif whole != content:
             os.truncate(self.path, len(whole))
-        self._read()
 
-    def _read(self) -> list[Row]:
+    def _read(self) -> tuple[list[str], list[Row]]:
+        """Return its columns and rows; one of an earlier version may lack columns that tell no cells apart."""
         content = self.path.read_text()
         header, *rows = list(csv.reader(StringIO(content[: content.rfind("\n") + 1]))) or [list(COLUMNS)]
-        if tuple(header) != COLUMNS:
+        if not {*IDENTITY, "way", "accuracy", "error"} <= set(header) <= set(COLUMNS):
             raise InputError(f"{self.path} has other columns; move it away or give another --out")
-        return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+        return header, [dict(zip(header, row, strict=True)) for row in rows]
 
 
 def _line(values: Iterable[object]) -> str:
@@ -317,7 +318,8 @@ def work(todo: Sequence[Cell], out: Path) -> None:
         }  # fmt: skip
         table.append({**identity, **shared, **{key: _text(value) for key, value in facts.items()}})
         where = f"{cell.name} {cell.way} at {cell.sparsity:.2%}, seed {cell.seed}"
-        spent = f", {facts['prune_seconds']:.1f} + {facts['train_seconds']:.1f} s" if "accuracy" in facts else ""
+        seconds = [f"{facts[f'{what}_seconds']:.1f}" for what in ("prune", "train", "cpu") if "accuracy" in facts]
+        spent = f", {seconds[0]} + {seconds[1]} s, CPU {seconds[2]} s" if seconds else ""
         print(f"[{number}/{len(todo)}] {where}: {said}{spent}", file=sys.stderr, flush=True)
 
 
@@ -341,7 +343,7 @@ def measure(cell: Cell) -> dict[str, Any]:
         "size": pair.size, "mean": backbone.mean, "std": backbone.std, "interpolation": backbone.interpolation,
         "device": device,
     }  # fmt: skip
-    model = classifier(backbone, len(data.classes), seed=seed).to(device)
+    model, cpu = classifier(backbone, len(data.classes), seed=seed).to(device), time.process_time()
     kept, masks, start = sum(w.numel() for w in prunable(model).values()), None, time.perf_counter()
     if how.method != "dense":
         seen = pruning_set(train, data.classes, per_class=how.per_class, batch=how.batch, seed=seed, **look)
@@ -366,8 +368,8 @@ def measure(cell: Cell) -> dict[str, Any]:
     last = finetune(model, masks, loaders, pair.train, accelerator=accelerator, seed=seed).last
     return {
         "kept": kept, "accuracy": last["accuracy"], "test_loss": last["test_loss"],
-        "prune_seconds": pruned - start, "train_seconds": time.perf_counter() - pruned, "device": device.type,
-        **_about(masks),
+        "prune_seconds": pruned - start, "train_seconds": time.perf_counter() - pruned,
+        "cpu_seconds": time.process_time() - cpu, "device": device.type, **_about(masks),
     }  # fmt: skip
 
 
@@ -515,7 +517,9 @@ def adjusted(args: argparse.Namespace) -> dict[str, Pair]:
             size=args.size or pair.size,
             images=args.images or pair.images,
             test_images=args.test_images or pair.test_images,
-            train=dataclasses.replace(pair.train, epochs=epochs, lr=args.lr or pair.train.lr),
+            train=dataclasses.replace(
+                pair.train, epochs=epochs, lr=args.lr or pair.train.lr, batch=args.batch or pair.train.batch
+            ),
             sparsities=tuple(args.sparsities or pair.sparsities),
         )
     return chosen
@@ -558,6 +562,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--test-images", type=int)
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--size", type=int, help="side of the images in pixels")
+    parser.add_argument("--batch", type=int, help="training images a step")
     parser.add_argument("--lr", type=float)
     parser.add_argument("--budget", type=float, default=1.0, help="multiplies the epochs")
     parser.add_argument("--register", type=Path, metavar="FILE", help="a script that registers methods of its own")

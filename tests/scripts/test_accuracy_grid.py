@@ -88,6 +88,14 @@ def test_a_torn_header_is_written_anew_and_other_columns_are_refused(tmp_path):
         table.append({"way": "px"})
 
 
+def test_a_table_of_an_earlier_version_keeps_its_columns(tmp_path):
+    table = Table(tmp_path / "methods.csv")
+    table.path.write_text(",".join(name for name in COLUMNS if name != "cpu_seconds") + "\n")
+    table.append({"way": "px", "cpu_seconds": "3"})
+    assert [row["way"] for row in table.rows()] == ["px"]
+    assert "cpu_seconds" not in table.rows()[0]
+
+
 def test_the_grid_goes_on_where_it_stopped(tmp_path, capsys, monkeypatch):
     def grid(*more):
         script.main([*TINY, "--out", str(tmp_path), *more])
