@@ -18,7 +18,7 @@ from checkpoints.fetch import Source, obtain
 
 from .loopback import Site
 
-PUBLISHED = ["imagenet-v1", "imagenet-v2", "mocov2", "mocov2-200ep", "clip", "dino"]
+PUBLISHED = ["imagenet-v1", "imagenet-v2", "imagenet-lite0", "mocov2", "mocov2-200ep", "clip", "dino"]
 
 
 def test_the_names() -> None:
