@@ -101,7 +101,9 @@ def test_every_data_set_asks_before_it_downloads(name: str, folders: Path, monke
     assert not list(folders.iterdir())
 
 
-@pytest.mark.parametrize("name", ["clip", "dino", "imagenet-v2", "mocov2", "timm:resnet18.a1_in1k"])
+@pytest.mark.parametrize(
+    "name", ["clip", "dino", "imagenet-v2", "mocov2", "timm:resnet18.a1_in1k", "open_clip:RN101/yfcc15m"]
+)
 def test_every_backbone_asks_before_it_downloads(name: str, folders: Path) -> None:
     with only_looking(), pytest.raises(NotReady, match="is not on this machine; a run downloads it"):
         checkpoints.load(name)
