@@ -7,6 +7,7 @@ each model sees.
 
     python -m recipes.voc_quickstart
     python -m recipes.voc_quickstart --sparsities 0.5 0.95 --methods snip px
+    python -m recipes.voc_quickstart --backbone imagenet-lite0 --output-stride 16
 """
 
 from transfer.data.map_augment import MapAugment

@@ -136,7 +136,7 @@ class Recipe:
     name: str
     """Begins the run folder's name."""
     backbone: str = "embedded"
-    """A name of `transfer backbones`, timm:<model.tag>, random:<arch> or <file>@<arch>."""
+    """A name of `transfer backbones`, timm:<model.tag>, open_clip:<model>/<tag>, random:<arch> or <file>@<arch>."""
     stem: Literal["imagenet", "cifar"] = "imagenet"
     """imagenet keeps the backbone's stem; cifar replaces 7×7 and max-pool by a new 3×3 convolution."""
     output_stride: int = 16
