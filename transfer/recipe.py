@@ -14,6 +14,7 @@ from checkpoints.errors import InputError
 from transfer.data import has_maps
 from transfer.data.augment import Augment
 from transfer.data.map_augment import MapAugment
+from transfer.recommended import RECOMMENDED
 
 _FOR_LABELS = ("stem", "data.augment", "prune.per_class")  # settings of classification alone
 _FOR_MAPS = ("output_stride", "data.maps", "data.protocol", "prune.images", "train.lr_trunk")  # of segmentation alone
@@ -43,7 +44,7 @@ class Data:
 class Prune:
     """Pruning before fine-tuning."""
 
-    method: str = "px"
+    method: str = RECOMMENDED
     """A name of `transfer methods`, or imp: train, prune, rewind, several times over."""
     sparsity: float = 0.9
     """Fraction of the weights removed, in [0, 1); 0 trains the dense model."""
