@@ -5,6 +5,7 @@
 Registered methods, each with the statistics of the batch and 20 rounds unless told otherwise:
 
     tried-geometric     geometric mean of |θ · ∂L/∂θ| (snip) and the root of ntk-trace
+    tried-joined        the same with tried-centred in place of ntk-trace
     tried-ranks         sum of the two ranks
     tried-centred       ntk-trace of the outputs less their mean over the classes, which is all that softmax sees
     tried-softmax       ntk-trace under the Fisher metric of the softmax: labels drawn from the model's own answers
@@ -38,6 +39,12 @@ Scores = dict[str, Tensor]
 def geometric(problem: Problem, *, draws: int = 1) -> Scores:
     """Return ``|θ · ∂L/∂θ| · √(θ² · Σ (∂f/∂θ)²)``."""
     first, second = snip(problem), ntk_trace(problem, draws=draws)
+    return {name: first[name] * second[name].sqrt() for name in first}
+
+
+def joined(problem: Problem) -> Scores:
+    """Return the same with the centred outputs of tried-centred."""
+    first, second = snip(problem), centred(problem)
     return {name: first[name] * second[name].sqrt() for name in first}
 
 
@@ -130,7 +137,7 @@ def share(problem: Problem) -> Scores:
 
 
 for text, function, labels, paths in (
-    ("geometric", geometric, True, False), ("ranks", ranks, True, False), ("centred", centred, False, False),
+    ("geometric", geometric, True, False), ("joined", joined, True, False), ("ranks", ranks, True, False), ("centred", centred, False, False),
     ("softmax", softmax, False, False), ("averaged", averaged, False, False), ("removal", removal, False, False),
     ("share", share, False, True),
 ):  # fmt: skip
