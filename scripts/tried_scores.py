@@ -137,7 +137,8 @@ def share(problem: Problem) -> Scores:
 
 
 for text, function, labels, paths in (
-    ("geometric", geometric, True, False), ("joined", joined, True, False), ("ranks", ranks, True, False), ("centred", centred, False, False),
+    ("geometric", geometric, True, False), ("joined", joined, True, False),
+    ("ranks", ranks, True, False), ("centred", centred, False, False),
     ("softmax", softmax, False, False), ("averaged", averaged, False, False), ("removal", removal, False, False),
     ("share", share, False, True),
 ):  # fmt: skip
