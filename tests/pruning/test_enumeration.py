@@ -1,4 +1,7 @@
-"""Every path method against path enumeration, in float64, with and without masks."""
+"""Every path method against path enumeration, in float64, with and without masks, for each choice of statistics.
+
+The graph of units has the statistics that references.py finds with hooks, as those of its BatchNorms.
+"""
 
 import numpy as np
 import pytest
@@ -12,11 +15,14 @@ from tests.pruning.path_graph import (
     path_trace,
     saliency,
 )
+from tests.pruning.references import STATISTICS, calls, fixed, storing
 from tests.pruning.small_nets import Mlp, Pooled, Residual, images, randomised
 from transfer.pruning import Masks, live, path_kernel_trace, score
 from transfer.pruning.prunable import prunable
 
 NETS = {"mlp": Mlp, "leaky mlp": lambda: Mlp(0.1), "residual": Residual, "max-pool": Pooled}
+CASES = [(net, seen) for net in NETS for seen in STATISTICS if seen == "running" or net in ("residual", "max-pool")]
+every_case = pytest.mark.parametrize(("net", "statistics"), CASES)
 
 
 def build(net, masked, seed):
@@ -39,18 +45,29 @@ def same_up_to_a_power_of_two(found, expected):
         torch.testing.assert_close(found[name] * factor, torch.from_numpy(values), rtol=1e-10, atol=1e-10 * largest[1])
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("net", NETS)
-def test_px_equals_enumeration(net, masked, seed):
-    model, masks = build(net, masked, seed)
-    inputs, targets = images(model.shape, 3, seed, torch.float64)
-    found = score("px", model, [(inputs[:2], targets[:2]), (inputs[2:], targets[2:])], masks=masks)
+def halves(model, seed=0, count=5):
+    """Two mini-batches of different sizes, of more than one value a channel."""
+    inputs, targets = images(model.shape, count, seed, torch.float64)
+    cut = count - count // 2
+    return [(inputs[:cut], targets[:cut]), (inputs[cut:], targets[cut:])]
 
-    graph, outputs = model.graph()
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("masked", [False, True])
+@every_case
+def test_px_equals_enumeration(net, statistics, masked, seed):
+    """Under ``batch`` the gates are those of a training forward of each mini-batch; h has the pooled statistics."""
+    model, masks = build(net, masked, seed)
+    batches = halves(model, seed)
+    found = score("px", model, batches, masks=masks, statistics=statistics)
+
+    constant = fixed(model, batches, statistics)
     bits = {name: mask.numpy() for name, mask in masks.items()}
-    weight = activity(graph, outputs, inputs.flatten(1).numpy(), bits)
-    expected = saliency(graph, outputs, cotangent=weight)
+    weight = 0.0
+    for batch in batches:
+        seen = storing(model, calls(model, [batch])) if statistics == "batch" else constant
+        weight = weight + activity(*seen.graph(), batch[0].flatten(1).numpy(), bits)
+    expected = saliency(*constant.graph(), cotangent=weight)
     same_up_to_a_power_of_two(found, expected)
 
 
@@ -58,46 +75,48 @@ def test_px_equals_enumeration(net, masked, seed):
 @pytest.mark.parametrize(("method", "power", "dist"), [
     ("synflow", 1, False), ("synflow-dist", 1, True), ("synflow-l2", 2, False), ("synflow-l2-dist", 2, True),
 ])  # fmt: skip
-@pytest.mark.parametrize("net", NETS)
-def test_the_synflow_family_equals_enumeration(net, method, power, dist, masked):
+@every_case
+def test_the_synflow_family_equals_enumeration(net, statistics, method, power, dist, masked):
     model, masks = build(net, masked, 5)
-    inputs, targets = images(model.shape, 3, dtype=torch.float64)
-    found = score(method, model, [(inputs[:1], targets[:1]), (inputs[1:], targets[1:])], masks=masks)
-    graph, outputs = model.graph()
-    start = inputs.abs().mean(0).flatten().numpy() if dist else None
+    batches = halves(model)
+    found = score(method, model, batches, masks=masks, statistics=statistics)
+    graph, outputs = fixed(model, batches, statistics).graph()
+    start = torch.cat([x for x, _ in batches]).abs().mean(0).flatten().numpy() if dist else None
     same_up_to_a_power_of_two(found, saliency(graph, outputs, power=power, start=start))
 
 
-@pytest.mark.parametrize("net", NETS)
-def test_logsynflow_equals_enumeration(net):
+@every_case
+def test_logsynflow_equals_enumeration(net, statistics):
     model, _ = build(net, False, 6)
-    found = score("logsynflow", model, [images(model.shape, 1, dtype=torch.float64)])
-    graph, outputs = model.graph()
+    batches = halves(model)
+    found = score("logsynflow", model, batches, statistics=statistics)
+    graph, outputs = fixed(model, batches, statistics).graph()
     for name, flow in saliency(graph, outputs, power=1).items():
         weight = np.abs(graph.weights[name])
         expected = weight * np.log1p(flow / weight)
         torch.testing.assert_close(found[name], torch.from_numpy(expected), rtol=1e-10, atol=0)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("net", NETS)
-def test_px_gated_equals_enumeration(net, masked, seed):
-    model, masks = build(net, masked, seed)
-    inputs, targets = images(model.shape, 3, seed, torch.float64)
-    found = score("px-gated", model, [(inputs[:2], targets[:2]), (inputs[2:], targets[2:])], masks=masks)
-    graph, outputs = model.graph()
+@every_case
+def test_px_gated_equals_enumeration(net, statistics, masked):
+    """Gates and scales have the same constants."""
+    model, masks = build(net, masked, 1)
+    batches = halves(model, 1)
+    found = score("px-gated", model, batches, masks=masks, statistics=statistics)
+    graph, outputs = fixed(model, batches, statistics).graph()
+    inputs = torch.cat([x for x, _ in batches])
     same_up_to_a_power_of_two(found, gated_saliency(graph, outputs, inputs.flatten(1).numpy()))
 
 
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("net", NETS)
-def test_px_trace_is_the_loss_of_the_trace_when_a_weight_goes(net, masked):
+@pytest.mark.parametrize(("net", "statistics"), [case for case in CASES if case[1] != "warmup"])
+def test_px_trace_is_the_loss_of_the_trace_when_a_weight_goes(net, statistics, masked):
     """Exact where a path meets a weight once, as in these nets."""
     model, masks = build(net, masked, 2)
     inputs, targets = images(model.shape, 1, 2, torch.float64)
-    found = score("px-trace", model, [(inputs, targets)], masks=masks)
-    graph, outputs = model.graph()
+    found = score("px-trace", model, [(inputs, targets)], masks=masks, statistics=statistics)
+    graph, outputs = fixed(model, [inputs], statistics).graph()
     data, bits = inputs.flatten(1).numpy(), {name: mask.numpy() for name, mask in masks.items()}
     whole = path_trace(graph, outputs, data, bits)
     rng = np.random.default_rng(0)

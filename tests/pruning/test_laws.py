@@ -1,4 +1,4 @@
-"""The laws that hold for every method, over nets of every kind."""
+"""The laws that hold for every method, over nets of every kind and every choice of statistics."""
 
 import copy
 
@@ -11,6 +11,7 @@ from torch import nn
 
 import checkpoints.architectures  # noqa: F401
 from checkpoints.errors import InputError
+from tests.pruning.references import STATISTICS
 from tests.pruning.small_nets import Activated, TinyVgg, images, randomised
 from transfer.errors import ScoreError
 from transfer.pruning import Masks, methods, prune, score
@@ -20,7 +21,9 @@ from transfer.pruning.saliency import about
 
 pytestmark = pytest.mark.filterwarnings("ignore::transfer.pruning.CollapseWarning")
 NO_DATA = {"random", "magnitude"}
-FIRST_BATCH_ONLY = {"synflow", "synflow-l2", "logsynflow"}
+FIRST_BATCH_ONLY = {"synflow", "synflow-l2", "logsynflow"}  # where BatchNorm keeps its stored statistics
+SIGNS_OF_SAMPLES = {"jacobian", "ntk-trace", "fisher", "fts"}
+FEW = {"hutchinson": {"draws": 2}, "hts": {"draws": 2}}  # 10 unless told otherwise, at a backward each
 
 
 class TinyMlp(nn.Module):
@@ -63,7 +66,16 @@ NETS = {
 METHODS = methods()
 every_method = pytest.mark.parametrize("method", METHODS)
 PAIRS = [(m, net) for net in NETS for m in METHODS if net != "vit" or not about(m).paths]
-every_case = pytest.mark.parametrize(("method", "case"), PAIRS, indirect=["case"])
+OTHERS = [seen for seen in STATISTICS if seen != "batch"]  # which is what every method takes by itself
+
+
+def cases(*nets):
+    """Every method on every net as it comes; on these nets with the other statistics too."""
+    usual = [(method, net, None) for method, net in PAIRS]
+    return usual + [(m, net, seen) for m in METHODS if m not in NO_DATA for net in nets for seen in OTHERS]
+
+
+every_case = pytest.mark.parametrize(("method", "case", "statistics"), cases("vgg"), indirect=["case"])
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +113,8 @@ def same(before, after):
             assert old == new, key
 
 
-@every_case
-def test_score_is_pure_and_repeatable(method, case):
+@pytest.mark.parametrize(("method", "case", "statistics"), cases("vgg", "resnet20"), indirect=["case"])
+def test_score_is_pure_and_repeatable(method, case, statistics):
     model, batches = case
     model.train()
     list(model.modules())[1].eval()  # a mixture of modes
@@ -110,9 +122,9 @@ def test_score_is_pure_and_repeatable(method, case):
     parameters[0].requires_grad_(False)
     parameters[1].grad = torch.ones_like(parameters[1])
     before = snapshot(model)
-    first = score(method, model, batches, seed=3)
+    first = score(method, model, batches, seed=3, statistics=statistics, **FEW.get(method, {}))
     same(before, snapshot(model))
-    second = score(method, model, batches, seed=3)
+    second = score(method, model, batches, seed=3, statistics=statistics, **FEW.get(method, {}))
     weights = prunable(model)
     assert list(first) == list(weights)
     for name, values in first.items():
@@ -150,17 +162,19 @@ class Own(nn.BatchNorm2d):
 
 
 @every_method
+@pytest.mark.parametrize("statistics", ["batch", "running"])
 @pytest.mark.parametrize("norm", [Stubborn, Own, None])
-def test_buffers_that_move_in_eval_mode_are_put_back(method, norm):
+def test_buffers_that_move_in_eval_mode_are_put_back(method, norm, statistics):
     model = Counts() if norm is None else randomised(TinyVgg())
     if norm is not None:
         model.features[1] = norm(8)
     before, buffers = snapshot(model), list(model.buffers())
-    if norm is not None and about(method).paths:
-        with pytest.raises(NoPathError, match="uses the statistics of the batch"):
-            score(method, model, [images((3, 8, 8), 4)])
+    looks = about(method).paths and method != "px-released"  # which has those of the batch in any case
+    if norm is not None and looks and statistics == "running":
+        with pytest.raises(NoPathError, match=r"uses the statistics of the batch.*statistics='batch' gives it one"):
+            score(method, model, [images((3, 8, 8), 4)], statistics=statistics)
     else:
-        score(method, model, [images((3, 8, 8), 4)])
+        score(method, model, [images((3, 8, 8), 4)], statistics=statistics)
     same(before, snapshot(model))
     assert all(a is b for a, b in zip(buffers, model.buffers(), strict=True))
     with torch.no_grad():
@@ -194,7 +208,10 @@ class Noisy(nn.Module):
 
 
 @every_method
-def test_score_is_pure_after_an_exception(method):
+@pytest.mark.parametrize("statistics", STATISTICS)
+def test_score_is_pure_after_an_exception(method, statistics):
+    if method in NO_DATA and statistics != "batch":
+        return
     model = NETS["test_resnet"]()
 
     def broken(outputs, targets):
@@ -211,29 +228,34 @@ def test_score_is_pure_after_an_exception(method):
 
     before = snapshot(model)
     for arguments in ({"batches": Broken()}, {"batches": [images((3, 32, 32), 2)], "loss": broken}):
-        blind = not about(method).labels if "loss" in arguments else method in NO_DATA | FIRST_BATCH_ONLY
+        unread = NO_DATA | (FIRST_BATCH_ONLY if statistics == "running" else set())
+        blind = not about(method).labels if "loss" in arguments else method in unread
         if blind:
-            score(method, model, **arguments)  # they do not look that far
+            score(method, model, statistics=statistics, **arguments)  # they do not look that far
         else:
             with pytest.raises(ValueError, match="a broken"):
-                score(method, model, **arguments)
+                score(method, model, statistics=statistics, **arguments)
         same(before, snapshot(model))
     if method not in NO_DATA:
         model.act2 = Breaks() if hasattr(model, "act2") else None
         model.global_pool, kept = Breaks(), model.global_pool
         before = snapshot(model)
         with pytest.raises(ValueError, match="a broken layer"):
-            score(method, model, [images((3, 32, 32), 2)])
+            score(method, model, [images((3, 32, 32), 2)], statistics=statistics)
         same(before, snapshot(model))
         model.global_pool = kept
 
 
-@pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.9, 0.98])
-@every_case
-def test_prune_keeps_the_exact_count_and_applies_it(method, sparsity, case):
+@pytest.mark.parametrize(
+    ("method", "case", "statistics", "sparsity"),
+    [(*c, s) for c in cases("vgg") for s in (0.0, 0.3, 0.9, 0.98) if s == 0.9 or (c[1] in ("vgg", "mlp") and not c[2])],
+    indirect=["case"],
+)
+def test_prune_keeps_the_exact_count_and_applies_it(method, sparsity, case, statistics):
+    options = {"method": method, "sparsity": sparsity, "rounds": 3, "statistics": statistics, **FEW.get(method, {})}
     model, batches = copy.deepcopy(case[0]), case[1]
     state = {k: v.clone() for k, v in model.state_dict().items()}
-    masks = prune(model, batches, method=method, sparsity=sparsity, rounds=3)
+    masks = prune(model, batches, **options)
     total = sum(w.numel() for w in prunable(model).values())
     assert masks.total == total
     assert masks.kept == total - int(sparsity * total + 0.5)
@@ -243,17 +265,19 @@ def test_prune_keeps_the_exact_count_and_applies_it(method, sparsity, case):
         else:
             assert torch.equal(tensor, state[name]), f"{name} is not prunable and changed"
     again = copy.deepcopy(case[0])
-    assert prune(again, batches, method=method, sparsity=sparsity, rounds=3).digest() == masks.digest()
+    assert prune(again, batches, **options).digest() == masks.digest()
 
 
-@every_case
-def test_masks_are_nested_over_rounds(method, case):
+@pytest.mark.parametrize(
+    ("method", "case", "statistics"), [c for c in cases("vgg") if c[1] != "test_resnet"], indirect=["case"]
+)
+def test_masks_are_nested_over_rounds(method, case, statistics):
     model, batches = copy.deepcopy(case[0]), case[1]
     masks = Masks.full(prunable(model))
     for sparsity in (0.5, 0.8, 0.95):
         from transfer.pruning.selection import select
 
-        scores = score(method, model, batches, masks=masks)
+        scores = score(method, model, batches, masks=masks, statistics=statistics, **FEW.get(method, {}))
         new = Masks(select(scores, masks, int((1 - sparsity) * masks.total)))
         assert not any(bool((new[name] & ~masks[name]).any()) for name in new), "a pruned weight returned"
         new.apply_(model)
@@ -261,15 +285,41 @@ def test_masks_are_nested_over_rounds(method, case):
 
 
 @pytest.mark.parametrize(
-    ("method", "case"), [pair for pair in PAIRS if pair[0] != "jacobian"], indirect=["case"]
-)  # jacobian's signs belong to places
-def test_order_of_samples_in_a_batch_does_not_matter(method, case):
+    ("method", "case", "statistics"), [c for c in cases("vgg") if c[0] not in SIGNS_OF_SAMPLES], indirect=["case"]
+)
+def test_order_of_samples_in_a_batch_does_not_matter(method, case, statistics):
     model, batches = case
     turned = [(x.flip(0), y.flip(0)) for x, y in batches]
-    first, second = score(method, model, batches), score(method, model, turned)
+    first, second = (
+        score(method, model, data, statistics=statistics, **FEW.get(method, {})) for data in (batches, turned)
+    )
     high, other = (max(float(v.abs().max()) for v in scores.values()) for scores in (first, second))
     for name in first:  # a power of two may be removed
         torch.testing.assert_close(first[name] / high, second[name] / other, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("method", "case"), [(m, net) for m, net in PAIRS if net in ("mlp", "leaky", "vit")], indirect=["case"]
+)
+def test_without_batch_norm_all_statistics_give_the_same_bits(method, case):
+    model, batches = case
+    options = {"seed": 2, **FEW.get(method, {})}
+    usual, *others = (score(method, model, batches, statistics=seen, **options) for seen in STATISTICS)
+    for other in others:
+        assert all(torch.equal(usual[name], other[name]) for name in usual)
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m not in NO_DATA])
+def test_with_batch_norm_statistics_matter_where_they_are_heeded(method):
+    model, batches = NETS["vgg"](), [images((3, 8, 8), 4, seed) for seed in range(2)]
+    batch, warmup, running = (score(method, model, batches, statistics=seen) for seen in STATISTICS)
+    own = method in ("ntk-sap", "px-released")  # always those of the batch
+    for other in (warmup, running):
+        assert all(torch.equal(batch[name], other[name]) for name in batch) == own or (
+            other is warmup and about(method).paths and method not in ("px", "px-released")
+        )
+    usual = score(method, model, batches)
+    assert all(torch.equal(batch[name], usual[name]) for name in batch)
 
 
 @every_method
@@ -285,20 +335,21 @@ def test_excluded_modules_are_neither_scored_nor_pruned(method):
 
 
 @pytest.mark.parametrize("method", ["snip", "px"])
-def test_scores_that_are_not_finite_are_refused_and_the_model_is_left(method):
+def test_outputs_that_are_not_finite_are_refused_and_the_model_is_left(method):
     model = NETS["mlp"]()
     with torch.no_grad():
         model.head.weight[0, 0] = torch.nan
     before = snapshot(model)
-    with pytest.raises(ScoreError, match=rf"{method}.*scores of layer .* nan or infinite"):
+    with pytest.raises(ScoreError, match="it begins in layer head .Linear, whose weight is not finite"):
         prune(model, [images((3, 8, 8), 4)], method=method, sparsity=0.5)
     state = {k: v for k, v in model.state_dict().items() if k != "head.weight"}
     assert all(torch.equal(before["state"][k], v) for k, v in state.items())
 
 
 @every_method
-def test_a_failed_prune_leaves_the_weights(method):
-    model = NETS["mlp"]()
+@pytest.mark.parametrize("statistics", STATISTICS)
+def test_a_failed_prune_leaves_the_weights(method, statistics):
+    model = NETS["vgg"]()
     good, state = images((3, 8, 8), 4), {}
     state = {k: v.clone() for k, v in model.state_dict().items()}
     calls = []
@@ -313,7 +364,7 @@ def test_a_failed_prune_leaves_the_weights(method):
     if method in NO_DATA:
         return
     with pytest.raises(KeyboardInterrupt):
-        prune(model, Fails(), method=method, sparsity=0.9, rounds=5)
+        prune(model, Fails(), method=method, sparsity=0.9, rounds=5, statistics=statistics)
     assert all(torch.equal(state[k], v) for k, v in model.state_dict().items())
 
 

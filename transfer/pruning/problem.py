@@ -138,6 +138,10 @@ class Problem:
         """Return the statistics that path methods take for fixed; None for the stored ones.
 
         Those of the batches cost a forward of each.
+
+        Raises:
+            InputError: a batch too small for its own statistics.
+            ScoreError: the output is not finite; names the layer where that begins.
         """
         if self.statistics != "batch":
             return self.statistics if isinstance(self.statistics, Constants) else None
@@ -145,7 +149,10 @@ class Problem:
         @torch.no_grad()
         def of_batch(batch: Batch) -> Statistic:
             with Norms(record=True) as norms:
-                self.model(batch.inputs)
+                found = self.model(batch.inputs)
+            if isinstance(found, Tensor) and not bool(torch.isfinite(found).all()):
+                with norms.again():
+                    refuse_not_finite(self.model, lambda: self.model(batch.inputs))
             return norms.sums(len(batch.inputs))
 
         return pooled(*self.total(of_batch))

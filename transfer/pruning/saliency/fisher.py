@@ -57,7 +57,7 @@ def _of_batch(problem: Problem, batch: Batch, draws: int, mean: bool) -> Statist
             )
             return [part.to(torch.float64) for part in parts]
 
-        squares = [part.square_() for part in gradient(alone[0])]
+        squares = [part.square() for part in gradient(alone[0])]  # autograd may give two weights one tensor
         for weights in alone[1:]:
             for square, part in zip(squares, gradient(weights), strict=True):
                 square.addcmul_(part, part)

@@ -58,6 +58,6 @@ def _of_batch(problem: Problem, batch: Batch, draws: int, temperature: float) ->
             live = [(g, vector[name]) for name, g in zip(leaves, gradient, strict=True) if g.requires_grad]
             seconds = products(live, weights, retain_graph=draw + 1 < draws)
             for name, second in zip(leaves, seconds, strict=True):
-                diagonal[name] += second.to(torch.float64).mul_(vector[name])
+                diagonal[name].addcmul_(second.to(torch.float64), vector[name].to(torch.float64))
     first = {f"gradient {name}": Scaled(g.detach()) for name, g in zip(leaves, gradient, strict=True)}
     return first | {name: Scaled(value / draws) for name, value in diagonal.items()}
