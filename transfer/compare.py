@@ -22,6 +22,7 @@ from transfer.job import SegmentationJob, prepare, rehearse
 from transfer.pruning import saliency
 from transfer.recipe import Recipe
 from transfer.report import maps, plots, tables
+from transfer.report.advice import advice
 from transfer.runner import Result
 from transfer.shelf import Shelf
 from transfer.workers import run_cells, workers_for
@@ -42,6 +43,8 @@ class Comparison:
     data: str
     rows: list[dict[str, Any]]
     results: list[Result]
+    advice: str | None
+    """Which method kept most, and the command for the reader's own images; None when nothing was pruned."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -112,7 +115,7 @@ def compare(
     names = "\n".join(sorted(result.folder.name for result in results))
     folder = out / f"{recipe.name}-comparison-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
     data = tables.data_line(results[0].metrics)
-    found = Comparison(folder, headline, data, rows, results)
+    found = Comparison(folder, headline, data, rows, results, advice(rows, headline, todo))
     if not main_process():
         return found
     runs = [result.folder.name for result in results]

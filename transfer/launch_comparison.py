@@ -58,6 +58,8 @@ def main(default: Comparing, argv: Sequence[str] | None = None) -> None:
             for path in sorted(found.folder.glob("*.png")):
                 print(f"picture {path}")
             print(f"folder  {found.folder}")
+            if found.advice:
+                print(f"\n{found.advice}")
 
 
 def _joined(named: tuple[T, ...], own: T, usual: T) -> tuple[T, ...]:
