@@ -60,7 +60,7 @@ def test_workers_give_the_bytes_and_the_warnings_of_one_process(tmp_path: Path) 
 
 
 def test_an_error_in_a_worker_names_its_cell_and_ends_all(tmp_path: Path) -> None:
-    wild = replace(RECIPE, train=replace(RECIPE.train, lr=1e30))
+    wild = replace(RECIPE, train=replace(RECIPE.train, lr=1e18))
     with pytest.raises(TrainingError, match=r"^(dense|magnitude 98\.20%), seed 0: the ") as caught:
         compared(wild, tmp_path, 2, ("magnitude",))
     assert "\n" not in str(caught.value)
@@ -68,7 +68,7 @@ def test_an_error_in_a_worker_names_its_cell_and_ends_all(tmp_path: Path) -> Non
 
 
 def test_in_this_process_too_and_on_the_command_line_it_is_one(tmp_path: Path, ended: Ended) -> None:
-    wild = replace(RECIPE, train=replace(RECIPE.train, lr=1e30))
+    wild = replace(RECIPE, train=replace(RECIPE.train, lr=1e18))
     asked = launch_comparison.Comparing(wild, methods=("magnitude",), sparsities=(0.5,), out=tmp_path, workers=1)
     code, out, err = ended(lambda: launch_comparison.main(asked, []))
     assert (code, out) == (1, "[1/2] dense, seed 0\n")
