@@ -1,7 +1,7 @@
 """Prune a pretrained backbone before moving it to a new task, and see what each way of pruning costs.
 
 The embedded ResNet-20, trained on Fashion-MNIST, is moved to handwritten digits: dense, and with 90 % and 98.2 % of its
-weights removed at random, by magnitude, and by Path eXclusion. Offline, under two minutes on two cores, one run on each.
+weights removed at random, by magnitude, and by Path eXclusion. Offline, under two minutes on two cores.
 Ends with a table, a picture, and the command that does the same to your own images.
 
     python -m recipes.quickstart
