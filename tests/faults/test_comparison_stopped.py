@@ -1,4 +1,4 @@
-"""A comparison with two workers stopped by Ctrl-C, SIGTERM or SIGKILL: exit code, words, no process left; it goes on."""
+"""A comparison with two workers stopped by Ctrl-C, SIGTERM, SIGKILL: exit code, words, no process left; it goes on."""
 
 import os
 import signal
