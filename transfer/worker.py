@@ -8,6 +8,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -58,12 +59,17 @@ def serve(asked: Connection, threads: int, like: Recipe, tried: Iterable[str]) -
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         shelf.backbone(like.backbone, like.seed)
-    warnings.showwarning = lambda message, category, *_, **__: asked.send(Said(str(message), category))
+    warnings.showwarning = lambda message, category, *_, **__: _say(asked, Said(str(message), category))
     try:
         while True:
             asked.send(_answer(asked.recv(), shelf))
     except (EOFError, ConnectionError):  # no more cells, or no parent
         return
+
+
+def _say(asked: Connection, said: Said) -> None:
+    with suppress(ConnectionError):  # the parent listens no more: what the run is at is still to be saved
+        asked.send(said)
 
 
 def _answer(cell: Cell, shelf: Shelf) -> Done | Failed:

@@ -128,20 +128,19 @@ def _started(number: int, like: Cell, shelf: Shelf) -> Iterator[list[_Worker]]:
         for _ in range(number):
             pool.append(_start(threads, like, shelf))
         yield pool
-        for worker in pool:
-            worker.pipe.close()  # nothing more to do
     except BaseException:
         for worker in pool:
             worker.process.terminate()
         raise
     finally:
+        for worker in pool:
+            worker.pipe.close()  # nothing more to do; so ends one whose training failed as the signal came
         try:
             for worker in pool:
                 worker.process.join()
         finally:
             for worker in pool:
                 worker.process.kill()
-                worker.pipe.close()
 
 
 def _start(threads: int, like: Cell, shelf: Shelf) -> _Worker:
