@@ -27,6 +27,8 @@ class Comparing:
     """Seeds to average over; none = the one of --seed."""
     out: Path = Path("runs")
     """Folder that holds the run folders."""
+    workers: int | None = None
+    """Runs at a time, which divide the processor; None = one a core up to 4, and one on a GPU."""
     dry_run: bool = False
     """Check everything and say what would run; download nothing, train nothing."""
 
@@ -48,13 +50,16 @@ def main(default: Comparing, argv: Sequence[str] | None = None) -> None:
                 print(tables.plan(*job.rehearse(cell), asked.out), end="\n\n")
             return
         found = compare.compare(
-            recipe, methods=methods, sparsities=sparsities, seeds=seeds, out=asked.out, progress=True
-        )
+            recipe, methods=methods, sparsities=sparsities, seeds=seeds, out=asked.out, workers=asked.workers,
+            progress=True,
+        )  # fmt: skip
         tables.show(found.columns, found.lines, title=f"{found.data}\n{recipe.backbone}")
         if environment.main_process():
             for path in sorted(found.folder.glob("*.png")):
                 print(f"picture {path}")
             print(f"folder  {found.folder}")
+            if found.advice:
+                print(f"\n{found.advice}")
 
 
 def _joined(named: tuple[T, ...], own: T, usual: T) -> tuple[T, ...]:
