@@ -2,7 +2,7 @@
 
 The embedded ResNet-20, trained on Fashion-MNIST, learns to find and name handwritten digits on photographs (a small
 data set in the layout of Pascal VOC, made on first use): dense, and with 80 % of the weights of encoder, decoder and
-head removed at random, by magnitude, and by Path eXclusion. Ends with a table and a picture: image, truth, and what
+head removed by the recommended method, by Path eXclusion, by magnitude, and at random. Ends with a table and a picture: image, truth, and what
 each model sees.
 
     python -m recipes.voc_quickstart
@@ -19,7 +19,7 @@ RECIPE = Recipe(
     backbone="embedded",
     output_stride=4,
     data=Data(name="voc-sample", size=64, maps=MapAugment(scale=(0.8, 1.25), flip=False), workers=0),
-    prune=Prune(method="px", sparsity=0.8, rounds=20, images=48, batch=16),
+    prune=Prune(sparsity=0.8, rounds=20, images=48, batch=16),
     train=Train(epochs=20, batch=8, optimizer="adamw", lr=3e-3, schedule="cosine", warmup=1),
 )
 

@@ -10,6 +10,7 @@ import tyro
 
 from transfer.launch import one_line_errors, parse
 from transfer.recipe import Recipe
+from transfer.recommended import RECOMMENDED
 
 T = TypeVar("T")
 
@@ -19,7 +20,7 @@ class Comparing:
     """A recipe, and what is compared under it."""
 
     recipe: Annotated[Recipe, tyro.conf.arg(name="")]
-    methods: tuple[str, ...] = ("random", "magnitude", "px")
+    methods: tuple[str, ...] = (RECOMMENDED, "px", "magnitude", "random")
     """Methods to compare; a --prune.method of your own joins them, and prune.options are for it alone."""
     sparsities: tuple[float, ...] = (0.9, 0.982)
     """Sparsities to compare; a --prune.sparsity of your own joins them."""

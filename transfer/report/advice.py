@@ -42,7 +42,7 @@ def _flags(prune: Prune) -> list[str]:
     """Return what a recipe that prunes by default needs to prune like this one."""
     words = ["--prune.method", prune.method, "--prune.sparsity", f"{prune.sparsity:g}"]
     plain = Recipe(name="", prune=Prune(method=prune.method, sparsity=prune.sparsity)).resolved().prune
-    for field in ("rounds", "schedule", "allocation"):
+    for field in ("rounds", "statistics", "schedule", "allocation"):
         if getattr(prune, field) != getattr(plain, field):
             words += [f"--prune.{field}", str(getattr(prune, field))]
     if prune.options:

@@ -22,7 +22,13 @@ COLOURS = {
     "px": "#4e79a7",
     "px-gated": "#1f3a5f",
     "px-trace": "#7f5fa9",
+    "px-released": "#aec7e8",
+    "ntk-trace": "#c2185b",
     "jacobian": "#9c755f",
+    "fisher": "#bcbd22",
+    "fts": "#dbdb8d",
+    "hutchinson": "#17becf",
+    "hts": "#9edae5",
     "imp": "#edc948",
 }
 NAMES = {"accuracy": "test accuracy (%)", "miou": "test mIoU (%)"}  # of the headlines of tasks
