@@ -1,8 +1,8 @@
 """Prune a pretrained backbone before moving it to a new task, and see what each way of pruning costs.
 
 The embedded ResNet-20, trained on Fashion-MNIST, is moved to handwritten digits: dense, and with 90 % and 98.2 % of its
-weights removed by the recommended method, by Path eXclusion, by magnitude, and at random. Offline, under two minutes on two cores.
-Ends with a table, a picture, and the command that does the same to your own images.
+weights removed by the recommended method, by Path eXclusion, by magnitude, and at random. Offline, under two minutes on
+two cores. Ends with a table, a picture, and the command that does the same to your own images.
 
     python -m recipes.quickstart
     python -m recipes.quickstart --seeds 0 1 2

@@ -1,9 +1,9 @@
 """Segmentation offline: prune a pretrained backbone, train it as DeepLabV3+, compare mIoU, look at the maps.
 
 The embedded ResNet-20, trained on Fashion-MNIST, learns to find and name handwritten digits on photographs (a small
-data set in the layout of Pascal VOC, made on first use): dense, and with 80 % of the weights of encoder, decoder and
-head removed by the recommended method, by Path eXclusion, by magnitude, and at random. Ends with a table and a picture: image, truth, and what
-each model sees.
+data set in the layout of Pascal VOC, made on first use): dense, and with a part of the weights of encoder, decoder and
+head removed by the recommended method, by Path eXclusion, by magnitude, and at random. Ends with a table and a picture:
+image, truth, and what each model sees.
 
     python -m recipes.voc_quickstart
     python -m recipes.voc_quickstart --sparsities 0.5 0.95 --methods snip px
