@@ -4,6 +4,7 @@
     python scripts/accuracy_grid.py --pairs digits --ways dense snip snip:running px:20+erk --seeds 0 1 2
     python scripts/accuracy_grid.py --shard 1/2 & python scripts/accuracy_grid.py --shard 2/2
     python scripts/accuracy_grid.py --table                              # Markdown, from what the CSVs hold
+    python scripts/accuracy_grid.py --plot methods.png --ways dense snip px
     python scripts/accuracy_grid.py --candidates 3 > near.txt            # the ways within 3 points of the best
     python scripts/accuracy_grid.py --ways-file near.txt --seeds 1 2
 
@@ -59,7 +60,7 @@ from transfer.pruning.prunable import prunable
 from transfer.pruning.saliency import about, guide
 from transfer.pruning.statistics import STATISTICS
 from transfer.recipe import Prune, Train
-from transfer.report import tables
+from transfer.report import plots, tables
 from transfer.training import Loaders, finetune
 from transfer.training.accelerators import accelerator_for
 
@@ -437,12 +438,18 @@ class Found:
             }  # fmt: skip
         return found
 
+    def order(self) -> list[str]:
+        """Return the ways, dense first, then by mean rank; those that lack columns last."""
+        names = dict.fromkeys(name for by_way in self.columns.values() for name in by_way)
+        ranks = {name: [of[name] for of in self.ranks().values() if name in of] for name in names}
+        return sorted(names, key=lambda name: (name != "dense", -len(ranks[name]), _mean(ranks[name])))
+
     def markdown(self) -> str:
         """Return a row a way, the best mean rank first, dense above; ways that lack columns come last."""
         ranks = self.ranks()
         names = dict.fromkeys(name for by_way in self.columns.values() for name in by_way)
         mean = {name: [of[name] for of in ranks.values() if name in of] for name in names}
-        order = sorted(names, key=lambda name: (name != "dense", -len(mean[name]), _mean(mean[name])))
+        order = self.order()
         rows = [
             (
                 name,
@@ -570,6 +577,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--retry", action="store_true", help="do the cells again that ended in an error")
     parser.add_argument("--out", type=Path, default=Path("benchmarks"), help="folder of methods-PAIR.csv")
     parser.add_argument("--table", action="store_true", help="print what was found, and do nothing")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw what was found, and do nothing")
     parser.add_argument("--candidates", type=float, metavar="POINTS", help="print the ways this near to the best")
     args = parser.parse_args(arguments)
     try:
@@ -580,6 +588,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             names = None if ways is None else [str(way) for way in ways]
             rows = found(pairs, args.out, names)
             print(rows.markdown() if args.table else rows.candidates(args.candidates), end="")
+            return
+        if args.plot:
+            rows = found(pairs, args.out, None if ways is None else [str(way) for way in ways])
+            titles = {
+                f"{name}@{sparsity:g}": f"{pair.backbone} to {pair.data},\n{100 * sparsity:g} % removed"
+                for name, pair in pairs.items()
+                for sparsity in pair.sparsities
+            }
+            plots.ways({titles[key]: by_way for key, by_way in rows.columns.items()}, rows.order(), args.plot)
             return
         if args.retry:
             for name in pairs:
