@@ -23,6 +23,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from tried_reconstruct import reconstruct
 
 from transfer.pruning import Problem, register
 from transfer.pruning.problem import Batch
@@ -31,7 +32,6 @@ from transfer.pruning.saliency.ntk_trace import score as ntk_trace
 from transfer.pruning.saliency.ntk_trace import signs
 from transfer.pruning.saliency.snip import score as snip
 from transfer.pruning.scaled import Scaled
-from transfer.pruning.statistics import seen_through
 
 Scores = dict[str, Tensor]
 
@@ -145,80 +145,6 @@ for text, function, labels, paths in (
     register(f"tried-{text}", function, rounds=20, labels=labels, paths=paths)
 
 
-@torch.no_grad()
 def correct(model: nn.Module, dense: nn.Module, masks: Mapping[str, Tensor], batches: Any) -> None:
-    """Move the kept weights to the least-squares fit of the dense layers' outputs, one layer after the other.
-
-    Both networks have BatchNorm with the statistics of the batch; a layer's inputs are those of the pruned network
-    whose earlier layers are corrected already.
-    """
-    layers = {name: module for name, module in model.named_modules() if f"{name}.weight" in masks}
-    wanted = _outputs(dense, list(layers), batches)
-    for name, layer in layers.items():
-        seen = _inputs(model, name, batches)
-        _fit(layer, masks[f"{name}.weight"], seen, wanted[name])
-
-
-def _outputs(model: nn.Module, names: list[str], batches: Any) -> dict[str, Tensor]:
-    found: dict[str, list[Tensor]] = {name: [] for name in names}
-    modules = dict(model.named_modules())
-    handles = [
-        modules[name].register_forward_hook(lambda _, __, out, name=name: found[name].append(out.detach()))
-        for name in names
-    ]
-    _forward(model, batches)
-    for handle in handles:
-        handle.remove()
-    return {name: torch.cat(parts) for name, parts in found.items()}
-
-
-def _inputs(model: nn.Module, name: str, batches: Any) -> Tensor:
-    found: list[Tensor] = []
-
-    def look(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        found.append(inputs[0].detach())
-
-    handle = dict(model.named_modules())[name].register_forward_pre_hook(look)
-    _forward(model, batches)
-    handle.remove()
-    return torch.cat(found)
-
-
-def _forward(model: nn.Module, batches: Any) -> None:
-    for inputs, _ in batches:
-        with seen_through("batch"):
-            model.eval()(inputs)
-
-
-def _fit(layer: nn.Module, mask: Tensor, inputs: Tensor, outputs: Tensor) -> None:
-    groups = getattr(layer, "groups", 1)
-    if isinstance(layer, nn.Conv2d):
-        columns = F.unfold(_padded(layer, inputs), layer.kernel_size, layer.dilation, 0, layer.stride)  # (N, C·k·k, L)
-        features = columns.unflatten(1, (groups, -1)).permute(1, 0, 3, 2).flatten(1, 2)  # (groups, N·L, C/groups·k·k)
-        target = outputs.flatten(2).transpose(1, 2).flatten(0, 1)  # (N·L, K)
-    else:
-        features, target = inputs.flatten(0, -2).unsqueeze(0), outputs.flatten(0, -2)
-    if layer.bias is not None:
-        target = target - layer.bias
-    each = len(mask) // groups
-    flat, weight = mask.flatten(1), layer.weight.flatten(1)
-    for group, seen in enumerate(features.double()):
-        gram, cross = seen.T @ seen, seen.T @ target[:, group * each : (group + 1) * each].double()
-        for unit in range(each):
-            row = group * each + unit
-            kept = flat[row].nonzero()[:, 0]
-            if not len(kept):
-                continue
-            own = gram[kept][:, kept]
-            ridge = 1e-2 * own.diagonal().mean().clamp(min=1e-12) * torch.eye(len(kept), dtype=own.dtype)
-            pull = cross[kept, unit] + ridge @ weight[row, kept].double()  # towards the weight as it is
-            weight[row, kept] = torch.linalg.solve(own + ridge, pull).to(weight.dtype)
-
-
-def _padded(layer: nn.Conv2d, inputs: Tensor) -> Tensor:
-    pad = layer.padding if isinstance(layer.padding, tuple) else (0, 0)
-    if type(layer) is not nn.Conv2d:  # timm's SAME convolutions pad by themselves
-        from timm.layers import pad_same
-
-        return pad_same(inputs, layer.kernel_size, layer.stride, layer.dilation)
-    return F.pad(inputs, (pad[1], pad[1], pad[0], pad[0]))
+    """Reconstruct the layers of a pruned model."""
+    reconstruct(model, dict(dense.named_parameters()), masks, batches)

@@ -32,9 +32,7 @@ def test_grasp_is_the_explicit_hessian_times_the_gradient(statistics):
     def loss(vector):
         own = unflat(weights, vector)
         logits = [functional_call(net, own, (x,)) for x, _ in data]
-        sums = [
-            nn.functional.cross_entropy(z / 50, y, reduction="sum") for z, (_, y) in zip(logits, data, strict=True)
-        ]
+        sums = [nn.functional.cross_entropy(z / 50, y, reduction="sum") for z, (_, y) in zip(logits, data, strict=True)]
         return sum(sums) / 5
 
     theta = flat(weights)
