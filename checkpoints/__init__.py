@@ -35,7 +35,8 @@ __all__ = [
     "verify",
 ]
 
-FORMS = ("timm:<model.tag>", "random:<arch>", "<path>@<arch>")  # what ``load`` takes beside ``names()``
+# What ``load`` takes beside ``names()``.
+FORMS = ("timm:<model.tag>", "open_clip:<model>/<tag>", "random:<arch>", "<path>@<arch>")
 
 save = local.save
 

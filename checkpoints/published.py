@@ -1,4 +1,4 @@
-"""Backbones that others published: the catalogue's, timm's and the one that ships here, by name."""
+"""Backbones that others published: the catalogue's, timm's, open_clip's and the one that ships here, by name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .catalog import Entry
 from .errors import InputError, near
 
 Root = str | os.PathLike[str] | None
-TIMM = "timm:"
+TIMM, OPEN_CLIP = "timm:", "open_clip:"
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Verified:
 
 def is_published(name: str) -> bool:
     """Say whether ``describe`` may know this name."""
-    return name == embedded.NAME or name in catalog.entries() or name.startswith(TIMM)
+    return name == embedded.NAME or name in catalog.entries() or name.startswith((TIMM, OPEN_CLIP))
 
 
 def describe(name: str) -> Entry:
@@ -37,6 +37,10 @@ def describe(name: str) -> Entry:
         from . import timm_hub
 
         return timm_hub.entry(name.removeprefix(TIMM))
+    if name.startswith(OPEN_CLIP):
+        from . import open_clip_hub
+
+        return open_clip_hub.entry(name.removeprefix(OPEN_CLIP))
     if name == embedded.NAME:
         return embedded.entry()
     if name not in catalog.entries():

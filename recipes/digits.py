@@ -1,6 +1,6 @@
 """Handwritten digits from the embedded backbone: one run, offline, under a minute on two cores.
 
-python -m recipes.digits --prune.method px --prune.sparsity 0.982
+python -m recipes.digits --prune.method snip --prune.sparsity 0.982
 """
 
 from transfer.data.augment import Augment
@@ -11,7 +11,7 @@ RECIPE = Recipe(
     name="digits",
     backbone="embedded",
     data=Data(name="digits", size=32, augment=Augment(pad_crop=2)),
-    prune=Prune(method="px", sparsity=0.9),
+    prune=Prune(sparsity=0.9),
     train=Train(epochs=8, batch=64, lr=0.05, weight_decay=1e-4, schedule="cosine", warmup=1),
 )
 

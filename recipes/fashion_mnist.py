@@ -3,7 +3,7 @@
 The images are looked for under $TRANSFER_DATA (else ``data/``) as torchvision lays them out, then where Debian's
 package ``dataset-fashion-mnist`` puts them, and are downloaded otherwise.
 
-    python -m recipes.fashion_mnist --prune.method px --prune.sparsity 0.982
+    python -m recipes.fashion_mnist --prune.sparsity 0.982
     python -m recipes.fashion_mnist --backbone random:resnet20 --prune.sparsity 0
 """
 
@@ -15,7 +15,7 @@ RECIPE = Recipe(
     name="fashion-mnist",
     backbone="random:resnet20",
     data=Data(name="fashion-mnist", size=32, augment=Augment(pad_crop=2, flip=True)),
-    prune=Prune(method="px", sparsity=0.9),
+    prune=Prune(sparsity=0.9),
     train=Train(epochs=10, batch=128, lr=0.1, weight_decay=5e-4, schedule="cosine", warmup=1, nesterov=True),
 )
 

@@ -1,11 +1,12 @@
 """Prune a pretrained backbone before moving it to a new task, and see what each way of pruning costs.
 
 The embedded ResNet-20, trained on Fashion-MNIST, is moved to handwritten digits: dense, and with 90 % and 98.2 % of its
-weights removed at random, by magnitude, and by Path eXclusion. Offline, a few minutes on two cores.
+weights removed by the recommended method, by Path eXclusion, by magnitude, and at random. Offline, under two minutes on
+two cores. Ends with a table, a picture, and the command that does the same to your own images.
 
     python -m recipes.quickstart
     python -m recipes.quickstart --seeds 0 1 2
-    python -m recipes.quickstart --methods snip px --sparsities 0.95 0.99
+    python -m recipes.quickstart --methods snip grasp --sparsities 0.95 0.99
 """
 
 from transfer.data.augment import Augment
@@ -15,9 +16,9 @@ from transfer.recipe import Data, Prune, Recipe, Train
 RECIPE = Recipe(
     name="quickstart",
     backbone="embedded",
-    data=Data(name="digits", size=32, augment=Augment(pad_crop=2)),
-    prune=Prune(method="px", sparsity=0.982, rounds=20),
-    train=Train(epochs=8, batch=64, lr=0.05, weight_decay=1e-4, schedule="cosine", warmup=1),
+    data=Data(name="digits", size=24, augment=Augment(pad_crop=2)),
+    prune=Prune(sparsity=0.982, rounds=20),
+    train=Train(epochs=6, batch=64, lr=0.05, weight_decay=1e-4, schedule="cosine", warmup=1),
 )
 
 if __name__ == "__main__":

@@ -1,26 +1,28 @@
 """Segmentation offline: prune a pretrained backbone, train it as DeepLabV3+, compare mIoU, look at the maps.
 
 The embedded ResNet-20, trained on Fashion-MNIST, learns to find and name handwritten digits on photographs (a small
-data set in the layout of Pascal VOC, made on first use): dense, and with 80 % of the weights of encoder, decoder and
-head removed at random, by magnitude, and by Path eXclusion. Ends with a table and a picture: image, truth, and what
-each model sees.
+data set in the layout of Pascal VOC, made on first use): dense, and with half of the weights of encoder, decoder and
+head removed by the recommended method, by Path eXclusion, and by magnitude. Offline, under three minutes on two cores.
+Ends with a table and a picture: image, truth, and what each model sees.
 
     python -m recipes.voc_quickstart
-    python -m recipes.voc_quickstart --sparsities 0.5 0.95 --methods snip px
+    python -m recipes.voc_quickstart --sparsities 0.8 0.95 --methods snip px
+    python -m recipes.voc_quickstart --backbone imagenet-lite0 --output-stride 16
 """
 
 from transfer.data.map_augment import MapAugment
 from transfer.launch_comparison import Comparing, main
 from transfer.recipe import Data, Prune, Recipe, Train
+from transfer.recommended import RECOMMENDED
 
 RECIPE = Recipe(
     name="voc-quickstart",
     backbone="embedded",
     output_stride=4,
-    data=Data(name="voc-sample", size=64, maps=MapAugment(scale=(0.8, 1.25), flip=False), workers=0),
-    prune=Prune(method="px", sparsity=0.8, rounds=20, images=48, batch=16),
-    train=Train(epochs=20, batch=8, optimizer="adamw", lr=3e-3, schedule="cosine", warmup=1),
+    data=Data(name="voc-sample", size=64, maps=MapAugment(scale=(1.0, 1.0), flip=False), workers=0),
+    prune=Prune(sparsity=0.5, rounds=20, images=48, batch=16),
+    train=Train(epochs=10, batch=4, optimizer="adamw", lr=3e-3, schedule="cosine", warmup=1),
 )
 
 if __name__ == "__main__":
-    main(Comparing(RECIPE, sparsities=(0.8,)))
+    main(Comparing(RECIPE, methods=(RECOMMENDED, "px", "magnitude"), sparsities=(0.5,)))

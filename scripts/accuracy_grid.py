@@ -4,6 +4,7 @@
     python scripts/accuracy_grid.py --pairs digits --ways dense snip snip:running px:20+erk --seeds 0 1 2
     python scripts/accuracy_grid.py --shard 1/2 & python scripts/accuracy_grid.py --shard 2/2
     python scripts/accuracy_grid.py --table                              # Markdown, from what the CSVs hold
+    python scripts/accuracy_grid.py --plot methods.png --ways dense snip px
     python scripts/accuracy_grid.py --candidates 3 > near.txt            # the ways within 3 points of the best
     python scripts/accuracy_grid.py --ways-file near.txt --seeds 1 2
 
@@ -25,6 +26,7 @@ import csv
 import dataclasses
 import functools
 import os
+import runpy
 import statistics
 import sys
 import time
@@ -58,7 +60,7 @@ from transfer.pruning.prunable import prunable
 from transfer.pruning.saliency import about, guide
 from transfer.pruning.statistics import STATISTICS
 from transfer.recipe import Prune, Train
-from transfer.report import tables
+from transfer.report import plots, tables
 from transfer.training import Loaders, finetune
 from transfer.training.accelerators import accelerator_for
 
@@ -86,12 +88,12 @@ PAIRS = {
         dataclasses.replace(SGD, epochs=8, lr=0.05), (0.982,),
     ),
     "lite0": Pair(
-        "imagenet-lite0", "fashion-mnist", 64, 4000, 4000, Augment(flip=True),
-        dataclasses.replace(SGD, epochs=5, lr=0.03), (0.95, 0.982),
+        "imagenet-lite0", "fashion-mnist", 48, 2000, 2000, Augment(flip=True),
+        dataclasses.replace(SGD, epochs=5, lr=0.03), (0.982,),
     ),
     "scratch": Pair(
-        "random:resnet20", "fashion-mnist", 32, 10000, 4000, Augment(pad_crop=2, flip=True),
-        dataclasses.replace(SGD, epochs=4, batch=128, lr=0.1, weight_decay=5e-4, nesterov=True), (0.982,),
+        "random:resnet20", "fashion-mnist", 16, 4000, 4000, Augment(pad_crop=2, flip=True),
+        dataclasses.replace(SGD, epochs=6, lr=0.1, weight_decay=5e-4, nesterov=True), (0.982,),
     ),
 }  # fmt: skip
 
@@ -102,10 +104,12 @@ IDENTITY = (
 )  # fmt: skip
 SETTINGS = IDENTITY[:11]  # those of the pair, the same for every way
 COLUMNS = (
-    *IDENTITY, "way", "kept", "accuracy", "test_loss", "prune_seconds", "train_seconds", "empty_layers", "masks",
-    "threads", "device", "torch", "version", "error",
+    *IDENTITY, "way", "kept", "accuracy", "test_loss", "prune_seconds", "train_seconds", "cpu_seconds",
+    "empty_layers", "masks", "threads", "device", "torch", "version", "error",
 )  # fmt: skip
 Row = dict[str, str]
+EXTRA: dict[str, Any] = {}
+"""The names of the script that --register ran; a way's ``correct=1`` calls its ``correct``."""
 
 
 @dataclass(frozen=True)
@@ -122,11 +126,12 @@ class Way:
     """Of the method, each name=value, in order of name."""
     per_class: int = 10
     batch: int = 64
+    correct: int = 0
 
     def __str__(self) -> str:
         parts = [self.method, *filter(None, [self.statistics, str(self.rounds or "")])]
         share = "" if self.allocation == "global" else f"+{self.allocation}"
-        images = {"per_class": (self.per_class, 10), "batch": (self.batch, 64)}
+        images = {"per_class": (self.per_class, 10), "batch": (self.batch, 64), "correct": (self.correct, 0)}
         own = [*self.options, *(f"{name}={value}" for name, (value, usual) in images.items() if value != usual)]
         return ":".join(parts) + share + "".join(f",{entry}" for entry in own)
 
@@ -137,8 +142,8 @@ class Way:
         rounds = self.rounds or default_rounds(guide(self.method, self.allocation))
         return {
             "method": self.method, "statistics": self.statistics, "rounds": rounds, "allocation": self.allocation,
-            "options": " ".join(self.options), "per_class": self.per_class, "pruning_batch": self.batch,
-            "way": str(self),
+            "options": " ".join((*self.options, *["correct=1"] * self.correct)),
+            "per_class": self.per_class, "pruning_batch": self.batch, "way": str(self),
         }  # fmt: skip
 
 
@@ -166,7 +171,7 @@ def way(text: str) -> Way:
     options = []
     for entry in entries:
         name, _, value = entry.partition("=")
-        if name in ("per_class", "batch"):
+        if name in ("per_class", "batch", "correct"):
             if not value.isdigit() or not int(value):
                 raise InputError(f"way {text!r}: {name} is {value!r}; give 1 or more images")
             found[name] = int(value)
@@ -233,7 +238,7 @@ def cells(pairs: Mapping[str, Pair], ways: Sequence[Way], seeds: Sequence[int]) 
 
 @dataclass(frozen=True)
 class Table:
-    """The CSV of a pair, which several processes may append to."""
+    """The CSV of a pair, which several processes may append to; a row is written in the columns that it has."""
 
     path: Path
 
@@ -244,7 +249,7 @@ class Table:
             InputError: it has other columns.
         """
         with self._lock():
-            return self._read() if self.path.exists() else []
+            return self._read()[1] if self.path.exists() else []
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add a row at once; a torn last line, of a process that was killed, is dropped.
@@ -254,8 +259,9 @@ class Table:
         """
         with self._lock():
             self._mend()
+            columns, _ = self._read()
             with open(self.path, "ab") as file:
-                file.write(_line(row.get(column, "") for column in COLUMNS).encode())
+                file.write(_line(row.get(column, "") for column in columns).encode())
                 file.flush()
                 os.fsync(file.fileno())
 
@@ -263,9 +269,9 @@ class Table:
         """Forget the rows with an error, so that their cells are done again."""
         with self._lock():
             if self.path.exists():
-                kept = [row for row in self._read() if not row["error"]]
-                lines = [_line(COLUMNS), *(_line(row[column] for column in COLUMNS) for row in kept)]
-                write_whole(self.path, "".join(lines))
+                columns, rows = self._read()
+                kept = [_line(row[column] for column in columns) for row in rows if not row["error"]]
+                write_whole(self.path, _line(columns) + "".join(kept))
 
     def _lock(self) -> FileLock:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -278,14 +284,14 @@ class Table:
             self.path.write_text(_line(COLUMNS))
         elif whole != content:
             os.truncate(self.path, len(whole))
-        self._read()
 
-    def _read(self) -> list[Row]:
+    def _read(self) -> tuple[list[str], list[Row]]:
+        """Return its columns and rows; one of an earlier version may lack columns that tell no cells apart."""
         content = self.path.read_text()
         header, *rows = list(csv.reader(StringIO(content[: content.rfind("\n") + 1]))) or [list(COLUMNS)]
-        if tuple(header) != COLUMNS:
+        if not {*IDENTITY, "way", "accuracy", "error"} <= set(header) <= set(COLUMNS):
             raise InputError(f"{self.path} has other columns; move it away or give another --out")
-        return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+        return header, [dict(zip(header, row, strict=True)) for row in rows]
 
 
 def _line(values: Iterable[object]) -> str:
@@ -313,7 +319,8 @@ def work(todo: Sequence[Cell], out: Path) -> None:
         }  # fmt: skip
         table.append({**identity, **shared, **{key: _text(value) for key, value in facts.items()}})
         where = f"{cell.name} {cell.way} at {cell.sparsity:.2%}, seed {cell.seed}"
-        spent = f", {facts['prune_seconds']:.1f} + {facts['train_seconds']:.1f} s" if "accuracy" in facts else ""
+        seconds = [f"{facts[f'{what}_seconds']:.1f}" for what in ("prune", "train", "cpu") if "accuracy" in facts]
+        spent = f", {seconds[0]} + {seconds[1]} s, CPU {seconds[2]} s" if seconds else ""
         print(f"[{number}/{len(todo)}] {where}: {said}{spent}", file=sys.stderr, flush=True)
 
 
@@ -337,7 +344,7 @@ def measure(cell: Cell) -> dict[str, Any]:
         "size": pair.size, "mean": backbone.mean, "std": backbone.std, "interpolation": backbone.interpolation,
         "device": device,
     }  # fmt: skip
-    model = classifier(backbone, len(data.classes), seed=seed).to(device)
+    model, cpu = classifier(backbone, len(data.classes), seed=seed).to(device), time.process_time()
     kept, masks, start = sum(w.numel() for w in prunable(model).values()), None, time.perf_counter()
     if how.method != "dense":
         seen = pruning_set(train, data.classes, per_class=how.per_class, batch=how.batch, seed=seed, **look)
@@ -351,6 +358,8 @@ def measure(cell: Cell) -> dict[str, Any]:
                 seed=seed, **asked,
             )  # fmt: skip
         kept = masks.kept
+        if how.correct:
+            EXTRA["correct"](model, classifier(backbone, len(data.classes), seed=seed), masks, seen)
     pruned = time.perf_counter()
     batch: dict[str, Any] = {"batch": pair.train.batch, "channels_last": pair.train.channels_last}
     loaders = Loaders(
@@ -360,8 +369,8 @@ def measure(cell: Cell) -> dict[str, Any]:
     last = finetune(model, masks, loaders, pair.train, accelerator=accelerator, seed=seed).last
     return {
         "kept": kept, "accuracy": last["accuracy"], "test_loss": last["test_loss"],
-        "prune_seconds": pruned - start, "train_seconds": time.perf_counter() - pruned, "device": device.type,
-        **_about(masks),
+        "prune_seconds": pruned - start, "train_seconds": time.perf_counter() - pruned,
+        "cpu_seconds": time.process_time() - cpu, "device": device.type, **_about(masks),
     }  # fmt: skip
 
 
@@ -429,12 +438,18 @@ class Found:
             }  # fmt: skip
         return found
 
+    def order(self) -> list[str]:
+        """Return the ways, dense first, then by mean rank; those that lack columns last."""
+        names = dict.fromkeys(name for by_way in self.columns.values() for name in by_way)
+        ranks = {name: [of[name] for of in self.ranks().values() if name in of] for name in names}
+        return sorted(names, key=lambda name: (name != "dense", -len(ranks[name]), _mean(ranks[name])))
+
     def markdown(self) -> str:
         """Return a row a way, the best mean rank first, dense above; ways that lack columns come last."""
         ranks = self.ranks()
         names = dict.fromkeys(name for by_way in self.columns.values() for name in by_way)
         mean = {name: [of[name] for of in ranks.values() if name in of] for name in names}
-        order = sorted(names, key=lambda name: (name != "dense", -len(mean[name]), _mean(mean[name])))
+        order = self.order()
         rows = [
             (
                 name,
@@ -509,7 +524,9 @@ def adjusted(args: argparse.Namespace) -> dict[str, Pair]:
             size=args.size or pair.size,
             images=args.images or pair.images,
             test_images=args.test_images or pair.test_images,
-            train=dataclasses.replace(pair.train, epochs=epochs, lr=args.lr or pair.train.lr),
+            train=dataclasses.replace(
+                pair.train, epochs=epochs, lr=args.lr or pair.train.lr, batch=args.batch or pair.train.batch
+            ),
             sparsities=tuple(args.sparsities or pair.sparsities),
         )
     return chosen
@@ -552,20 +569,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--test-images", type=int)
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--size", type=int, help="side of the images in pixels")
+    parser.add_argument("--batch", type=int, help="training images a step")
     parser.add_argument("--lr", type=float)
     parser.add_argument("--budget", type=float, default=1.0, help="multiplies the epochs")
+    parser.add_argument("--register", type=Path, metavar="FILE", help="a script that registers methods of its own")
     parser.add_argument("--shard", type=shard, default=(1, 1), metavar="i/n", help="do each n-th cell, from the i-th")
     parser.add_argument("--retry", action="store_true", help="do the cells again that ended in an error")
     parser.add_argument("--out", type=Path, default=Path("benchmarks"), help="folder of methods-PAIR.csv")
     parser.add_argument("--table", action="store_true", help="print what was found, and do nothing")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw what was found, and do nothing")
     parser.add_argument("--candidates", type=float, metavar="POINTS", help="print the ways this near to the best")
     args = parser.parse_args(arguments)
     try:
+        if args.register:
+            EXTRA.update(runpy.run_path(str(args.register)))
         pairs, ways = adjusted(args), read_ways(args)
         if args.table or args.candidates is not None:
             names = None if ways is None else [str(way) for way in ways]
             rows = found(pairs, args.out, names)
             print(rows.markdown() if args.table else rows.candidates(args.candidates), end="")
+            return
+        if args.plot:
+            rows = found(pairs, args.out, None if ways is None else [str(way) for way in ways])
+            titles = {
+                f"{name}@{sparsity:g}": f"{pair.backbone} to {pair.data},\n{100 * sparsity:g} % removed"
+                for name, pair in pairs.items()
+                for sparsity in pair.sparsities
+            }
+            plots.ways({titles[key]: by_way for key, by_way in rows.columns.items()}, rows.order(), args.plot)
             return
         if args.retry:
             for name in pairs:

@@ -53,7 +53,7 @@ from transfer.pruning.selection import ordered, select, threshold
 CASES = {"resnet20": [(32, 128)], "resnet50": [(64, 32), (224, 16)]}
 METHOD_CASES = (("resnet20", 32, 128), ("resnet50", 64, 32))
 MEMORY_CASES = {"resnet20": (32, 128), "resnet50": (224, 16)}
-GOALS = {"px": {"goal": 2.2}, "px-gated": {"goal": 5.0}, "snip": {"goal": 3.5}}
+GOALS = {"px": {"goal": 2.2}, "px-gated": {"goal": 5.0}, "snip": {"goal": 3.5}, "ntk-trace": {"goal": 3.8}}
 FLOORS = {"grasp": {"floor": 9.0}, "ntk-sap": {"floor": 5.0}}
 
 

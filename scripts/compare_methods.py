@@ -6,8 +6,9 @@
 
 Each method prunes the embedded ResNet-20 under a fresh random head, as the pipeline does before fine-tuning; nothing is
 trained. Of every masked network the script finds the trace and the largest eigenvalues of the fixed-weight NTK on test
-images and the root mean square of its outputs there, as fractions of the unpruned network's, its empty layers, dead
-units and disconnected weights, and of every two methods the overlap of their masks (Jaccard) beside the overlap of
+images and the root mean square of its outputs there, as fractions of the unpruned network's — with the stored
+BatchNorm statistics, and with those that either network has itself on the pruning set —, its empty layers, dead units
+and disconnected weights, and of every two methods the overlap of their masks (Jaccard) beside the overlap of
 independent masks with the same layer densities.
 
 Writes into OUT: compare_methods.json (after every method), compare_methods.md, kept-trace.png, overlap.png, and masks/.
@@ -29,7 +30,7 @@ from torch import Tensor, nn
 import checkpoints
 from checkpoints.errors import InputError
 from transfer import data as datasets
-from transfer.analysis.ntk import ntk, spectrum
+from transfer.analysis.ntk import ntk, spectrum, trace
 from transfer.analysis.overlap import expected_overlap, overlap
 from transfer.data.dataset import Dataset
 from transfer.data.pruning_set import PruningSet, pruning_set
@@ -39,14 +40,20 @@ from transfer.files import write_json, write_whole
 from transfer.models import classifier
 from transfer.pruning import CollapseWarning, Masks, default_rounds, effective_sparsity, methods, prune, report
 from transfer.pruning.allocation import check as check_allocation
-from transfer.pruning.saliency import about
+from transfer.pruning.saliency import about, statistics
 from transfer.pruning.schedule import check as check_schedule
+from transfer.pruning.statistics import check as check_statistics
 from transfer.report import plots, tables
+from transfer.training import recalibrate
 
 COLUMNS = (
-    "method", "sparsity", "rounds", "trace", "top eigenvalues", "largest", "outputs", "empty layers", "dead units",
+    "method", "sparsity", "rounds", "trace", "top eigenvalues", "largest", "outputs", "trace, own statistics",
+    "outputs, own statistics", "empty layers", "dead units",
     "effective sparsity", "seconds",
 )  # fmt: skip
+
+
+SHARES = ("trace_kept", "top_kept", "largest_kept", "outputs_kept", "own_trace_kept", "own_outputs_kept")
 
 
 @dataclass(frozen=True)
@@ -54,20 +61,25 @@ class Cell:
     """One way to prune, at one sparsity."""
 
     method: str
+    statistics: str | None
     allocation: str
     sparsity: float
     rounds: int
 
     @property
     def name(self) -> str:
-        """The method, with its allocation unless that is global."""
-        return self.method if self.allocation == "global" else f"{self.method}+{self.allocation}"
+        """The method, with its statistics unless they are its own by default, and its allocation unless global."""
+        seen = "" if self.statistics is None else f":{self.statistics}"
+        return f"{self.method}{seen}" + ("" if self.allocation == "global" else f"+{self.allocation}")
 
 
 def main() -> None:
     """Read the options, compare, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", nargs="*", default=methods(), help="default: all that `transfer methods` lists")
+    parser.add_argument(
+        "--methods", nargs="*", default=methods(), metavar="METHOD[:STATISTICS]",
+        help="such as px:running; default: all that `transfer methods` lists",
+    )  # fmt: skip
     parser.add_argument("--allocation", nargs="*", default=[], metavar="METHOD+ALLOCATION", help="such as snip+px")
     parser.add_argument("--sparsities", nargs="+", type=float, default=[0.9, 0.98], help="fractions removed")
     parser.add_argument("--rounds", type=int, help="of the methods of several rounds; default: as in their papers")
@@ -94,27 +106,35 @@ def cells(
     Raises:
         InputError: nothing to compare, a name twice, or one that is unknown.
     """
-    pairs = [(name, "global") for name in names] + [_pair(text) for text in allocation]
+    pairs = [(*_seen(name), "global") for name in names] + [_pair(text) for text in allocation]
     for what, values in (("ways to prune", pairs), ("sparsities", list(sparsities))):
         if not values or len(set(values)) != len(values):
             raise InputError(f"{what} are {values}; give one or more, each once")
     found = []
     for sparsity in sparsities:
-        for method, share in pairs:
-            about(method)
+        for method, seen, share in pairs:
+            if seen and not statistics(method, share):
+                raise InputError(f"{method}:{seen}: {method} looks at no BatchNorm; leave {seen} out")
             check_allocation(share)
             own = default_rounds(share if share in methods() else method)
             count = own if own == 1 or rounds is None else rounds
             check_schedule(None, sparsity, count, "exponential")
-            found.append(Cell(method, share, sparsity, count))
+            found.append(Cell(method, seen, share, sparsity, count))
     return found
 
 
-def _pair(text: str) -> tuple[str, str]:
-    method, plus, share = text.partition("+")
+def _seen(text: str) -> tuple[str, str | None]:
+    method, colon, seen = text.partition(":")
+    about(method)
+    check_statistics(seen if colon else None)
+    return method, seen or None
+
+
+def _pair(text: str) -> tuple[str, str | None, str]:
+    way, plus, share = text.partition("+")
     if not plus:
-        raise InputError(f"--allocation has {text!r}; give METHOD+ALLOCATION, such as snip+px or px+erk")
-    return method, share
+        raise InputError(f"--allocation has {text!r}; give METHOD+ALLOCATION, such as snip+px or px:running+erk")
+    return *_seen(way), share
 
 
 def compare(todo: Sequence[Cell], args: argparse.Namespace) -> None:
@@ -126,13 +146,15 @@ def compare(todo: Sequence[Cell], args: argparse.Namespace) -> None:
     """
     model, seen, images = prepare(args)
     dense = spectrum(ntk(model, images), args.top)
+    fresh = copy.deepcopy(model)
+    recalibrate(fresh, seen)
     if not dense[0]:
         raise InputError("the kernel of the unpruned model is 0; are its weights trained?")
     settings = _settings(seen, images, args)
     rows: list[dict[str, Any]] = []
     masks: dict[str, dict[str, Masks]] = {}
     for number, cell in enumerate(todo, start=1):
-        row, found = measure(model, seen, images, cell, dense, seed=args.seed)
+        row, found = measure(model, fresh, seen, images, cell, dense, seed=args.seed)
         rows.append(row)
         masks.setdefault(f"{cell.sparsity:g}", {})[cell.name] = found
         found.save(args.out / "masks" / f"{cell.name}-{cell.sparsity:g}.safetensors")
@@ -173,16 +195,20 @@ def prepare(args: argparse.Namespace) -> tuple[nn.Module, PruningSet, Tensor]:
 
 
 def measure(
-    model: nn.Module, seen: PruningSet, images: Tensor, cell: Cell, dense: tuple[float, Tensor], *, seed: int
-) -> tuple[dict[str, Any], Masks]:
-    """Prune a copy of the model and say what is left of it."""
+    model: nn.Module, fresh: nn.Module, seen: PruningSet, images: Tensor, cell: Cell, dense: tuple[float, Tensor], *,
+    seed: int,
+) -> tuple[dict[str, Any], Masks]:  # fmt: skip
+    """Prune a copy of the model and say what is left of it.
+
+    ``fresh`` is the model with the statistics of the pruning set, beside which the pruned network is seen with its own.
+    """
     pruned = copy.deepcopy(model)
     start = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CollapseWarning)  # the empty layers are in the row
         masks = prune(
             pruned, seen, method=cell.method, sparsity=cell.sparsity, allocation=cell.allocation, rounds=cell.rounds,
-            seed=seed, progress=True,
+            seed=seed, statistics=cell.statistics, progress=True,
         )  # fmt: skip
     seconds = time.perf_counter() - start
     layers = report(pruned, masks, images)
@@ -198,6 +224,7 @@ def measure(
         "digest": masks.digest(),
         **kept_of(dense, found),
         "outputs_kept": outputs,
+        **own_statistics(pruned, fresh, masks, seen, images),
         "empty_layers": [row["layer"] for row in layers if not row["kept"]],
         "dead_units": sum(row["dead_units"] for row in layers),
         "units": sum(row["units"] for row in layers),
@@ -207,11 +234,26 @@ def measure(
     }, masks
 
 
+@torch.no_grad()
+def own_statistics(
+    pruned: nn.Module, fresh: nn.Module, masks: Masks, seen: PruningSet, images: Tensor
+) -> dict[str, float]:
+    """Return trace and outputs once more, each network with the BatchNorm statistics that it has itself.
+
+    Those of the pruning set: what fine-tuning begins with. The pruned model's stored statistics are replaced.
+    """
+    recalibrate(pruned, seen)
+    return {
+        "own_trace_kept": trace(pruned, images, masks) / trace(fresh, images),
+        "own_outputs_kept": float(pruned(images).norm() / fresh(images).norm()),
+    }
+
+
 def kept_of(dense: tuple[float, Tensor], pruned: tuple[float, Tensor]) -> dict[str, Any]:
     """Return the pruned trace, sum of the top eigenvalues, and largest one, each as a fraction of the dense one."""
-    (trace, top), (left, still) = dense, pruned
+    (whole, top), (left, still) = dense, pruned
     return {
-        "trace_kept": left / trace,
+        "trace_kept": left / whole,
         "top_kept": float(still.sum() / top.sum()),
         "largest_kept": float(still[0] / top[0]),
         **_kernel(pruned),
@@ -261,7 +303,7 @@ def line(row: Mapping[str, Any]) -> tuple[str, ...]:
         row["method"],
         f"{row['sparsity']:.2%}",
         str(row["rounds"]),
-        *(share(row[key]) for key in ("trace_kept", "top_kept", "largest_kept", "outputs_kept")),
+        *(share(row[key]) for key in SHARES),
         str(len(row["empty_layers"])),
         f"{row['dead_units']} of {row['units']}",
         "not known" if effective is None else f"{effective:.2%}",

@@ -54,7 +54,7 @@ def test_a_machine_that_is_well(examine: Callable[..., Outcome], tmp_path: Path)
     assert line(out, "precision") == "auto means no"
     assert line(out, "weights").startswith(f"{tmp_path / 'home'}: not there yet, can be written, ")
     assert line(out, "data").startswith(f"{tmp_path / 'data'}: not there yet, can be written, ")
-    assert line(out, "backbones here") == "embedded"
+    assert line(out, "backbones here") == "imagenet-lite0, embedded"
     checks = [text.split()[1] for text in out.splitlines() if text.startswith("ok ")]
     assert checks == [*PARTS, "fine-tune"]
     assert "135,448 weights stay" in out  # half of ResNet-20's 270,896

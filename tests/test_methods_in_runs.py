@@ -44,6 +44,17 @@ def test_every_method_runs_from_a_recipe(method, tmp_path):
     assert result.metrics["effective_sparsity"] == pytest.approx(1 - (result.metrics["kept"] - off) / 270_896)
 
 
+def test_the_statistics_are_in_the_result_and_tell_folders_apart(tmp_path):
+    found = {
+        chosen: runner.run(pruned(method="snip", rounds=1, statistics=chosen), out=tmp_path)
+        for chosen in (None, "batch", "running")
+    }
+    assert [result.metrics["statistics"] for result in found.values()] == ["batch", "batch", "running"]
+    assert found[None].folder == found["batch"].folder != found["running"].folder
+    assert found["batch"].metrics["masks_digest"] != found["running"].metrics["masks_digest"]
+    assert runner.run(pruned(method="random", rounds=1), out=tmp_path).metrics["statistics"] is None
+
+
 def test_the_table_of_the_docs_has_every_method_with_its_rounds():
     page = (Path(__file__).parents[1] / "docs" / "methods.md").read_text()
     rows = {m[1]: m[2] for m in re.finditer(r"^\| `([\w-]+)` \|.*\| ([\w %]+) \| (?:yes|no) \|", page, re.M)}

@@ -53,6 +53,9 @@ BAD: dict[str, Recipe] = {
         ("prune", PRUNE, "rounds", (0, -1, 1.5)),
         ("prune", PRUNE, "method", ("pxx", "", "dense")),
         ("prune", PRUNE, "schedule", ("cosine",)),
+        ("prune", PRUNE, "statistics", ("stored", "", 1)),
+        ("prune", Prune(method="random"), "statistics", ("batch",)),
+        ("prune", Prune(method="imp"), "statistics", ("running",)),
         ("prune", PRUNE, "per_class", (0,)),
         ("prune", PRUNE, "batch", (0,)),
         ("train", TRAIN, "epochs", (-1, 0.5)),
@@ -152,3 +155,35 @@ def test_rounds_are_filled_in_and_nothing_of_a_dense_run_is_left_to_differ() -> 
 
 def test_whole_numbers_are_read_as_fractions() -> None:
     assert Recipe.from_dict({"name": "r", "train": {"lr": 1}}).train.lr == 1.0
+
+
+@pytest.mark.parametrize(
+    ("prune", "wanted"),
+    [
+        (Prune(method="px"), "batch"),
+        (Prune(method="snip", statistics="warmup"), "warmup"),
+        (Prune(method="random"), None),
+        (Prune(method="imp"), None),
+        (Prune(method="random", allocation="px"), "batch"),
+        (Prune(method="magnitude", allocation="erk"), None),
+    ],
+)
+def test_the_statistics_of_a_run_are_the_methods_unless_named(prune, wanted):
+    recipe = Recipe("r", prune=prune)
+    recipe.check()
+    assert recipe.resolved().prune.statistics == wanted
+
+
+def test_with_frozen_norms_scores_see_the_stored_statistics_unless_told_otherwise():
+    frozen = Train(freeze_norm=True)
+    found = [
+        Recipe("r", prune=prune, train=frozen).resolved().prune.statistics
+        for prune in (Prune(method="snip"), Prune(method="snip", statistics="batch"), Prune(method="random"))
+    ]
+    assert found == ["running", "batch", None]
+
+
+def test_a_recipe_of_before_there_was_a_choice_of_statistics_is_read():
+    content = Recipe("r", prune=Prune(method="px")).to_dict()
+    del content["prune"]["statistics"]
+    assert Recipe.from_dict(content).prune.statistics is None

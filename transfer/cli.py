@@ -42,7 +42,7 @@ class PruneBackbone:
     """
 
     backbone: str
-    """A name of `transfer backbones list`, timm:<model.tag>, random:<arch> or <file>@<arch>."""
+    """A name of `transfer backbones`, timm:<model.tag>, open_clip:<model>/<tag>, random:<arch> or <file>@<arch>."""
     out: Path
     """The .safetensors file to write; must not exist."""
     data: Data = field(default_factory=Data)

@@ -13,6 +13,7 @@ import numpy as np
 
 from checkpoints.errors import InputError
 from transfer import trained
+from transfer.cell import Cell
 from transfer.data.decode import decode
 from transfer.data.map_files import read_mask
 from transfer.environment import main_process
@@ -21,7 +22,10 @@ from transfer.job import SegmentationJob, prepare, rehearse
 from transfer.pruning import saliency
 from transfer.recipe import Recipe
 from transfer.report import maps, plots, tables
-from transfer.runner import Result, run
+from transfer.report.advice import advice
+from transfer.runner import Result
+from transfer.shelf import Shelf
+from transfer.workers import run_cells, workers_for
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Comparison:
     data: str
     rows: list[dict[str, Any]]
     results: list[Result]
+    advice: str | None
+    """Which method kept most, and the command for the reader's own images; None when nothing was pruned."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -86,30 +92,31 @@ def cells(recipe: Recipe, methods: Sequence[str], sparsities: Sequence[float], s
 
 def compare(
     recipe: Recipe, *, methods: Sequence[str], sparsities: Sequence[float], seeds: Sequence[int],
-    out: Path = Path("runs"), progress: bool = False,
+    out: Path = Path("runs"), workers: int | None = 1, progress: bool = False,
 ) -> Comparison:  # fmt: skip
     """Run every cell, each in a run folder of its own, with the same settings for all; resumes where it was stopped.
 
+    ``workers`` cells run at a time, in processes that divide the threads among them; None = as many as suit the
+    machine. A script that asks for more than one needs ``if __name__ == "__main__":``, as the processes import it.
+
     Raises:
         InputError: before anything is written, for what can be known then.
+        InputError, RunError, torch.OutOfMemoryError, OSError: of a cell, which the line names; the others are kept.
     """
     todo = cells(recipe, methods, sparsities, seeds)
+    number, shelf = workers_for(workers, len(todo)), Shelf()
     *others, last = {cell.prune.method: cell for cell in todo}.values()  # one of each method
-    for cell in others:
-        rehearse(cell)
-    job = prepare(last)
-    results: list[Result] = []
-    for number, cell in enumerate(todo, start=1):
-        if progress and main_process():
-            what = f"{cell.prune.method} {cell.prune.sparsity:.2%}" if cell.prune.sparsity else "dense"
-            print(f"[{number}/{len(todo)}] {what}, seed {cell.seed}", flush=True)
-        results.append(run(cell, out=out, progress=progress))
+    for recipe_ in others:
+        rehearse(recipe_, shelf)
+    job = prepare(last, shelf)
+    named = [Cell(each, out) for each in todo]
+    results = run_cells(named, workers=number, shelf=shelf, progress=progress and main_process())
     rows = [_row([r.metrics for r in results[i : i + len(seeds)]]) for i in range(0, len(results), len(seeds))]
     headline = results[0].metrics["headline"]
     names = "\n".join(sorted(result.folder.name for result in results))
     folder = out / f"{recipe.name}-comparison-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
     data = tables.data_line(results[0].metrics)
-    found = Comparison(folder, headline, data, rows, results)
+    found = Comparison(folder, headline, data, rows, results, advice(rows, headline, todo))
     if not main_process():
         return found
     runs = [result.folder.name for result in results]

@@ -25,6 +25,7 @@ from transfer.models import classifier, segmenter
 from transfer.pruning import methods, schedule, score
 from transfer.pruning.prunable import prunable
 from transfer.recipe import Recipe
+from transfer.shelf import Shelf
 from transfer.tasks import Task
 from transfer.tasks.classification import Classification
 from transfer.tasks.segmentation import Segmentation
@@ -166,24 +167,27 @@ class SegmentationJob(Job):
         return {"crop": self.recipe.data.size, "stride": self.recipe.output_stride}
 
 
-def prepare(recipe: Recipe) -> Job:
-    """Check a recipe and load what it names; of the run nothing is written.
+def prepare(recipe: Recipe, shelf: Shelf | None = None) -> Job:
+    """Check a recipe and load what it names and the ``shelf`` does not have; of the run nothing is written.
 
     Raises:
         InputError: whatever can be known to fail; before any download what can be known without it.
     """
-    job, absent = rehearse(recipe)
+    shelf = shelf or Shelf()
+    job, absent = rehearse(recipe, shelf)
     if absent:
         recipe = job.recipe
-        backbone = checkpoints.load(recipe.backbone, seed=recipe.seed) if "backbone" in absent else job.backbone
-        dataset = datasets.load(recipe.data.name) if "data" in absent else job.dataset
+        backbone = shelf.backbone(recipe.backbone, recipe.seed) if "backbone" in absent else job.backbone
+        dataset = shelf.data(recipe.data.name) if "data" in absent else job.dataset
         job = _assembled(recipe, backbone, dataset, job.accelerator)
         _check_data(job)
     return job
 
 
-def rehearse(recipe: Recipe) -> tuple[Job, dict[str, str]]:
+def rehearse(recipe: Recipe, shelf: Shelf | None = None) -> tuple[Job, dict[str, str]]:
     """Check a recipe with what is on this machine; nothing is downloaded.
+
+    What the ``shelf`` has is not loaded again, and a recipe that it saw tried is not tried again.
 
     Returns the job and what is absent, each with a line that says where a run gets it: "backbone", which random
     weights stand in for, and "data", of which the job has the :class:`Outlook` only.
@@ -198,21 +202,23 @@ def rehearse(recipe: Recipe) -> tuple[Job, dict[str, str]]:
         raise InputError(
             f"train.batch is {recipe.train.batch}; give a multiple of the {accelerator.num_processes} processes"
         )
-    absent = {}
+    absent, shelf = {}, shelf or Shelf()
+    trial = shelf.first(recipe)
     with checkpoints.only_looking():
         try:
-            backbone = checkpoints.load(recipe.backbone, seed=recipe.seed)
+            backbone = shelf.backbone(recipe.backbone, recipe.seed)
         except checkpoints.NotReady as error:
             backbone, absent["backbone"] = checkpoints.stand_in(recipe.backbone, recipe.seed), str(error)
         dataset: Any = datasets.outlook(recipe.data.name)
-        if dataset is not None:  # first what can be known without the data: decoding it may take minutes
+        if dataset is not None and trial:  # first what can be known without the data: decoding it may take minutes
             _try(_assembled(recipe, backbone, dataset, accelerator))
         try:
-            dataset = datasets.load(recipe.data.name)
+            dataset = shelf.data(recipe.data.name)
         except checkpoints.NotReady as error:
             absent["data"] = str(error)
     job = _assembled(recipe, backbone, dataset, accelerator)
-    if not datasets.outlook(recipe.data.name):
+    _check_rounds(job)
+    if trial and not datasets.outlook(recipe.data.name):
         _try(job)
     if "data" not in absent:
         _check_data(job)
@@ -239,11 +245,17 @@ def _assembled(recipe: Recipe, backbone: Backbone, dataset: Any, accelerator: An
     return kind(recipe, backbone, dataset, model.to(accelerator.device), accelerator)
 
 
+def _check_rounds(job: Job) -> None:
+    """Refuse a sparsity that leaves no weight, and one that the rounds do not come to."""
+    prune = job.recipe.prune
+    if prune.sparsity:
+        total = sum(w.numel() for w in prunable(job.model, prune.exclude).values())
+        schedule.check(total, prune.sparsity, prune.rounds or 1, prune.schedule)
+
+
 def _try(job: Job) -> None:
     """Score two images of noise, so that a size or a method that the model cannot take is known before any work."""
-    if job.recipe.prune.sparsity:
-        total = sum(w.numel() for w in prunable(job.model, job.recipe.prune.exclude).values())
-        schedule.check(total, job.recipe.prune.sparsity, job.recipe.prune.rounds or 1, job.recipe.prune.schedule)
+    _check_rounds(job)
     prune, batch = job.recipe.prune, _least_batch(job)
     images, targets = job.noise()
     try:

@@ -10,6 +10,7 @@ import tyro
 
 from transfer.launch import one_line_errors, parse
 from transfer.recipe import Recipe
+from transfer.recommended import RECOMMENDED
 
 T = TypeVar("T")
 
@@ -19,7 +20,7 @@ class Comparing:
     """A recipe, and what is compared under it."""
 
     recipe: Annotated[Recipe, tyro.conf.arg(name="")]
-    methods: tuple[str, ...] = ("random", "magnitude", "px")
+    methods: tuple[str, ...] = (RECOMMENDED, "px", "magnitude", "random")
     """Methods to compare; a --prune.method of your own joins them, and prune.options are for it alone."""
     sparsities: tuple[float, ...] = (0.9, 0.982)
     """Sparsities to compare; a --prune.sparsity of your own joins them."""
@@ -27,6 +28,8 @@ class Comparing:
     """Seeds to average over; none = the one of --seed."""
     out: Path = Path("runs")
     """Folder that holds the run folders."""
+    workers: int | None = None
+    """Runs at a time, which divide the processor; None = one a core up to 4, and one on a GPU."""
     dry_run: bool = False
     """Check everything and say what would run; download nothing, train nothing."""
 
@@ -48,13 +51,16 @@ def main(default: Comparing, argv: Sequence[str] | None = None) -> None:
                 print(tables.plan(*job.rehearse(cell), asked.out), end="\n\n")
             return
         found = compare.compare(
-            recipe, methods=methods, sparsities=sparsities, seeds=seeds, out=asked.out, progress=True
-        )
+            recipe, methods=methods, sparsities=sparsities, seeds=seeds, out=asked.out, workers=asked.workers,
+            progress=True,
+        )  # fmt: skip
         tables.show(found.columns, found.lines, title=f"{found.data}\n{recipe.backbone}")
         if environment.main_process():
             for path in sorted(found.folder.glob("*.png")):
                 print(f"picture {path}")
             print(f"folder  {found.folder}")
+            if found.advice:
+                print(f"\n{found.advice}")
 
 
 def _joined(named: tuple[T, ...], own: T, usual: T) -> tuple[T, ...]:

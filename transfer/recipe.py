@@ -14,6 +14,7 @@ from checkpoints.errors import InputError
 from transfer.data import has_maps
 from transfer.data.augment import Augment
 from transfer.data.map_augment import MapAugment
+from transfer.recommended import RECOMMENDED
 
 _FOR_LABELS = ("stem", "data.augment", "prune.per_class")  # settings of classification alone
 _FOR_MAPS = ("output_stride", "data.maps", "data.protocol", "prune.images", "train.lr_trunk")  # of segmentation alone
@@ -43,7 +44,7 @@ class Data:
 class Prune:
     """Pruning before fine-tuning."""
 
-    method: str = "px"
+    method: str = RECOMMENDED
     """A name of `transfer methods`, or imp: train, prune, rewind, several times over."""
     sparsity: float = 0.9
     """Fraction of the weights removed, in [0, 1); 0 trains the dense model."""
@@ -136,7 +137,7 @@ class Recipe:
     name: str
     """Begins the run folder's name."""
     backbone: str = "embedded"
-    """A name of `transfer backbones`, timm:<model.tag>, random:<arch> or <file>@<arch>."""
+    """A name of `transfer backbones`, timm:<model.tag>, open_clip:<model>/<tag>, random:<arch> or <file>@<arch>."""
     stem: Literal["imagenet", "cifar"] = "imagenet"
     """imagenet keeps the backbone's stem; cifar replaces 7×7 and max-pool by a new 3×3 convolution."""
     output_stride: int = 16

@@ -18,6 +18,7 @@ from transfer.pruning.prunable import prunable
 from transfer.recipe import Recipe
 from transfer.report import plots
 from transfer.run_folder import RunFolder, read_json
+from transfer.shelf import Shelf
 from transfer.training import History, finetune, recalibrate
 from transfer.training.evaluation import counted
 from transfer.training.imp import imp
@@ -36,16 +37,17 @@ class Result:
     metrics: dict[str, Any]
 
 
-def run(recipe: Recipe, *, out: str | Path = "runs", progress: bool = False) -> Result:
+def run(recipe: Recipe, *, out: str | Path = "runs", progress: bool = False, shelf: Shelf | None = None) -> Result:
     """Prune and fine-tune as the recipe says; return the result and keep it under ``out``.
 
-    The same recipe again goes on where it was stopped, or returns the result at once.
+    The same recipe again goes on where it was stopped, or returns the result at once. A ``shelf`` that several runs
+    share keeps what they have in common.
 
     Raises:
         InputError: before anything is written, for what can be known then.
         TrainingError, ScoreError: during the run; what was finished is kept.
     """
-    job = prepare(recipe)
+    job = prepare(recipe, shelf)
     folder = RunFolder(Path(out), job.recipe, job.backbone.digest())
     with ExitStack() as stack, precision_of(job.accelerator):
         from_main(lambda: stack.enter_context(folder.opened()) and None, job.accelerator)

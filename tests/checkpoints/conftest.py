@@ -52,6 +52,21 @@ def publish(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Path]
     return place
 
 
+@pytest.fixture
+def hub(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """A hub on the loopback that answers as the real one does for a file in large-file storage."""
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    template = huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(
+        huggingface_hub.constants.ENDPOINT, site.address
+    )
+    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", site.address)
+    site.headers["X-Repo-Commit"] = "0" * 40
+    return site
+
+
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 

@@ -18,7 +18,7 @@ from checkpoints.fetch import Source, obtain
 
 from .loopback import Site
 
-PUBLISHED = ["imagenet-v1", "imagenet-v2", "mocov2", "mocov2-200ep", "clip", "dino"]
+PUBLISHED = ["imagenet-v1", "imagenet-v2", "imagenet-lite0", "mocov2", "mocov2-200ep", "clip", "dino"]
 
 
 def test_the_names() -> None:
@@ -126,21 +126,6 @@ def test_no_hub_says_which_file_to_put_where(home: Path) -> None:
         caught.value
     )
     assert "\n" not in str(caught.value)
-
-
-@pytest.fixture
-def hub(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
-    """A hub on the loopback that answers as the real one does for a file in large-file storage."""
-    import huggingface_hub.constants
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    template = huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(
-        huggingface_hub.constants.ENDPOINT, site.address
-    )
-    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", site.address)
-    site.headers["X-Repo-Commit"] = "0" * 40
-    return site
 
 
 def serve(hub: Site, repository: str, content: bytes) -> None:

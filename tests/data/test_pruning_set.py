@@ -42,6 +42,14 @@ def test_walks_are_the_chosen_images_at_test_time(images):
     assert torch.equal(next(iter(walk))[0], first[0][0])
 
 
+@pytest.mark.parametrize("batch", [4, 5, 7, 100])
+def test_each_batch_mixes_the_classes(images, batch):
+    """BatchNorm sees the statistics of a batch, so a batch of one class would show it another network."""
+    for _, labels in pruning_set(images(), CLASSES, per_class=3, **{**LOOK, "batch": batch}):
+        counts = labels.bincount(minlength=len(CLASSES))
+        assert counts.max() - counts.min() <= 1
+
+
 def test_files_are_decoded_once(files):
     split = files(7)
     walk = pruning_set(split, CLASSES, per_class=2, **LOOK)

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from checkpoints import InputError
 from tests.checkpoints.networks import randomized
-from transfer.models.dilate import Average, Filter, dilate
+from transfer.models.dilate import Average, Filter, Uneven, dilate
 from transfer.pruning import score
 
 EVEN = (64, 96)
 ODD = (48, 80)  # 3 × 5 places at stride 16, of which the undilated network keeps 2 × 3
 CLIP = "resnet50_clip_gap"
+LITE = "tf_efficientnet_lite0"
 
 
 def images(count: int, height: int, width: int) -> Tensor:
@@ -48,7 +49,7 @@ def dilated(arch: str, stride: int) -> nn.Module:
 @pytest.mark.parametrize(
     ("arch", "size"),
     [
-        *[(arch, EVEN) for arch in ("resnet18", "resnet50", CLIP, "resnet50d", "resnetblur18")],
+        *[(arch, EVEN) for arch in ("resnet18", "resnet50", CLIP, "resnet50d", "resnetblur18", LITE)],
         *[(arch, ODD) for arch in ("resnet18", "resnet18d")],
     ],
 )
@@ -73,7 +74,7 @@ def test_timms_own_dilation_does_not(arch: str) -> None:
     assert float((many[..., ::4, ::4] - few).norm() / few.norm()) > 0.02
 
 
-@pytest.mark.parametrize("arch", ["resnet18d", "resnetblur18", "test_byobnet"])
+@pytest.mark.parametrize("arch", ["resnet18d", "resnetblur18", "test_byobnet", LITE])
 def test_keys_weights_and_statistics_stay(arch: str) -> None:
     before, model = plain(arch).state_dict(), dilated(arch, 8)
     assert list(model.state_dict()) == list(before)
@@ -125,6 +126,23 @@ def test_a_filter_is_its_pooling_on_every_sub_grid(
     torch.testing.assert_close(found[..., inner, inner], wanted[..., inner, inner])
 
 
+@pytest.mark.parametrize("rate", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation"), [(3, 2, 1), (5, 2, 1), (4, 2, 1), (1, 2, 1), (3, 4, 1), (3, 2, 2)]
+)
+def test_an_uneven_window_is_the_same_convolution_at_the_places_that_it_keeps(
+    kernel: int, stride: int, dilation: int, rate: int
+) -> None:
+    """On a map whose every ``rate``-th place is the map that the strided convolution sees."""
+    conv = timm.layers.Conv2dSame(3, 6, kernel, stride, dilation=dilation, groups=3).double()
+    x = images(1, 16 * rate, 24 * rate)
+    with torch.no_grad():
+        wanted, found = conv(x[..., ::rate, ::rate]), Uneven(conv, rate)(x)
+    assert found.shape == (1, 6, 16 * rate, 24 * rate)
+    step = stride * rate
+    torch.testing.assert_close(found[..., ::step, ::step], wanted)
+
+
 class Pooled(nn.Module):
     """The mean of 2 × 2 places by torch's own operations."""
 
@@ -164,7 +182,6 @@ def steep(layer: nn.Module) -> nn.Module:
         (nn.AvgPool2d(4, 2, 1), "AvgPool2d"),
         (nn.AvgPool2d(2, divisor_override=3), "AvgPool2d"),
         (timm.layers.AvgPool2dSame(2, 2), "AvgPool2dSame"),
-        (timm.layers.Conv2dSame(4, 4, 3, 2), "Conv2dSame"),
     ],
 )
 def test_a_window_that_is_not_known_is_refused(layer: nn.Module, name: str) -> None:

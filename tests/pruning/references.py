@@ -46,7 +46,7 @@ def calls(model, batches):
 
 
 def storing(model, found):
-    """A copy in eval mode whose stored statistics are these; for nets whose BatchNorms are each called once, in turn."""
+    """A copy in eval mode whose stored statistics are these; for nets that call each BatchNorm once, in turn."""
     copied = copy.deepcopy(model).eval()
     for module, (mean, var) in zip(norms(copied), found, strict=True):
         module.running_mean.copy_(mean)

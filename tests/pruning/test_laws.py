@@ -340,7 +340,7 @@ def test_outputs_that_are_not_finite_are_refused_and_the_model_is_left(method):
     with torch.no_grad():
         model.head.weight[0, 0] = torch.nan
     before = snapshot(model)
-    with pytest.raises(ScoreError, match="it begins in layer head .Linear, whose weight is not finite"):
+    with pytest.raises(ScoreError, match=r"it begins in layer head .Linear, whose weight is not finite"):
         prune(model, [images((3, 8, 8), 4)], method=method, sparsity=0.5)
     state = {k: v for k, v in model.state_dict().items() if k != "head.weight"}
     assert all(torch.equal(before["state"][k], v) for k, v in state.items())

@@ -44,7 +44,7 @@ class Gate(nn.Module):
 
 def reference(model, masks, batches, power):
     """|∂R/∂θ²| · |θ|^power with R = Σ_n Σ_k g · h; a weight without a mask counts as 1 in g, and squared in h."""
-    total = {name: 0.0 for name in masks}
+    total = dict.fromkeys(masks, 0.0)
     for inputs, _ in batches:
         f, gates = copy.deepcopy(model).train(), []
         for act in (f.act_a, f.act_b):

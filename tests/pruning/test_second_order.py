@@ -135,7 +135,7 @@ def test_the_expectation_of_hutchinson_over_signs_is_the_diagonal_of_the_hessian
     model = randomised(Few(), 1).double()
     inputs, targets = images(Few.shape, 4, 1, torch.float64, classes=2)
     batches = [(inputs, targets)]
-    gradient, second = hessian(model, batches, statistics, 200.0)
+    _, second = hessian(model, batches, statistics, 200.0)
     theta, total = flat(weights_of(model)), 0.0
     for signs in itertools.product((0, 1), repeat=8):
         stream = iter(torch.tensor(signs, dtype=torch.int8).split(4))
@@ -183,7 +183,7 @@ def test_one_draw_is_the_product_with_its_own_signs_for_each_batch(temperature, 
 
 
 def test_many_draws_of_hts_come_near_the_loss_to_second_order():
-    """A draw of v · H v varies by the other entries of a row: Var = Σ_{j≠i} H_ij²; 6 standard deviations are allowed."""
+    """A draw of v · H v varies by the other entries of a row: Var = Σ_{j≠i} H_ij²; 6 deviations are allowed."""
     model = randomised(Few(), 1).double()
     batches = [images(Few.shape, 4, 1, torch.float64, classes=2)]
     gradient, second = hessian(model, batches, "batch", 200.0)

@@ -15,12 +15,13 @@ TINY = ("--pairs", "digits", "--epochs", "1", "--size", "8", "--images", "100", 
     ("text", "wanted"),
     [
         ("dense", Way("dense")),
-        ("snip", Way("snip")),
+        ("snip", Way("snip", "batch")),
+        ("random", Way("random")),
         ("snip:running", Way("snip", "running")),
-        ("px:20", Way("px", rounds=20)),
+        ("px:warmup:20", Way("px", "warmup", rounds=20)),
         ("ntk-sap:batch:20+px", Way("ntk-sap", "batch", 20, "px")),
-        ("px+erk,batch=32,per_class=5", Way("px", allocation="erk", per_class=5, batch=32)),
-        ("jacobian,draws=4,schedule=linear", Way("jacobian", options=("draws=4", "schedule=linear"))),
+        ("px:running+erk,batch=32,per_class=5", Way("px", "running", allocation="erk", per_class=5, batch=32)),
+        ("jacobian:batch,draws=4,schedule=linear", Way("jacobian", "batch", options=("draws=4", "schedule=linear"))),
     ],
 )
 def test_a_way_is_read_and_written(text, wanted):
@@ -29,9 +30,9 @@ def test_a_way_is_read_and_written(text, wanted):
 
 
 def test_one_way_has_one_name():
-    assert str(way("px:100+global,per_class=10,batch=64")) == "px"
+    assert str(way("px:running:100+global,per_class=10,batch=64")) == "px:running"
     assert str(way("snip:20:batch+px")) == "snip:batch:20+px"
-    assert str(way("snip:1+px")) == "snip:1+px"  # px would take 100 rounds
+    assert str(way("snip:1+px")) == "snip:batch:1+px"  # px would take 100 rounds
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,7 @@ def test_one_way_has_one_name():
         ("snip:moving", "'moving' is none of batch, warmup, running or the rounds"),
         ("snip:0", "'0' is none of"),
         ("snip:2:3", "each once"),
+        ("random:batch", "random looks at no BatchNorm; leave batch out"),
         ("snip,per_class=0", "per_class is '0'; give 1 or more"),
         ("snip,draws", "give each option once, as name=value"),
         ("dense:20", "dense takes nothing more"),
@@ -88,6 +90,14 @@ def test_a_torn_header_is_written_anew_and_other_columns_are_refused(tmp_path):
         table.append({"way": "px"})
 
 
+def test_a_table_of_an_earlier_version_keeps_its_columns(tmp_path):
+    table = Table(tmp_path / "methods.csv")
+    table.path.write_text(",".join(name for name in COLUMNS if name != "cpu_seconds") + "\n")
+    table.append({"way": "px", "cpu_seconds": "3"})
+    assert [row["way"] for row in table.rows()] == ["px"]
+    assert "cpu_seconds" not in table.rows()[0]
+
+
 def test_the_grid_goes_on_where_it_stopped(tmp_path, capsys, monkeypatch):
     def grid(*more):
         script.main([*TINY, "--out", str(tmp_path), *more])
@@ -95,7 +105,7 @@ def test_the_grid_goes_on_where_it_stopped(tmp_path, capsys, monkeypatch):
 
     grid("--ways", "dense", "snip", "snip,draws=2", "--sparsities", "0.5")
     rows = Table(tmp_path / "methods-digits.csv").rows()
-    assert [row["way"] for row in rows] == ["dense", "snip", "snip,draws=2"]
+    assert [row["way"] for row in rows] == ["dense", "snip:batch", "snip:batch,draws=2"]
     dense, snip, failed = rows
     assert dense["sparsity"] == "0"
     assert int(snip["kept"]) == -(-int(dense["kept"]) // 2)
@@ -115,15 +125,15 @@ def test_the_grid_goes_on_where_it_stopped(tmp_path, capsys, monkeypatch):
     grid("--ways", "snip", "random", "px", "magnitude", "--sparsities", "0.5", "--shard", "2/2")
     assert measured == ["random", "magnitude"]
     grid("--ways", "snip,draws=2", "--sparsities", "0.5", "--retry")
-    assert measured == ["random", "magnitude", "snip,draws=2"]
+    assert measured == ["random", "magnitude", "snip:batch,draws=2"]
 
     named = ("--ways", "dense", "snip", "snip,draws=2")
     table = grid(*named, "--sparsities", "0.5", "--table").out.splitlines()
     assert table[0] == "| way | digits@0.5 | mean rank |"
     assert table[2].startswith("| dense | ")
-    assert table[3].startswith("| snip | ")
-    assert table[4] == "| snip,draws=2 | error | 2.0 |"
-    assert grid("--sparsities", "0.5", "--candidates", "3").out == "snip  # digits@0.5\n"
+    assert table[3].startswith("| snip:batch | ")
+    assert table[4] == "| snip:batch,draws=2 | error | 2.0 |"
+    assert grid("--sparsities", "0.5", "--candidates", "3").out == "snip:batch  # digits@0.5\n"
     with pytest.raises(SystemExit):
         script.main(["--pairs", "digits", "--out", str(tmp_path), "--table"])
     said = capsys.readouterr().err
@@ -157,5 +167,5 @@ def test_candidates_are_near_the_best_of_a_column():
 
 def test_candidates_are_a_file_of_ways(tmp_path):
     (tmp_path / "near.txt").write_text(FOUND.candidates(6) + "\n# end\n")
-    args = script.argparse.Namespace(ways=["px"], ways_file=tmp_path / "near.txt")
-    assert [str(found) for found in script.read_ways(args)] == ["px", "snip", "random"]
+    args = script.argparse.Namespace(ways=["px:running"], ways_file=tmp_path / "near.txt")
+    assert [str(found) for found in script.read_ways(args)][0::2] == ["px:running", "snip:batch"]

@@ -17,17 +17,17 @@ from transfer.report import plots
 
 ROW = {
     "method": "px", "sparsity": 0.98, "rounds": 100, "trace_kept": 0.012345, "top_kept": 0.5, "largest_kept": 2500.4,
-    "outputs_kept": 0.0, "empty_layers": ["a", "b"], "dead_units": 3, "units": 7, "effective_sparsity": None,
-    "seconds": 1.26,
+    "outputs_kept": 0.0, "own_trace_kept": 0.25, "own_outputs_kept": 1.0, "empty_layers": ["a", "b"],
+    "dead_units": 3, "units": 7, "effective_sparsity": None, "seconds": 1.26,
 }  # fmt: skip
 
 
 def test_every_method_at_every_sparsity_with_the_rounds_of_its_paper():
     found = cells(methods(), ["snip+px", "px+erk"], [0.9, 0.98], None)
     assert len(found) == 2 * (len(methods()) + 2)
-    assert found[0] == Cell("random", "global", 0.9, 1)
-    assert Cell("px", "global", 0.98, 100) in found
-    assert found[-2:] == [Cell("snip", "px", 0.98, 100), Cell("px", "erk", 0.98, 100)]
+    assert found[0] == Cell("random", None, "global", 0.9, 1)
+    assert Cell("px", None, "global", 0.98, 100) in found
+    assert found[-2:] == [Cell("snip", None, "px", 0.98, 100), Cell("px", None, "erk", 0.98, 100)]
     assert [cell.name for cell in found[-3:]] == [methods()[-1], "snip+px", "px+erk"]
 
 
@@ -72,7 +72,8 @@ def test_matrices_and_their_triangle_by_hand():
 
 
 def test_a_line_of_the_table():
-    expected = ("px", "98.00%", "100", "1.23%", "50.00%", "2,500×", "0.00%", "2", "3 of 7", "not known", "1.3")
+    shares = ("1.23%", "50.00%", "2,500×", "0.00%", "25.00%", "100.00%")
+    expected = ("px", "98.00%", "100", *shares, "2", "3 of 7", "not known", "1.3")
     assert line(ROW) == expected
     assert len(expected) == len(script.COLUMNS)
 

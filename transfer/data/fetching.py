@@ -41,7 +41,7 @@ def downloaded(build: Callable[[bool], T], *, name: str, root: Path, remedy: str
     lock = root / f".{name}.lock"
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock), _impatient(), redirect_stdout(sys.stderr):
+        with FileLock(lock), _impatient(), _contained(), redirect_stdout(sys.stderr):
             return build(True)
     except FAILURES as error:
         with suppress(OSError):  # leave no trace of what did not work
@@ -62,6 +62,20 @@ def _impatient() -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(before)
+
+
+@contextmanager
+def _contained() -> Iterator[None]:
+    """Let no tar write outside its folder: older releases of torchvision unpack without a filter of their own."""
+    if not hasattr(tarfile, "data_filter"):  # Python before 3.10.12
+        yield
+        return
+    before = tarfile.TarFile.extraction_filter
+    tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
+    try:
+        yield
+    finally:
+        tarfile.TarFile.extraction_filter = before
 
 
 def _line(error: BaseException) -> str:

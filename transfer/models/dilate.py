@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.layers import BlurPool2d
+from timm.layers import BlurPool2d, Conv2dSame
 from torch import Tensor, nn
 
 from checkpoints.errors import InputError
@@ -49,13 +49,36 @@ class Filter(nn.Module):
         return x
 
 
+class Uneven(nn.Conv2d):
+    """A convolution of stride 1 that looks ``back`` places up and left, and as far down and right as its window goes.
+
+    It has the values of TensorFlow's "SAME" convolution of a larger stride at the places that such a one keeps, on a
+    map whose sides divide by that stride. Beyond the border are zeros.
+    """
+
+    def __init__(self, conv: Conv2dSame, rate: int) -> None:
+        own = {"groups": conv.groups, "bias": conv.bias is not None, "device": "meta"}
+        steps = (conv.dilation[0] * rate, conv.dilation[1] * rate)
+        super().__init__(conv.in_channels, conv.out_channels, conv.kernel_size, dilation=steps, **own)
+        self.weight, self.bias = conv.weight, conv.bias
+        sides = zip(conv.kernel_size, conv.stride, conv.dilation, strict=True)
+        self.back = tuple(max((size - 1) * step + 1 - stride, 0) // 2 * rate for size, stride, step in sides)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) → (N, D, H, W)."""
+        (top, left), (high, wide) = self.back, self.kernel_size
+        bottom, right = (high - 1) * self.dilation[0] - top, (wide - 1) * self.dilation[1] - left
+        return self._conv_forward(F.pad(x, (left, right, top, bottom)), self.weight, self.bias)
+
+
 def dilate(model: nn.Module, output_stride: int) -> None:
     """Keep a network's maps from getting smaller than 1 / ``output_stride`` of the image's sides, in place.
 
     The algorithme à trous (Holschneider et al. 1989; Yu and Koltun 2016, arXiv:1511.07122): each halving beyond takes
     steps of 1, and what comes after it looks at places twice as far apart. At every second (after two halvings:
     fourth) place the maps are then exactly those of the network as it was, at the borders too (of an image whose
-    sides divide by the network's own stride). Only what is taken from the whole map, as in squeeze-and-excitation,
+    sides divide by the network's own stride: of another one, the "SAME" convolutions of TensorFlow's networks would
+    have begun elsewhere). Only what is taken from the whole map, as in squeeze-and-excitation,
     changes: it sees more places. Convolutions and average poolings are dilated, recognised by type; the state_dict's
     keys stay.
 
@@ -66,6 +89,9 @@ def dilate(model: nn.Module, output_stride: int) -> None:
         if after <= output_stride:
             continue
         module, rate = model.get_submodule(name), max(1, before // output_stride)
+        if isinstance(module, Conv2dSame):
+            model.set_submodule(name, Uneven(module, rate))
+            continue
         if isinstance(module, nn.Conv2d) and _symmetric(module):
             module.stride = (1, 1)
             if module.kernel_size != (1, 1):  # which has a faster kernel without

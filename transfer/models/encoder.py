@@ -5,6 +5,7 @@ from typing import Any
 
 import timm
 import torch
+from timm.models.efficientnet import EfficientNetFeatures
 from torch import Tensor, nn
 
 import checkpoints.architectures  # noqa: F401  (registers resnet20 with timm)
@@ -44,7 +45,8 @@ def encoder(backbone: Backbone, output_stride: int) -> Encoder:
 
     Raises:
         InputError: an architecture without maps of the right sizes, a stride that it does not allow, weights that do
-            not fit: every tensor must land.
+            not fit: every tensor must land. Only an EfficientNet's last 1×1 convolution, which makes the vector that
+            its classifier reads (``conv_head``, ``bn2``), is left out: its last map is that of its last block.
     """
     arch = backbone.arch
     if not timm.is_model(arch):
@@ -97,7 +99,9 @@ def _load(model: nn.Module, backbone: Backbone) -> None:
     """Copy every tensor of the trunk; timm's feature networks name ``stages.0`` ``stages_0`` and the like."""
     name, arch = backbone.card.name, backbone.arch
     own = {_flat(key): value for key, value in model.state_dict().items()}
-    given = {_flat(key): (key, value) for key, value in backbone.state_dict.items()}
+    head = ("conv_head.", "bn2.") if isinstance(model, EfficientNetFeatures) else ()
+    trunk = {key: value for key, value in backbone.state_dict.items() if not key.startswith(head)}
+    given = {_flat(key): (key, value) for key, value in trunk.items()}
     missing = [key for key in model.state_dict() if _flat(key) not in given]
     if missing:
         raise InputError(

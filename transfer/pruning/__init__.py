@@ -7,8 +7,10 @@ from transfer.pruning.masks import Masks
 from transfer.pruning.problem import Problem
 from transfer.pruning.saliency import methods, register
 from transfer.pruning.scoring import score
+from transfer.recommended import RECOMMENDED
 
 __all__ = [
+    "RECOMMENDED",
     "CollapseWarning",
     "Masks",
     "Problem",

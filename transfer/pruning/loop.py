@@ -20,6 +20,7 @@ from transfer.pruning.saliency import about, check_options, find, methods
 from transfer.pruning.scoring import score, statistics_of
 from transfer.pruning.statistics import Constants, Statistics
 from transfer.pruning.statistics import check as check_statistics
+from transfer.recommended import RECOMMENDED
 from transfer.report.progress import track
 
 _ROUND = 1_000_003  # between the seeds of two rounds, so that no round repeats the draws of another
@@ -38,7 +39,7 @@ def prune(
     model: nn.Module,
     batches: Batches,
     *,
-    method: str = "px",
+    method: str = RECOMMENDED,
     sparsity: float,
     allocation: str = "global",
     rounds: int | None = None,
@@ -62,7 +63,7 @@ def prune(
     Args:
         model: the model; its pruned weights are set to 0.
         batches: pairs of normalised inputs (N, 3, H, W) and targets; walked once or more a round.
-        method: one of :func:`transfer.pruning.methods`.
+        method: one of :func:`transfer.pruning.methods`; by default the recommended one.
         sparsity: fraction removed, in [0, 1).
         allocation: "global", "uniform", "erk" (see :mod:`transfer.pruning.allocation`), or a method: that method prunes
             in ``rounds`` rounds, and from each layer as many weights as it kept are then chosen by one scoring of the

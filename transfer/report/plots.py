@@ -22,7 +22,13 @@ COLOURS = {
     "px": "#4e79a7",
     "px-gated": "#1f3a5f",
     "px-trace": "#7f5fa9",
+    "px-released": "#aec7e8",
+    "ntk-trace": "#c2185b",
     "jacobian": "#9c755f",
+    "fisher": "#bcbd22",
+    "fts": "#dbdb8d",
+    "hutchinson": "#17becf",
+    "hts": "#9edae5",
     "imp": "#edc948",
 }
 NAMES = {"accuracy": "test accuracy (%)", "miou": "test mIoU (%)"}  # of the headlines of tasks
@@ -84,6 +90,39 @@ def comparison(rows: Sequence[Mapping[str, Any]], headline: str, path: Path, *, 
         )
     axes.set(xlabel="weights removed (%)", ylabel=NAMES[headline])
     axes.legend(frameon=False)
+    _write(figure, path)
+
+
+def ways(columns: Mapping[str, Mapping[str, Sequence[float]]], order: Sequence[str], path: Path) -> None:
+    """Draw accuracies by way of pruning, a panel a column: a dot a seed, a bar at their mean, dense as a dashed line.
+
+    ``columns`` maps a title to accuracies (fractions) by way, one a seed; a way with none is a cross at the left edge.
+    A way's colour is that of its method, the first part of METHOD:STATISTICS…
+    """
+    from matplotlib.figure import Figure
+
+    names = [name for name in order if name != "dense"]
+    figure = Figure(figsize=(3.2 * len(columns) + 1.5, 0.9 + 0.24 * len(names)), layout="constrained")
+    panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
+    for axes, (title, by_way) in zip(panels, columns.items(), strict=True):
+        axes.set_title(title, fontsize=9)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        low = min((100 * value for values in by_way.values() for value in values), default=0.0)
+        for place, name in enumerate(names):
+            values = [100 * value for value in by_way.get(name, ())]
+            colour = COLOURS.get(name.split(":")[0].split("+")[0].split(",")[0], "#555555")
+            if values:
+                axes.plot(values, [place] * len(values), "o", color=colour, markersize=4, alpha=0.6)
+                axes.plot([sum(values) / len(values)], [place], "|", color=colour, markersize=12, markeredgewidth=2.5)
+            elif name in by_way:
+                axes.plot([low], [place], "x", color="#e15759")
+        if by_way.get("dense"):
+            dense = 100 * sum(by_way["dense"]) / len(by_way["dense"])
+            axes.axvline(dense, linestyle="--", color=COLOURS["dense"])
+        axes.set_xlabel(NAMES["accuracy"], fontsize=8)
+        axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.invert_yaxis()
     _write(figure, path)
 
 

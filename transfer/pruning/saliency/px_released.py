@@ -44,15 +44,18 @@ def score(problem: Problem, *, power: int = 4) -> dict[str, Tensor]:
 
 def _of_batch(problem: Problem, batch: Batch) -> Statistic:
     gates: list[Tensor] = []
-    rest = _rest(problem)
-    ones = {name: mask.to(problem.weights[name].dtype) for name, mask in problem.masks.items()}
-    ones |= {name: torch.ones_like(p) for name, p in rest.items() if p.dim() > 1}  # excluded: kept whole
+    ones = {
+        name: problem.masks[name].to(p.dtype) if name in problem.masks else torch.ones_like(p)
+        for name, p in _of_layers(problem).items()
+        if p.dim() > 1 or name in problem.masks
+    }
     with torch.no_grad():
         _run(problem, {}, batch.inputs, _Record(gates))
         g = _run(problem, ones, batch.inputs, _Replace(iter(gates)))
     leaves = {name: w.square().requires_grad_() for name, w in problem.weights.items()}
     with torch.enable_grad():
-        h = _run(problem, {name: p.square() for name, p in rest.items()} | leaves, batch.inputs, _Replace(None))
+        rest = {name: p.square() for name, p in _of_layers(problem).items() if name not in leaves}
+        h = _run(problem, rest | leaves, batch.inputs, _Replace(None))
         parts = torch.autograd.grad((g * h).sum(), list(leaves.values()), materialize_grads=True)
     return {name: Scaled(part) for name, part in zip(leaves, parts, strict=True)}
 
@@ -62,12 +65,11 @@ def _run(problem: Problem, weights: dict[str, Tensor], inputs: Tensor, activatio
         return torch.func.functional_call(problem.model, weights, (inputs,))
 
 
-def _rest(problem: Problem) -> dict[str, Tensor]:
-    """Return what convolutions and linear layers have beside the scored weights: biases, and what is excluded."""
+def _of_layers(problem: Problem) -> dict[str, Tensor]:
+    """Return the parameters of convolutions and linear layers, biases and excluded ones too."""
     layers = (m for m in problem.model.modules() if isinstance(m, (_ConvNd, nn.Linear)))
     held = {id(p) for layer in layers for p in layer.parameters(recurse=False)}
-    rest = ((name, p) for name, p in problem.model.named_parameters() if id(p) in held)
-    return {name: p.detach() for name, p in rest if name not in problem.weights}
+    return {name: p.detach() for name, p in problem.model.named_parameters() if id(p) in held}
 
 
 class _Record(TorchFunctionMode):
@@ -84,18 +86,17 @@ class _Record(TorchFunctionMode):
 
 
 class _Replace(TorchFunctionMode):
-    """Puts gates in place of activations, in the order in which they were noted; None lets everything pass."""
+    """Puts gates in place of activations, in their order and in place where they were; None lets everything pass."""
 
     def __init__(self, gates: Iterator[Tensor] | None) -> None:
         super().__init__()
         self.gates = gates
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in ops.RELU or func in ops.SLOPED:
-            if self.gates is None:
-                return args[0]
-            in_place = func.__name__.endswith("_") or (kwargs or {}).get(
-                "inplace"
-            )  # the model may go on with its input
-            return (args[0].mul_ if in_place else args[0].mul)(next(self.gates))
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if func not in ops.RELU and func not in ops.SLOPED:
+            return func(*args, **kwargs)
+        if self.gates is None:
+            return args[0]
+        in_place = kwargs.get("inplace") or ops.name(func).endswith("_")
+        return (args[0].mul_ if in_place else args[0].mul)(next(self.gates))

@@ -1,0 +1,134 @@
+"""Runs of a comparison in worker processes: the bytes of one process, errors, warnings, Ctrl-C."""
+
+import multiprocessing
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from checkpoints import InputError
+from tests.conftest import Ended
+from transfer import launch_comparison, workers
+from transfer.cell import Cell
+from transfer.compare import Comparison, compare
+from transfer.errors import TrainingError
+from transfer.pruning import CollapseWarning
+from transfer.recipe import Data, Prune, Recipe, Train
+from transfer.report.board import Board
+from transfer.shelf import Shelf
+
+RECIPE = Recipe(
+    name="beside",
+    backbone="random:resnet20",
+    data=Data(name="digits", size=8),
+    prune=Prune(method="px", sparsity=0.982, rounds=2, per_class=2),
+    train=Train(epochs=1, batch=256, lr=0.05, precision="no"),
+)
+FILES = ("result.json", "masks.safetensors", "model.safetensors", "best.safetensors", "metrics.jsonl", "layers.csv")
+
+
+def compared(recipe: Recipe, out: Path, number: int, methods: tuple[str, ...] = ("magnitude", "px")) -> Comparison:
+    return compare(recipe, methods=methods, sparsities=[0.982], seeds=[0], out=out, workers=number)
+
+
+@pytest.fixture
+def one_thread() -> object:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_workers_give_the_bytes_and_the_warnings_of_one_process(tmp_path: Path) -> None:
+    with pytest.warns(CollapseWarning) as alone:
+        first = compared(RECIPE, tmp_path / "1", 1)
+    with pytest.warns(CollapseWarning) as beside:
+        second = compared(RECIPE, tmp_path / "2", 2)
+    assert {str(w.message) for w in alone} == {str(w.message) for w in beside}
+    assert first.rows == second.rows
+    assert first.folder.name == second.folder.name
+    for one, two in zip(first.results, second.results, strict=True):
+        assert one.folder.name == two.folder.name
+        for name in FILES:
+            path = one.folder / name
+            assert not path.exists() or path.read_bytes() == (two.folder / name).read_bytes(), name
+    assert compared(RECIPE, tmp_path / "2", 1).rows == second.rows  # finished: read, not run
+    assert not multiprocessing.active_children()
+
+
+def test_an_error_in_a_worker_names_its_cell_and_ends_all(tmp_path: Path) -> None:
+    wild = replace(RECIPE, train=replace(RECIPE.train, lr=1e18))
+    with pytest.raises(TrainingError, match=r"^(dense|magnitude 98\.20%), seed 0: the ") as caught:
+        compared(wild, tmp_path, 2, ("magnitude",))
+    assert "\n" not in str(caught.value)
+    assert not multiprocessing.active_children()
+
+
+def test_in_this_process_too_and_on_the_command_line_it_is_one(tmp_path: Path, ended: Ended) -> None:
+    wild = replace(RECIPE, train=replace(RECIPE.train, lr=1e18))
+    asked = launch_comparison.Comparing(wild, methods=("magnitude",), sparsities=(0.5,), out=tmp_path, workers=1)
+    code, out, err = ended(lambda: launch_comparison.main(asked, []))
+    assert (code, out) == (1, "[1/2] dense, seed 0\n")
+    assert err.startswith("error: dense, seed 0: the ")
+    assert err.count("\n") == 1
+
+
+def test_ctrl_c_leaves_no_process_and_keeps_what_was_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(self: Board, name: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Board, "end", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            compared(RECIPE, tmp_path, 2, ("magnitude",))
+    assert not multiprocessing.active_children()
+    assert list(tmp_path.glob("*/result.json"))
+    assert len(compared(RECIPE, tmp_path, 1, ("magnitude",)).rows) == 2
+
+
+@pytest.mark.parametrize("number", [0, -1])
+def test_no_worker_is_refused(number: int, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="workers is"):
+        compared(RECIPE, tmp_path / "runs", number)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_how_many_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "cores", lambda: 16)
+    assert [workers.workers_for(None, cells) for cells in (1, 3, 9)] == [1, 3, 4]
+    assert workers.workers_for(8, 9) == 8
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert workers.workers_for(None, 9) == workers.workers_for(1, 9) == 1
+    with pytest.raises(InputError, match="leave it out"):
+        workers.workers_for(2, 9)
+    monkeypatch.delenv("WORLD_SIZE")
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    assert workers.workers_for(None, 9) == 1
+
+
+def test_several_runs_load_and_try_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def counted(home: str, name: str) -> None:
+        original: Callable[..., object] = getattr(__import__(home, fromlist=[name]), name)
+        monkeypatch.setattr(f"{home}.{name}", lambda *a, **k: calls.append(name) or original(*a, **k))
+
+    for home, name in (("checkpoints", "load"), ("transfer.data", "load"), ("transfer.job", "_try")):
+        counted(home, name)
+    compare(
+        replace(RECIPE, backbone="embedded", train=replace(RECIPE.train, epochs=0)),
+        methods=["magnitude"], sparsities=[0.5, 0.6], seeds=[0, 1], out=tmp_path,
+    )  # fmt: skip
+    assert sorted(calls) == ["_try", "_try", "load", "load"]  # dense and magnitude; backbone and data
+
+
+def test_an_error_of_the_disk_keeps_its_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "masks")
+
+    monkeypatch.setattr("transfer.cell.run", full)
+    with pytest.raises(OSError, match="dense, seed 0: No space left on device: 'masks'"):
+        Cell(replace(RECIPE, prune=Prune(sparsity=0.0)), tmp_path).run(Shelf())

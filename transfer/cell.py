@@ -1,0 +1,51 @@
+"""One run of a comparison: its name, and its errors with the name in front."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from checkpoints.errors import InputError
+from transfer.errors import RunError, ScoreError, TrainingError
+from transfer.recipe import Recipe
+from transfer.runner import Result, run
+from transfer.shelf import Shelf
+
+_LINES = (InputError, ScoreError, TrainingError, RunError, torch.OutOfMemoryError)  # made of one line each
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A recipe and where its run folder goes."""
+
+    recipe: Recipe
+    out: Path
+
+    def __str__(self) -> str:
+        prune = self.recipe.prune
+        what = f"{prune.method} {prune.sparsity:.2%}" if prune.sparsity else "dense"
+        return f"{what}, seed {self.recipe.seed}"
+
+    def run(self, shelf: Shelf, *, progress: bool = False) -> Result:
+        """Run it, or go on with it, or return what it came to before.
+
+        Raises:
+            InputError, RunError, torch.OutOfMemoryError, OSError: as :func:`transfer.runner.run`; the line begins with
+                the cell.
+        """
+        try:
+            return run(self.recipe, out=self.out, progress=progress, shelf=shelf)
+        except Exception as error:
+            named = self._named(error)
+            if named is None:
+                raise
+            raise named from error
+
+    def _named(self, error: Exception) -> Exception | None:
+        """Return an error of the same kind that names the cell; None for what is a bug, which shows whole."""
+        for kind in _LINES:
+            if isinstance(error, kind):
+                return kind(f"{self}: {error}")
+        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+            return OSError(error.errno, f"{self}: {error.strerror or error}", error.filename)
+        return None

@@ -1,0 +1,54 @@
+"""What a process has loaded and tried: a comparison needs the same backbone and data for each of its runs."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import checkpoints
+from checkpoints import Backbone
+from transfer import data as datasets
+from transfer.recipe import Recipe
+
+
+class Shelf:
+    """Keeps the last backbone and the last data set, and remembers which recipes took two images of noise.
+
+    Give one to :func:`transfer.job.prepare` for several recipes, and what they share is loaded and tried once.
+    ``tried`` are :attr:`tried` of another process. What it hands out is shared: read it only.
+    """
+
+    def __init__(self, tried: Iterable[str] = ()) -> None:
+        self.tried = set(tried)
+        self._backbone: tuple[Any, Backbone] | None = None
+        self._data: tuple[str, Any] | None = None
+
+    def backbone(self, name: str, seed: int) -> Backbone:
+        """Return ``checkpoints.load(name, seed=seed)``.
+
+        Raises:
+            InputError: it cannot be loaded.
+        """
+        key = (name, seed if name.startswith("random:") else 0)  # the seed draws these alone
+        if self._backbone is None or self._backbone[0] != key:
+            self._backbone = key, checkpoints.load(name, seed=seed)
+        return self._backbone[1]
+
+    def data(self, name: str) -> Any:
+        """Return ``transfer.data.load(name)``.
+
+        Raises:
+            InputError: it cannot be loaded.
+        """
+        if self._data is None or self._data[0] != name:
+            self._data = name, datasets.load(name)
+        return self._data[1]
+
+    def first(self, recipe: Recipe) -> bool:
+        """Say whether a trial of this recipe could show anything new; seed and sparsity do not change what it shows."""
+        sparsity = 0.5 if recipe.prune.sparsity else 0.0
+        alike = replace(recipe, seed=0, prune=replace(recipe.prune, sparsity=sparsity, rounds=None))
+        key = json.dumps(alike.to_dict(), sort_keys=True)
+        new = key not in self.tried
+        self.tried.add(key)
+        return new
