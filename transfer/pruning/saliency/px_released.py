@@ -24,8 +24,8 @@ from transfer.pruning.statistics import Norms
 def score(problem: Problem, *, power: int = 4) -> dict[str, Tensor]:
     """Return ``|θ|^power · |∂R/∂θ²|`` with ``R = Σ_n Σ_k g^k(x_n; M, a_n) · h^k(x_n; θ²)``.
 
-    h has the weights (and the biases beside them) squared and no activations; g has 1 for every kept weight, what is
-    excluded too, and the gates of f in place of activations. Images enter as they are, not squared, and f, g and h all have BatchNorm with
+    h has the weights (and the biases beside them) squared and no activations; g has 1 for every kept weight and the
+    gates of f in place of activations. Images enter as they are, not squared, and f, g and h all have BatchNorm with
     its scale and shift and the statistics of the batch, whatever ``statistics`` says: the paths' products are
     normalised away, layer by layer. The release multiplies by θ⁴; eq. 9's θ² is ``power=2``.
 
