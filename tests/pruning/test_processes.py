@@ -1,4 +1,4 @@
-"""Scores have the same bits for one process and for two, for every method; they really are two."""
+"""Scores have the same bits for one process, two and three, for every method; they really are as many."""
 
 import json
 import os
@@ -20,17 +20,19 @@ warnings.simplefilter("ignore")
 torch.set_num_threads(1)
 accelerator = accelerator_for(Train(precision="no"))
 model = randomised(TinyVgg())
-batches = [images((3, 8, 8), n, seed=n) for n in (5, 3, 6)]  # three batches: the second process has one
+batches = [images((3, 8, 8), n, seed=n) for n in (5, 3, 6, 4)]  # the third of three processes has one
 found = {"processes": accelerator.num_processes}
 for method in methods():
-    sha = hashlib.sha256()
-    for name, values in score(method, model, batches, accelerator=accelerator).items():
-        sha.update(name.encode() + values.numpy().tobytes())
-    for count in (1, 2):  # one batch: the second process has none
-        masks = prune(randomised(TinyVgg()), batches[:count], method=method, sparsity=0.9, rounds=3,
-                      accelerator=accelerator)
-        sha.update(masks.digest().encode())
-    found[method] = sha.hexdigest()
+    few = {"draws": 2} if method in ("hutchinson", "hts") else {}
+    for statistics in ("batch", "warmup"):
+        options = {"accelerator": accelerator, "statistics": statistics, **few}
+        sha = hashlib.sha256()
+        for name, values in score(method, model, batches, **options).items():
+            sha.update(name.encode() + values.numpy().tobytes())
+        for count in (1, 2):  # one batch: the second process has none
+            masks = prune(randomised(TinyVgg()), batches[:count], method=method, sparsity=0.9, rounds=2, **options)
+            sha.update(masks.digest().encode())
+        found[f"{method} {statistics}"] = sha.hexdigest()
 from transfer.errors import RunError
 from transfer.pruning import loop
 exact = loop.score
@@ -53,37 +55,40 @@ with open(f"{sys.argv[1]}-{accelerator.process_index}.json", "w") as file:
 """
 
 
+RANKS = {"one-0": 1, "two-0": 2, "two-1": 2, "three-0": 3, "three-1": 3, "three-2": 3}
+
+
 @pytest.fixture(scope="module")
 def digests(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
     script = folder / "scores.py"
     script.write_text(SCRIPT)
-    two = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    for launcher, out in (([], "one"), (two, "two")):
+    several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    for launcher, out in (([], "one"), ([*several, "2"], "two"), ([*several, "3"], "three")):
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
         done = subprocess.run(
             [sys.executable, *launcher, str(script), str(folder / out)],
             env=environment, capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-    return {name: json.loads((folder / f"{name}.json").read_text()) for name in ("one-0", "two-0", "two-1")}
+    return {name: json.loads((folder / f"{name}.json").read_text()) for name in RANKS}
 
 
-def test_two_processes_ran(digests):
-    assert [digests[name]["processes"] for name in ("one-0", "two-0", "two-1")] == [1, 2, 2]
+def test_as_many_processes_ran(digests):
+    assert [found["processes"] for found in digests.values()] == list(RANKS.values())
 
 
 def test_processes_with_different_weights_are_told(digests):
     assert digests["one-0"]["weights"] == "no error"
-    for name in ("two-0", "two-1"):
+    for name in list(RANKS)[1:]:
         assert "the processes have models with different weights" in digests[name]["weights"]
 
 
 def test_processes_that_round_differently_get_the_masks_of_the_first(digests):
-    assert len({digests[name]["noisy"] for name in ("one-0", "two-0", "two-1")}) == 1
+    assert len({found["noisy"] for found in digests.values()}) == 1
 
 
+@pytest.mark.parametrize("statistics", ["batch", "warmup"])
 @pytest.mark.parametrize("method", methods())
-def test_the_same_bits_from_one_process_and_from_two(method, digests):
-    assert digests["two-0"][method] == digests["one-0"][method]
-    assert digests["two-1"][method] == digests["one-0"][method]
+def test_the_same_bits_from_any_number_of_processes(method, statistics, digests):
+    assert len({found[f"{method} {statistics}"] for found in digests.values()}) == 1
