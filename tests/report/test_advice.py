@@ -1,13 +1,10 @@
 """The sentence at the end of a comparison, and that its command is one that the recipes take."""
 
 import shlex
+from pathlib import Path
 
-import pytest
 from PIL import Image
 
-from recipes.digits import RECIPE as DIGITS
-from recipes.voc2012 import RECIPE as VOC
-from tests.conftest import Ended
 from tests.data.map_folders import write_voc
 from transfer import launch
 from transfer.recipe import Prune, Recipe
@@ -50,18 +47,30 @@ def test_what_was_not_the_methods_own_is_in_the_command():
     )
 
 
-@pytest.mark.parametrize(("headline", "recipe"), [("accuracy", DIGITS), ("miou", VOC)])
-def test_the_command_runs(headline: str, recipe: Recipe, tmp_path, ended: Ended):
-    if headline == "miou":
-        write_voc(tmp_path / "mine", train=4, val=2)
-    for split in ("train", "val") if headline == "accuracy" else ():
-        for name in ("cat", "dog"):
-            (tmp_path / "mine" / split / name).mkdir(parents=True)
-            for number in range(32):
-                Image.new("RGB", (40, 30)).save(tmp_path / "mine" / split / name / f"{number}.png")
-    command = advice(ROWS, headline, PRUNED).split("\n")[1].replace("PATH", str(tmp_path / "mine"))
-    words = shlex.split(command)[3:]
-    words[words.index("imagenet-v1")] = "random:resnet18"  # as large images, without the weights
-    code, out, err = ended(lambda: launch.main(recipe, [*words, "--dry-run", "--out", str(tmp_path / "runs")]))
+def ready(command: str, mine: Path) -> list[str]:
+    """Return the words after ``python -m``, with data that is there and a backbone that needs no download."""
+    words = shlex.split(command.replace("PATH", str(mine)))[2:]
+    words[words.index("imagenet-v1")] = "random:resnet18"
+    return [*words, "--dry-run", "--out", str(mine / "runs")]
+
+
+def test_the_command_for_images_runs(tmp_path, command):
+    for folder in ("train/cat", "train/dog", "val/cat", "val/dog"):
+        (tmp_path / folder).mkdir(parents=True)
+        for number in range(32):
+            Image.new("RGB", (40, 30)).save(tmp_path / folder / f"{number}.png")
+    recipe, *words = ready(advice(ROWS, "accuracy", PRUNED).split("\n")[1], tmp_path)
+    code, out, err = command("run", recipe.removeprefix("recipes."), *words)
+    assert (code, err) == (0, "")
+    assert "magnitude to 98.2000%" in out
+
+
+def test_the_command_for_maps_runs(tmp_path, ended):
+    from recipes.voc2012 import RECIPE
+
+    write_voc(tmp_path, train=4, val=2)
+    recipe, *words = ready(advice(ROWS, "miou", PRUNED).split("\n")[1], tmp_path)
+    assert recipe == "recipes.voc2012"
+    code, out, err = ended(lambda: launch.main(RECIPE, words))
     assert (code, err) == (0, "")
     assert "magnitude to 98.2000%" in out
