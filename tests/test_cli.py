@@ -182,3 +182,16 @@ def test_evaluate_of_a_file_is_one_line(here: Path, command: Callable[..., Outco
     code, _, error = command("evaluate", "model.safetensors")
     assert code == 2
     assert error.count("\n") == 1
+
+
+def test_methods_shows_rounds_statistics_and_options(command: Callable[..., Outcome]) -> None:
+    code, out, _ = command("methods")
+    rows = {cells[0]: cells for line in out.splitlines() if len(cells := line.replace("│", " ").split()) > 3}
+    assert code == 0
+    assert "statistics" in out
+    shown = {name: rows[name][1:3] for name in ("random", "snip", "ntk-trace", "jacobian", "px-released")}
+    assert shown == {
+        "random": ["1", "-"], "snip": ["1", "batch"], "ntk-trace": ["20", "batch"], "jacobian": ["1", "batch"],
+        "px-released": ["100", "batch"],
+    }  # fmt: skip
+    assert "power=4" in rows["px-released"]
