@@ -78,7 +78,7 @@ class Norms(TorchFunctionMode):
     ) -> Tensor:  # fmt: skip
         mean = var = None
         if self.record:
-            dtype = input.dtype if weight is None else weight.dtype
+            dtype = torch.promote_types(input.dtype, torch.float32)  # under autocast the input has 16 bits
             mean, var = torch.zeros(2, input.shape[1], dtype=dtype, device=input.device).unbind()
         with enough_samples(
             "scoring with the statistics of the batch needs more than one value a channel; give larger batches "

@@ -33,7 +33,8 @@ def score(problem: Problem, *, power: int = 4) -> dict[str, Tensor]:
         InputError: ``power`` is neither 4 nor 2.
         NoPathError: the network has an operation without a meaning on paths.
     """
-    follow(problem.model, problem.first(), problem.first(), stand_ins(problem.model, lambda _, w: w), None, gated=True)
+    views = stand_ins(problem.model, lambda _, w: w)
+    follow(problem.model, problem.first(), problem.first(), views, None, gated=False)  # refuses what has no paths
     if power not in (2, 4):
         raise InputError(
             f"option power of 'px-released' is {power}; give 4, as released, or 2, as in the paper's eq. 9"
