@@ -62,7 +62,7 @@ def read(path: Path) -> Any:
 def test_everything_is_there_and_whole(result: Result) -> None:
     files = {p.relative_to(result.folder).as_posix() for p in result.folder.rglob("*") if p.is_file()}
     assert files - {".lock"} == ALWAYS | {"plots/accuracy.png", "plots/density.png"}
-    assert Recipe.from_dict(read(result.folder / "recipe.json")) == RECIPE
+    assert Recipe.from_dict(read(result.folder / "recipe.json")) == RECIPE.resolved()
     assert read(result.folder / "result.json") == result.metrics
     assert {"torch", "timm", "px-transfer"} <= set(read(result.folder / "environment.json")["versions"])
     assert len(read(result.folder / "timing.json")["epochs_s"]) == 1
