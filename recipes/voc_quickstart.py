@@ -2,7 +2,7 @@
 
 The embedded ResNet-20, trained on Fashion-MNIST, learns to find and name handwritten digits on photographs (a small
 data set in the layout of Pascal VOC, made on first use): dense, and with half of the weights of encoder, decoder and
-head removed by the recommended method, by Path eXclusion, and by magnitude. Offline, under three minutes on two cores.
+head removed by the recommended method, by Path eXclusion, and by magnitude. Offline, about three minutes on two cores.
 Ends with a table and a picture: image, truth, and what each model sees.
 
     python -m recipes.voc_quickstart
