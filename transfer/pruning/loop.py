@@ -100,7 +100,8 @@ def prune(
     processes = Processes(accelerator)
     processes.check_weights(bare)
     settings: dict[str, Any] = {"loss": loss, "exclude": exclude, "accelerator": accelerator}
-    seen: Statistics | Constants | None = statistics or saliency.statistics(method, allocation)
+    usual = saliency.statistics(method, allocation)
+    seen: Statistics | Constants | None = usual and (statistics or usual)
     if seen == "warmup":
         seen = statistics_of(bare, batches, exclude=exclude, accelerator=accelerator)
     settings["statistics"] = seen
