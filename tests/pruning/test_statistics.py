@@ -9,6 +9,7 @@ import torch
 from timm.layers import BatchNormAct2d
 from torch import nn
 
+import checkpoints.architectures  # noqa: F401
 from checkpoints.errors import InputError
 from tests.pruning.references import calls, norms, storing
 from tests.pruning.small_nets import TinyVgg, images, randomised
