@@ -3,7 +3,7 @@
 Layer by layer from the input on, the kept weights of every output unit become the (ridge) least-squares fit of the
 unpruned layer's outputs from what the pruned network feeds it, on the pruning set: the layer-wise reconstruction of He
 2017 (§3.1) for single weights, with inputs from the network as it is by then. No labels, no learning rate; the masks
-stay.
+stay. Tried by scripts/tried_scores.py; docs/methods.md says what came of it.
 """
 
 from collections.abc import Callable, Mapping
@@ -42,8 +42,7 @@ def reconstruct(
     """Fit the kept weights of a pruned model to the outputs of its unpruned layers, in place.
 
     BatchNorm normalises with the statistics of the batch, as in training, in both networks, and keeps its own. Linear
-    layers and convolutions are fitted; transposed convolutions, and weights that masks keep whole in every unit of a
-    network that was not changed before them, stay.
+    layers and convolutions are fitted; transposed convolutions stay.
 
     Args:
         model: the pruned model.
