@@ -359,6 +359,8 @@ def measure(cell: Cell) -> dict[str, Any]:
             )  # fmt: skip
         kept = masks.kept
         if how.correct:
+            if "correct" not in EXTRA:
+                raise InputError("correct=1 needs --register with a script that has a function correct")
             EXTRA["correct"](model, classifier(backbone, len(data.classes), seed=seed), masks, seen)
     pruned = time.perf_counter()
     batch: dict[str, Any] = {"batch": pair.train.batch, "channels_last": pair.train.channels_last}
@@ -438,25 +440,27 @@ class Found:
             }  # fmt: skip
         return found
 
+    def _ranks_of_ways(self) -> dict[str, list[float]]:
+        """Return the ranks of each way in the columns that it has; none for dense."""
+        names = dict.fromkeys(name for by_way in self.columns.values() for name in by_way)
+        ranks = self.ranks().values()
+        return {name: [of[name] for of in ranks if name in of] for name in names}
+
     def order(self) -> list[str]:
         """Return the ways, dense first, then by mean rank; those that lack columns last."""
-        names = dict.fromkeys(name for by_way in self.columns.values() for name in by_way)
-        ranks = {name: [of[name] for of in self.ranks().values() if name in of] for name in names}
-        return sorted(names, key=lambda name: (name != "dense", -len(ranks[name]), _mean(ranks[name])))
+        ranks = self._ranks_of_ways()
+        return sorted(ranks, key=lambda name: (name != "dense", -len(ranks[name]), _mean(ranks[name])))
 
     def markdown(self) -> str:
         """Return a row a way, the best mean rank first, dense above; ways that lack columns come last."""
-        ranks = self.ranks()
-        names = dict.fromkeys(name for by_way in self.columns.values() for name in by_way)
-        mean = {name: [of[name] for of in ranks.values() if name in of] for name in names}
-        order = self.order()
+        ranks = self._ranks_of_ways()
         rows = [
             (
                 name,
                 *(_cell(by_way.get(name)) for by_way in self.columns.values()),
-                f"{_mean(mean[name]):.1f}" if mean[name] else "",
+                f"{_mean(ranks[name]):.1f}" if ranks[name] else "",
             )
-            for name in order
+            for name in self.order()
         ]
         return tables.markdown(("way", *self.columns, "mean rank"), rows)
 

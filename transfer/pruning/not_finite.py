@@ -1,6 +1,7 @@
 """Where in a network numbers stop being finite."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -9,12 +10,22 @@ from torch import Tensor, nn
 from transfer.errors import ScoreError
 
 
-def refuse_not_finite(model: nn.Module, forward: Callable[[], Any]) -> None:
-    """Run a forward of the model again and say in which layer its values stop being finite.
+def check_finite(
+    output: Any, model: nn.Module, forward: Callable[[], Any], seen: AbstractContextManager[Any] | None = None
+) -> None:
+    """Refuse a forward whose output is not finite: run it again and say in which layer that begins.
+
+    Args:
+        output: what the forward gave; anything but a tensor passes.
+        model: whose layers are watched.
+        forward: runs it again.
+        seen: the context of that run, which chooses the statistics of BatchNorm.
 
     Raises:
-        ScoreError: always.
+        ScoreError: it is not finite.
     """
+    if not isinstance(output, Tensor) or bool(torch.isfinite(output).all()):
+        return
     first: list[str] = []
     names = {id(module): name for name, module in model.named_modules()}
 
@@ -24,7 +35,8 @@ def refuse_not_finite(model: nn.Module, forward: Callable[[], Any]) -> None:
 
     handles = [module.register_forward_hook(look) for module in model.modules()]
     try:
-        forward()
+        with torch.no_grad(), seen or nullcontext():
+            forward()
     finally:
         for handle in handles:
             handle.remove()

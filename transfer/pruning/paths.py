@@ -25,7 +25,7 @@ from torch.overrides import TorchFunctionMode
 
 from checkpoints.errors import InputError
 from transfer.pruning import operations as ops
-from transfer.pruning.not_finite import refuse_not_finite
+from transfer.pruning.not_finite import check_finite
 from transfer.pruning.saliency import about, methods
 from transfer.pruning.scaled import Scaled, View
 from transfer.pruning.statistics import Norms
@@ -90,9 +90,8 @@ def follow(
             raise NoPathError(f"the output is {type(output).__name__}, not one tensor made from the input")
     except NoPathError as error:
         raise NoPathError(_explain(error, model)) from None
-    if gated and not bool(torch.isfinite(output).all()):
-        with torch.no_grad(), norms.again() if norms else nullcontext():
-            refuse_not_finite(model, lambda: model(inputs))
+    if gated:
+        check_finite(output, model, lambda: model(inputs), norms and norms.again())
     return _path(output)
 
 

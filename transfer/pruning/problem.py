@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from checkpoints.errors import InputError
 from transfer.data.maps import IGNORE
-from transfer.pruning.not_finite import refuse_not_finite
+from transfer.pruning.not_finite import check_finite
 from transfer.pruning.processes import Processes, Statistic
 from transfer.pruning.prunable import refuse_half
 from transfer.pruning.scaled import Scaled
@@ -129,30 +129,32 @@ class Problem:
             found = functional_call(self.model, weights, (inputs,))
         if not isinstance(found, Tensor):
             raise InputError(f"the model returns {type(found).__name__}; scoring wants one tensor of outputs")
-        if not bool(torch.isfinite(found).all()):
-            with torch.no_grad(), seen_through(self.statistics):
-                refuse_not_finite(self.model, lambda: functional_call(self.model, weights, (inputs,)))
+        again = seen_through(self.statistics)
+        check_finite(found, self.model, lambda: functional_call(self.model, weights, (inputs,)), again)
         return found
 
     def constants(self) -> Constants | None:
         """Return the statistics that path methods take for fixed; None for the stored ones.
 
-        Those of the batches cost a forward of each.
+        Those of the batches cost a forward of each, see :meth:`measured`.
+        """
+        if self.statistics == "batch":
+            return self.measured()
+        return self.statistics if isinstance(self.statistics, Constants) else None
+
+    def measured(self) -> Constants:
+        """Return the mean statistics of the batches through the model as it is now; one forward of each.
 
         Raises:
             InputError: a batch too small for its own statistics.
             ScoreError: the output is not finite; names the layer where that begins.
         """
-        if self.statistics != "batch":
-            return self.statistics if isinstance(self.statistics, Constants) else None
 
         @torch.no_grad()
         def of_batch(batch: Batch) -> Statistic:
             with Norms(record=True) as norms:
                 found = self.model(batch.inputs)
-            if isinstance(found, Tensor) and not bool(torch.isfinite(found).all()):
-                with norms.again():
-                    refuse_not_finite(self.model, lambda: self.model(batch.inputs))
+            check_finite(found, self.model, lambda: self.model(batch.inputs), norms.again())
             return norms.sums(len(batch.inputs))
 
         return pooled(*self.total(of_batch))

@@ -86,7 +86,9 @@ def score(
     if problem.statistics != "running":
         _refuse_scripted(bare)
     with untouched(bare):
-        scores = function(_warm(problem), **options)
+        if problem.statistics == "warmup":
+            problem = replace(problem, statistics=problem.measured())
+        scores = function(problem, **options)
     _check(method, scores, weights)
     return {name: scores[name].to(torch.float64) for name in weights}
 
@@ -97,20 +99,10 @@ def statistics_of(
     """Return the statistics of the batches through the model as it is now: what ``warmup`` keeps for all rounds."""
     bare = model if accelerator is None else accelerator.unwrap_model(model)
     weights = {name: p.detach() for name, p in prunable(bare, exclude).items()}
-    problem = Problem(bare, weights, kept(weights, None), batches, cross_entropy, 0, Processes(accelerator), "batch")
+    problem = Problem(bare, weights, kept(weights, None), batches, cross_entropy, 0, Processes(accelerator))
     _refuse_scripted(bare)
     with untouched(bare):
-        found = problem.constants()
-    assert found is not None
-    return found
-
-
-def _warm(problem: Problem) -> Problem:
-    if problem.statistics != "warmup":
-        return problem
-    found = replace(problem, statistics="batch").constants()
-    assert found is not None
-    return replace(problem, statistics=found)
+        return problem.measured()
 
 
 def _refuse_scripted(model: nn.Module) -> None:
