@@ -20,7 +20,7 @@ RECIPE = Recipe(
     backbone="embedded",
     output_stride=4,
     data=Data(name="voc-sample", size=64, maps=MapAugment(scale=(1.0, 1.0), flip=False), workers=0),
-    prune=Prune(sparsity=0.5, rounds=20, images=48, batch=16),
+    prune=Prune(sparsity=0.5, rounds=20, images=24, batch=12),
     train=Train(epochs=10, batch=4, optimizer="adamw", lr=3e-3, schedule="cosine", warmup=1),
 )
 
