@@ -51,10 +51,11 @@ def load(name: str | os.PathLike[str], *, root: published.Root = None, seed: int
 
     ``root`` is the folder of downloaded files ($TRANSFER_HOME, else the user's cache folder), ``seed``
     draws ``random:<arch>``. Warns (UserWarning) when the licence forbids commercial use and when a file was
-    never trained. Raises InputError, one line, for whatever cannot be used.
+    never trained. Raises InputError, one line, for whatever cannot be used, weights that are not finite too.
     """
     name = os.fspath(name)
     backbone = _load(name, root, seed)
+    _assert_finite(name, backbone)
     if backbone.card.non_commercial:
         warnings.warn(f"{name}: its licence {backbone.card.licence} forbids commercial use", stacklevel=2)
     if not name.startswith("random:") and _is_untrained(backbone):
@@ -72,6 +73,16 @@ def _load(name: str, root: published.Root, seed: int) -> Backbone:
     if local.is_path(name):
         return local.load(name)
     raise InputError(f"unknown backbone {name!r}; {near(name, [*names(), *FORMS])}")
+
+
+def _assert_finite(name: str, backbone: Backbone) -> None:
+    for key, value in backbone.state_dict.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            count = int((~value.isfinite()).sum())
+            raise InputError(
+                f"{name}: {key} has {count} of {value.numel()} values that are nan or infinite; was its training "
+                "broken off too late? Give an earlier checkpoint"
+            )
 
 
 def _is_untrained(backbone: Backbone) -> bool:

@@ -22,7 +22,7 @@ def to_trunk(weights: Mapping[str, Tensor], trunk: Trunk, origin: str) -> dict[s
     """Return exactly the trunk's tensors in its keys and dtypes.
 
     Styles: torchvision and timm, MoCo (``module.encoder_q.``; the key encoder and the queue are dropped),
-    DINO (``module.backbone.``), open_clip (``visual.``), EfficientNet-PyTorch (``_blocks.``; the lite variants)
+    DINO (``module.backbone.``), any other single prefix (Lightning's ``model.``), open_clip (``visual.``), EfficientNet-PyTorch (``_blocks.``; the lite variants)
     and what timm's own filter of the architecture knows. The old head is dropped. BatchNorm step counters,
     which old files lack, are 0. Raises InputError with ``origin`` in its line when keys are missing or left
     over (named, counted) or shapes differ.
@@ -53,8 +53,15 @@ def _unwrapped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _under_best_prefix(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Keep what stands under the prefix that gives the most of the expected keys."""
-    best = max(PREFIXES, key=lambda prefix: sum(prefix + key in weights for key in expected))
+    best = max((*PREFIXES, *_other_prefix(weights, expected)), key=lambda prefix: sum(prefix + key in weights for key in expected))
     return {key.removeprefix(best): value for key, value in weights.items() if key.startswith(best)}
+
+
+def _other_prefix(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+    """Return what stands before an expected key in the file, such as Lightning's ``model.``, if it is one prefix."""
+    deepest = max(expected, key=lambda key: key.count("."))
+    found = [key.removesuffix(deepest) for key in weights if key.endswith(f".{deepest}")]
+    return found if len(found) == 1 else []
 
 
 def _filtered(weights: dict[str, Tensor], trunk: Trunk) -> dict[str, Tensor]:

@@ -23,12 +23,12 @@ def one_line(text: str) -> str:
 
 
 def near(name: str, known: list[str], *, most: int = 3) -> str:
-    """Say which of the ``known`` names resemble ``name``, else list them (20 at most): the tail of an error
-    line.
-    """
+    """Say which of the ``known`` names resemble ``name``, in any case, else list them: the tail of an error line."""
     from difflib import get_close_matches
 
-    close = get_close_matches(name, known, n=most, cutoff=0.5)
+    lower = {each.lower(): each for each in reversed(known)}  # of two that differ in case the first
+    few = len(known) <= 20
+    close = [lower[key] for key in get_close_matches(name.lower(), list(lower), n=most, cutoff=0.5 if few else 0.3)]
     if close:
         return f"did you mean {' or '.join(close)}?"
-    return f"known: {', '.join(known[:20])}" + (f", … ({len(known)} in all)" if len(known) > 20 else "")
+    return f"known: {', '.join(known)}" if few else f"known: {', '.join(known[:5])}, … ({len(known)} in all)"

@@ -19,9 +19,10 @@ from torch import Tensor
 from .errors import InputError
 
 # Where training scripts keep the weights beside the optimizer, averaged weights first (DINO: the teacher).
-CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model", "teacher", "student")
+CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model", "teacher", "student")
 NESTED = 4  # containers inside each other at most: a pickle can hold itself
 ZIP_START, ZIP_END = b"PK\x03\x04", b"PK\x05\x06"
+PICKLE_START = b"\x80"
 ZIP_END_SIZE = 22
 LEGACY_PICKLES = 5  # of PyTorch's older format, one after the other: magic, version, machine, content, keys
 DTYPES = (
@@ -30,7 +31,9 @@ DTYPES = (
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the tensors of a .safetensors, .pth, .pth.tar, .pt or .bin file by key, and its string metadata.
+    """Return the tensors of a .safetensors, .pth, .pth.tar, .pt, .bin or .ckpt file by key, and its string metadata.
+
+    The content decides how it is read, not the name.
 
     Raises InputError, one line, for an absent file, a folder, a truncated or foreign file, a TorchScript
     archive, a pickle that wants code, a compressed archive, a tensor that is not dense and real, and a file
@@ -38,7 +41,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     if not path.is_file():
         raise InputError(f"{path} is {'a folder' if path.is_dir() else 'not there'}; give a weights file")
-    tensors, metadata = _read_safetensors(path) if path.suffix == ".safetensors" else (_read_pickle(path), {})
+    tensors, metadata = _read_safetensors(path) if _is_safetensors(path) else (_read_pickle(path), {})
     if not tensors:
         allowed = ", ".join(CONTAINERS)
         raise InputError(f"{path} holds no tensors by name; expected a state dict, bare or under {allowed}")
@@ -90,6 +93,15 @@ def serialized(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> by
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text + content[end:]
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Say whether a file begins as safetensors do, with the length of a JSON header; a zip or pickle does not."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    if start[:4] == ZIP_START or start[:1] == PICKLE_START:
+        return False
+    return path.suffix == ".safetensors" or start[8:] == b"{"
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

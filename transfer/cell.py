@@ -6,12 +6,12 @@ from pathlib import Path
 import torch
 
 from checkpoints.errors import InputError
-from transfer.errors import RunError, ScoreError, TrainingError
+from transfer.errors import RunError, ScoreError, TrainingError, out_of_memory
 from transfer.recipe import Recipe
 from transfer.runner import Result, run
 from transfer.shelf import Shelf
 
-_LINES = (InputError, ScoreError, TrainingError, RunError, torch.OutOfMemoryError)  # made of one line each
+_LINES = (InputError, ScoreError, TrainingError, RunError)  # made of one line each
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class Cell:
         for kind in _LINES:
             if isinstance(error, kind):
                 return kind(f"{self}: {error}")
+        if out_of_memory(error):
+            return torch.OutOfMemoryError(f"{self}: {error}")
         if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
             return OSError(error.errno, f"{self}: {error.strerror or error}", error.filename)
         return None

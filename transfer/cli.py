@@ -21,7 +21,7 @@ commands:
   run RECIPE [flags]         run a recipe; the same as python -m recipes.RECIPE [flags]
   prune [flags]              prune a backbone and write it to a file that timm and torchvision load
   evaluate RUN [flags]       test the model of a run folder again
-  predict RUN IMAGE...       show it new images: a class each, or a map as PNG and overlay
+  predict RUN IMAGE...       show it new images or folders: a class each, or a map as PNG and overlay
   methods                    show the pruning methods and their options
   backbones list             show the pretrained backbones and whether they are on this machine
   backbones fetch NAME       download one
@@ -62,6 +62,16 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
+class ListMethods:
+    """Show the pruning methods: rounds and BatchNorm statistics unless told otherwise, what each needs, its options."""
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Show what this machine has, and check that scoring, masks, a training step, saving and loading work on it."""
+
+
+@dataclass(frozen=True)
 class Predict:
     """Show new images to the model of a finished run: a class for each, or a map as palette PNG and overlay.
 
@@ -72,7 +82,7 @@ class Predict:
     run: Annotated[Path, tyro.conf.Positional]
     """The run's folder."""
     images: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Image files."""
+    """Image files, and folders of them."""
     out: Path = Path("predictions")
     """Folder for the maps of a segmentation."""
     best: bool = False
@@ -106,6 +116,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(words: list[str]) -> None:
+    if words and words[0] in ("-h", "--help"):
+        print(f"usage: transfer run RECIPE [flags]\n\nRecipes: {', '.join(_recipes())}.\n\n"
+              "transfer run RECIPE --help shows what a recipe does and its flags; python -m recipes.RECIPE is the same.")
+        return
     if not words or words[0].startswith("-"):
         raise InputError(f"say which recipe: transfer run RECIPE [flags]; known: {', '.join(_recipes())}")
     name = words[0].replace("-", "_")
@@ -157,8 +171,7 @@ def _predict(words: list[str]) -> None:
 
 
 def _methods(words: list[str]) -> None:
-    if words:
-        raise InputError(f"transfer methods takes no arguments, got {' '.join(words)}")
+    parse(ListMethods, ListMethods(), words, prog="transfer methods")
     from transfer.pruning import saliency
     from transfer.report import tables
     from transfer.training import imp
@@ -208,8 +221,7 @@ def _list_backbones() -> None:
 
 
 def _doctor(words: list[str]) -> None:
-    if words:
-        raise InputError(f"transfer doctor takes no arguments, got {' '.join(words)}")
+    parse(Doctor, Doctor(), words, prog="transfer doctor")
     from transfer.doctor import doctor
 
     if not doctor():

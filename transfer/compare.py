@@ -47,6 +47,19 @@ class Comparison:
     """Which method kept most, and the command for the reader's own images; None when nothing was pruned."""
 
     @property
+    def earlier(self) -> str | None:
+        """Which runs were finished by an earlier start, in a line; None when none was."""
+        old = [result for result in self.results if result.finished]
+        if not old:
+            return None
+        last = max(result.finished for result in old if result.finished)
+        return (
+            f"{len(old)} of {len(self.results)} runs were finished before, the last on {last:%Y-%m-%d at %H:%M}; "
+            f"to run one again remove its folder: {', '.join(str(result.folder) for result in old[:3])}"
+            + (f" and {len(old) - 3} more" if len(old) > 3 else "")
+        )
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Titles of :attr:`lines`."""
         return ("method", "sparsity", "weights kept", self.headline, "empty layers")

@@ -1,5 +1,7 @@
 """The errors for what goes wrong during a run; what the user can mend before it is an ``InputError``."""
 
+import sys
+
 from checkpoints.errors import one_line
 
 
@@ -16,3 +18,10 @@ class ScoreError(RunError):
 
 class TrainingError(RunError):
     """Training cannot go on."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Say whether an error is for a full device or a full memory; for the latter torch has no class of its own."""
+    torch = sys.modules.get("torch")  # not imported for it
+    full = torch is not None and isinstance(error, torch.OutOfMemoryError)
+    return full or isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)

@@ -16,15 +16,17 @@ from checkpoints.errors import InputError
 from transfer import data as datasets
 from transfer.data.batches import Batches
 from transfer.data.dataset import Dataset
+from transfer.data.identity import fingerprint
 from transfer.data.map_batches import MapBatches, check_crop
 from transfer.data.map_pruning_set import MapPruningSet, map_pruning_set
 from transfer.data.maps import MapDataset
 from transfer.data.pruning_set import PruningSet, balanced, pruning_set
-from transfer.errors import ScoreError
+from transfer.errors import ScoreError, out_of_memory
 from transfer.models import classifier, segmenter
-from transfer.pruning import methods, schedule, score
+from transfer.pruning import methods, saliency, schedule, score
 from transfer.pruning.prunable import prunable
 from transfer.recipe import Recipe
+from transfer.run_folder import Origin
 from transfer.shelf import Shelf
 from transfer.tasks import Task
 from transfer.tasks.classification import Classification
@@ -33,6 +35,7 @@ from transfer.training.accelerators import accelerator_for
 from transfer.training.evaluation import evaluate
 from transfer.training.imp import check_rewind
 from transfer.training.loaders import Loaders
+from transfer.training.main_process import from_main
 from transfer.training.optimizers import optimizer
 
 
@@ -60,6 +63,13 @@ class Job:
     def pruning_set(self) -> PruningSet | MapPruningSet:
         """The fixed images that pruning sees."""
         raise NotImplementedError
+
+    def origin(self) -> Origin:
+        """Return what decides the result beside the recipe: backbone, data, methods of the user's own."""
+        prune = self.recipe.prune
+        sources = {name: saliency.source(name) for name in {prune.method, prune.allocation} & set(methods())}
+        data = from_main(lambda: fingerprint(self.dataset), self.accelerator)  # another process may see another disk
+        return Origin(self.backbone.digest(), data, {name: source for name, source in sources.items() if source})
 
     def facts(self) -> dict[str, Any]:
         """What the result says of the data."""
@@ -274,6 +284,8 @@ def _try(job: Job) -> None:
     except InputError:
         raise
     except (RuntimeError, AssertionError, ValueError) as error:
+        if out_of_memory(error):
+            raise
         reason = str(error).splitlines()[0]
         raise InputError(
             f"{job.backbone.arch} cannot take images of {job.recipe.data.size} px in batches of {batch} a process "

@@ -20,7 +20,7 @@ import tyro
 
 from checkpoints.errors import InputError
 from transfer.environment import main_process
-from transfer.errors import RunError
+from transfer.errors import RunError, out_of_memory
 from transfer.recipe import Recipe
 
 
@@ -65,6 +65,7 @@ def parse(kind: Any, default: Any, argv: Sequence[str] | None, module: Any = Non
             raise
         words = " ".join(re.sub("[─│╭╮╰╯]+", " ", complaint.getvalue()).split())
         what = re.split(r" (?:For full|Argument) helptext", words.removeprefix("Value error "))[0]
+        what = re.sub(r"^(.+) \1", r"\1", what)  # a title that its text repeats
         _leave(2, f"error: {what}; --help lists the flags")
 
 
@@ -82,19 +83,16 @@ def one_line_errors() -> Iterator[None]:
     except BrokenPipeError:  # the reader of our output, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except torch_out_of_memory() as error:
-        _leave(1, f"error: out of memory ({str(error).splitlines()[0]}); try a smaller train.batch or prune.batch")
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         _leave(1, f"error: {error.strerror or error}{where}; what was finished is kept")
     except RunError as error:
         _leave(1, f"error: {error}")
-
-
-def torch_out_of_memory() -> type[BaseException] | tuple[()]:
-    """Return torch's error for a full device, without importing torch for it."""
-    torch = sys.modules.get("torch")
-    return torch.OutOfMemoryError if torch is not None else ()
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        what = (str(error).splitlines() or ["the system has no more"])[0]
+        _leave(1, f"error: out of memory ({what}); try a smaller data.size, train.batch or prune.batch")
 
 
 def _leave(code: int, line: str) -> NoReturn:

@@ -59,6 +59,8 @@ def main(default: Comparing, argv: Sequence[str] | None = None) -> None:
             for path in sorted(found.folder.glob("*.png")):
                 print(f"picture {path}")
             print(f"folder  {found.folder}")
+            if found.earlier:
+                print(found.earlier)
             if found.advice:
                 print(f"\n{found.advice}")
 

@@ -1,11 +1,14 @@
 """predict(): what a trained model sees in images: a class each, or a map each as palette PNG and overlay."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from checkpoints.errors import InputError
+from transfer.data.imagefolder import images_in
+from transfer.errors import RunError
 from transfer.files import write_whole
 from transfer.report import maps
 from transfer.report.progress import track
@@ -21,7 +24,7 @@ def predict(
 
     Args:
         run: the folder of a finished run; neither its data set nor its backbone is needed.
-        images: files of any size.
+        images: files of any size, and folders, which stand for the images in them.
         out: where maps are written.
         which: "last" or "best" weights.
         progress: show a progress bar.
@@ -29,17 +32,29 @@ def predict(
     Raises:
         InputError: before anything is written where it can be known: no run, no image, no folder ``out``, or a file
             that two images would write, or that is one of them.
+        RunError: at the end, images could not be read; a warning names each.
     """
     if not images:
         raise InputError("no image was given; give one or more: transfer predict RUN IMAGE...")
     for path in images:
-        if not path.is_file():
+        if not path.exists():
             raise InputError(f"there is no image {path}")
+    images = [image for path in images for image in (images_in(path) if path.is_dir() else [path])]
     trained = load(run, which=which)
     if trained.task == "segmentation":
         _check_targets(images, out)
+    failed = []
     for path in track(images, "predict", shown=progress and len(images) > 1):
-        yield _map(trained, path, out) if trained.task == "segmentation" else _label(trained, path)
+        try:
+            line = _map(trained, path, out) if trained.task == "segmentation" else _label(trained, path)
+        except InputError as error:
+            failed.append(str(error))
+        else:
+            yield line
+    for reason in failed:
+        warnings.warn(reason, stacklevel=2)
+    if failed:
+        raise RunError(f"{len(failed)} of {len(images)} images could not be read")
 
 
 def _check_targets(images: Sequence[Path], out: Path) -> None:

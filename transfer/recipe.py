@@ -216,13 +216,29 @@ class Recipe:
             raise InputError(f"seed is {self.seed}; give a number below 2**32")
         if train.nesterov and (train.momentum == 0 or train.optimizer != "sgd"):
             raise InputError("train.nesterov needs train.optimizer sgd and train.momentum above 0; or leave it out")
-        if any(milestone < 1 for milestone in train.milestones):
-            raise InputError(f"train.milestones are {train.milestones}; give epochs from 1 on")
+        self._check_schedule()
         if train.lr_trunk is not None and not 0 <= train.lr_trunk < float("inf"):
             raise InputError(f"train.lr_trunk is {train.lr_trunk}; give 0 or more, or leave it out")
         if train.clip_norm is not None and not train.clip_norm > 0:
             raise InputError(f"train.clip_norm is {train.clip_norm}; give a positive norm, or leave it out")
         self._check_task()
+
+    def _check_schedule(self) -> None:
+        """Refuse a learning rate that does not fall as the settings say."""
+        train, plain = self.train, Train()
+        steps = train.milestones
+        if any(step < 1 for step in steps) or list(steps) != sorted(set(steps)):
+            raise InputError(f"train.milestones are {steps}; give epochs from 1 on, in rising order")
+        for name, changed in (("milestones", bool(steps)), ("gamma", train.gamma != plain.gamma)):
+            if changed and train.schedule != "milestones":
+                raise InputError(
+                    f"train.{name} is set, but does nothing under train.schedule {train.schedule}; leave it out, or "
+                    "give train.schedule milestones"
+                )
+        if train.gamma != plain.gamma and not steps:
+            raise InputError(f"train.gamma is {train.gamma}, but there are no train.milestones; give them, or leave it out")
+        if train.epochs and train.warmup > train.epochs:
+            raise InputError(f"train.warmup is {train.warmup} epochs of {train.epochs}; give {train.epochs} or fewer")
 
     def _check_task(self) -> None:
         """Refuse a setting that the task would not look at."""

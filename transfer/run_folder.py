@@ -7,23 +7,45 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from checkpoints.errors import InputError
+from transfer.data import identity
 from transfer.files import write_json, write_whole
 from transfer.recipe import Recipe
 
 
-def folder_name(recipe: Recipe, weights: str) -> str:
+@dataclass(frozen=True)
+class Origin:
+    """What decides a run's result beside the recipe; nothing of the machine."""
+
+    backbone: str
+    """The digest of its weights."""
+    data: Mapping[str, Any]
+    """As :func:`transfer.data.identity.fingerprint` gives it."""
+    methods: Mapping[str, str]
+    """A digest of the source of each registered method that prunes."""
+
+    def difference(self, was: Mapping[str, Any]) -> str:
+        """Say how the content of an ``origin.json`` differs, empty when it does not."""
+        found = [identity.difference(was["data"], self.data)]
+        found += ["the backbone's weights are others"] * (was["backbone"] != self.backbone)
+        found += [f"the source of method {name} changed" for name in self.methods if was["methods"].get(name) != self.methods[name]]
+        return "; ".join(filter(None, found))
+
+
+def folder_name(recipe: Recipe, origin: Origin) -> str:
     """Return ``<recipe>-<backbone>-<method>-<sparsity>-s<seed>-<hash>`` of a resolved recipe.
 
-    ``weights`` is the backbone's digest; the hash covers it and what decides the result, and nothing of the machine.
+    The hash covers what decides the result, and nothing of the machine.
     """
     pruning = f"{recipe.prune.method}-{recipe.prune.sparsity:g}" if recipe.prune.sparsity else "dense"
-    content = json.dumps([recipe.decisive(), weights], sort_keys=True)
+    content = json.dumps([recipe.decisive(), asdict(origin)], sort_keys=True)
     short = hashlib.sha256(content.encode()).hexdigest()[:8]
     slugs = [_slug(recipe.name), _slug(recipe.backbone), pruning, f"s{recipe.seed}", short]
     return "-".join(slugs)
@@ -32,16 +54,17 @@ def folder_name(recipe: Recipe, weights: str) -> str:
 class RunFolder:
     """The files of one run under ``out``."""
 
-    def __init__(self, out: Path, recipe: Recipe, weights: str):
-        self.path = out / folder_name(recipe, weights)
-        self._recipe = recipe
+    def __init__(self, out: Path, recipe: Recipe, origin: Origin):
+        self.path = out / folder_name(recipe, origin)
+        self._recipe, self._origin = recipe, origin
 
     @contextmanager
     def opened(self) -> Iterator["RunFolder"]:
         """Make the folder and hold its lock.
 
         Raises:
-            InputError: it cannot be made, another process is running there, or another recipe made it.
+            InputError: it cannot be made, another process is running there, or another recipe, other data or other
+                weights made it.
         """
         lock = FileLock(self.path / ".lock", timeout=0)
         try:
@@ -73,14 +96,32 @@ class RunFolder:
         found = read_json(self.file("recipe.json")) if self.file("recipe.json").exists() else None
         if found is not None and not self._same(found):
             raise InputError(f"{self.path} was made by another recipe; choose another --out or remove the folder")
+        if self.file("origin.json").exists():
+            other = self._other(read_json(self.file("origin.json")))
+            if other:
+                raise InputError(f"{self.path} holds a run of other data or weights ({other}); choose another --out")
         if found != self._recipe.to_dict():
             self.write_json("recipe.json", self._recipe.to_dict())
+        self.write_json("origin.json", asdict(self._origin))
+
+    def _other(self, was: Any) -> str:
+        try:
+            return self._origin.difference(was)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{self.file('origin.json')} is damaged ({error}); choose another --out or remove the folder") from error
 
     def _same(self, content: Any) -> bool:
         try:
             return Recipe.from_dict(content).decisive() == self._recipe.decisive()
         except InputError:
             return False
+
+    def finished(self) -> datetime | None:
+        """Return when the run that is there was finished; None when none is, or its weights are gone."""
+        result = self.file("result.json")
+        if not result.exists() or not self.file("model.safetensors").exists():
+            return None
+        return datetime.fromtimestamp(result.stat().st_mtime)
 
     def file(self, name: str) -> Path:
         """Return the path of a file of the run."""

@@ -1,15 +1,19 @@
 """run(): one recipe from the backbone to the finished run folder."""
 
 import time
+import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from checkpoints.backbone import digest
+from checkpoints.errors import InputError
 from transfer import trained
+from transfer.data import identity
 from transfer.environment import environment, versions
 from transfer.job import Job, prepare
 from transfer.precision import precision_of
@@ -35,6 +39,8 @@ class Result:
 
     folder: Path
     metrics: dict[str, Any]
+    finished: datetime | None = None
+    """When an earlier start finished it; None: this one did."""
 
 
 def run(recipe: Recipe, *, out: str | Path = "runs", progress: bool = False, shelf: Shelf | None = None) -> Result:
@@ -48,7 +54,7 @@ def run(recipe: Recipe, *, out: str | Path = "runs", progress: bool = False, she
         TrainingError, ScoreError: during the run; what was finished is kept.
     """
     job = prepare(recipe, shelf)
-    folder = RunFolder(Path(out), job.recipe, job.backbone.digest())
+    folder = RunFolder(Path(out), job.recipe, job.origin())
     with ExitStack() as stack, precision_of(job.accelerator):
         from_main(lambda: stack.enter_context(folder.opened()) and None, job.accelerator)
         return _work(job, folder, progress)
@@ -57,7 +63,7 @@ def run(recipe: Recipe, *, out: str | Path = "runs", progress: bool = False, she
 def _work(job: Job, folder: RunFolder, progress: bool) -> Result:
     finished = from_main(lambda: _finished(folder), job.accelerator)
     if finished is not None:
-        return Result(folder.path, finished)
+        return finished
     main = job.accelerator.is_main_process
     if main:
         folder.write_json("environment.json", environment(job.accelerator))
@@ -87,14 +93,13 @@ def _work(job: Job, folder: RunFolder, progress: bool) -> Result:
     return Result(folder.path, metrics)
 
 
-def _finished(folder: RunFolder) -> dict[str, Any] | None:
+def _finished(folder: RunFolder) -> Result | None:
     """Return the result that an earlier start of this run came to."""
-    path = folder.file("result.json")
-    if not path.exists():
+    when = folder.finished()
+    if when is None:
         return None
     _clear(folder)
-    result: dict[str, Any] = read_json(path)
-    return result
+    return Result(folder.path, read_json(folder.file("result.json")), when)
 
 
 def _pruned(job: Job, folder: RunFolder, progress: bool) -> tuple[Masks | None, History, dict[str, Any] | None, float]:
@@ -235,13 +240,32 @@ def _scores(job: Job, history: History) -> dict[str, Any]:
     return {**measured, "headline": headline, f"best_{headline}": best[headline], "best_epoch": best["epoch"]}
 
 
+def _check_data(folder: Path, job: Job) -> None:
+    """Refuse other classes than the run's, warn of other test images."""
+    classes = read_json(folder / trained.NAME).get("classes", [])
+    other = identity.class_difference(classes, job.dataset.classes)
+    if other:
+        raise InputError(
+            f"{job.recipe.data.name} has other classes than the run in {folder} was trained on ({other}); give it the "
+            "data of the run, or run the recipe again"
+        )
+    if (folder / "origin.json").exists():
+        was, now = read_json(folder / "origin.json")["data"], identity.fingerprint(job.dataset)
+        changed = identity.difference({**now, "test": was["test"]}, now)
+        if changed:
+            warnings.warn(f"the images are not those that the run was tested on: {changed}", stacklevel=3)
+
+
 def load_run(folder: Path, *, which: str = "last") -> tuple[Job, nn.Module]:
     """Return the job of a finished run and its model with the trained weights: "last" or "best".
 
+    Test images that are not those of the run are a warning.
+
     Raises:
-        InputError: no finished run is there, or the weights are damaged.
+        InputError: no finished run is there, the weights are damaged, or the data set now has other classes.
     """
     recipe = Recipe.from_dict(read_json(folder / "recipe.json"))
     job = prepare(recipe)
+    _check_data(folder, job)
     load_weights(job.model, folder / ("model.safetensors" if which == "last" else "best.safetensors"))
     return job, job.model

@@ -63,6 +63,12 @@ class Batches(Walk):
             self._source = InMemory(split, look, seed=seed, device=device)
         else:
             self._source = FromFiles(split, look, seed=seed, device=device, workers=workers)
+        self._split = split
+
+    @property
+    def split_digest(self) -> str:
+        """Digest of the whole split."""
+        return self._split.digest
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         epoch, start = self._epoch, self._start

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from checkpoints.errors import InputError
+from transfer.data import identity
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +36,11 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of pixels and labels."""
+        return identity.of_tensors(self.pixels, self.labels)
+
     def subset(self, indices: Tensor) -> Images:
         """Return the images at ``indices`` (int64, (n,)), in that order."""
         return Images(self.pixels[indices], self.labels[indices])
@@ -53,6 +61,11 @@ class ImageFiles:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the files' names, their folders' names, their sizes, and the labels."""
+        return identity.joined(identity.of_names(self.paths), identity.of_tensors(self.labels))
 
     def subset(self, indices: Tensor) -> ImageFiles:
         """Return the files at ``indices`` (int64, (n,)), in that order."""
@@ -75,6 +88,7 @@ class Dataset:
     test: Split
     classes: tuple[str, ...]
     test_split: str
+    train_split: ClassVar[str] = "train"
 
     def __post_init__(self) -> None:
         for split, part in (("train", self.train), (self.test_split, self.test)):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageOps
 from PIL.ImageFile import ImageFile
 
 from checkpoints.errors import InputError
@@ -16,17 +16,29 @@ from checkpoints.errors import InputError
 # them (PostScript) to other programs.
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
 LARGEST = 1 << 26  # pixels; 8,192 × 8,192
+ORIENTATION, QUARTER_TURNS = 0x0112, {5, 6, 7, 8}  # EXIF's tag, and its values that swap width and height
 EIGHT_BIT = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV"}
 
 
 def decode(source: Path | bytes, name: str | Path) -> Image.Image:
-    """Decode an image to RGB of 8 bits a channel; grey becomes three equal channels.
+    """Decode an image to RGB of 8 bits per channel, upright as viewers show it; grey becomes three equal channels.
 
     ``source``: a path or the file's bytes; ``name``: what to call it in an error. Raises InputError as
     :func:`opened_image` does, and when the pixels are truncated or damaged.
     """
     with opened_image(source, name) as image:
-        return image.convert("RGB")
+        return upright(image).convert("RGB")
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turn and mirror an image as its EXIF orientation says."""
+    return ImageOps.exif_transpose(image)
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return (width, height) of :func:`upright` from the header; no pixel is decoded."""
+    width, height = image.size
+    return (height, width) if image.getexif().get(ORIENTATION) in QUARTER_TURNS else (width, height)
 
 
 @contextmanager

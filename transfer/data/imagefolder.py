@@ -9,16 +9,17 @@ import torch
 
 from checkpoints.errors import InputError
 from transfer.data.dataset import Dataset, ImageFiles
+from transfer.data.headers import check_headers
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp")
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".gif", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp")
 LAYOUT = "want <path>/train/<class>/<image> and <path>/val/<class>/<image> (or test)"
 
 
 def load(path: str) -> Dataset:
     """Load a folder; classes are its class folders in sorted order, and ``val`` is preferred to ``test``.
 
-    Raises InputError for an absent or unreadable folder, a class without images, and class folders that
-    differ between the two splits. Files are decoded later, by the batches.
+    Raises InputError for an absent or unreadable folder, a class without images, class folders that differ between
+    the two splits, and a file whose header is that of no image. Pixels are decoded later, by the batches.
     """
     if not path:
         raise InputError(f"imagefolder: no path given; {LAYOUT}")
@@ -30,7 +31,9 @@ def load(path: str) -> Dataset:
     classes = _classes(home / "train")
     _check_same(home, classes, held, _classes(home / held))
     train, test = _files(home / "train", classes), _files(home / held, classes)
-    return Dataset(f"imagefolder:{path}", train, test, tuple(classes), held)
+    dataset = Dataset(f"imagefolder:{path}", train, test, tuple(classes), held)
+    check_headers(dataset.name, train, test)
+    return dataset
 
 
 def _classes(folder: Path) -> list[str]:
@@ -55,16 +58,18 @@ def _files(folder: Path, classes: list[str]) -> ImageFiles:
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        found = _images(folder / name)
+        found = images_in(folder / name)
         paths += found
         labels += [label] * len(found)
     return ImageFiles(tuple(paths), torch.tensor(labels, dtype=torch.int64))
 
 
-def _images(folder: Path) -> list[Path]:
-    """Return a class's images, those in subfolders too, in sorted order.
+def images_in(folder: Path) -> list[Path]:
+    """Return the images of a folder, those in subfolders too, in sorted order.
 
     Links to folders are followed, each folder is read once: a link may lead to a folder that holds it.
+
+    Raises InputError for a folder that has none or cannot be read.
     """
 
     def unreadable(error: OSError) -> None:

@@ -74,6 +74,11 @@ class MapBatches(Walk):
         super().__init__(order, batch=batch, workers=workers, rank=rank, world=world)
         self._device, self._workers = torch.device(device), workers
 
+    @property
+    def split_digest(self) -> str:
+        """Digest of the whole split."""
+        return self._decoder.split.digest
+
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         return self._walk(self._epoch, self._start)
 

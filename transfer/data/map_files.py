@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from checkpoints.errors import InputError
-from transfer.data.decode import decode, opened, opened_image
+from transfer.data.decode import decode, opened, opened_image, upright, upright_size
 from transfer.data.maps import IGNORE, MaskFiles
 
 INDEXED = ("P", "L")  # palette or grey: the stored bytes are the labels
@@ -37,7 +37,7 @@ def check_headers(split: MaskFiles) -> None:
 def check_pair(image: Path, mask: Path) -> None:
     """Raise InputError for headers of an image and its mask that cannot be used, or not together."""
     with opened_image(image, image) as pixels, opened_mask(mask) as labels:
-        check_sizes(image, pixels.size, mask, labels.size)
+        check_sizes(image, upright_size(pixels), mask, upright_size(labels))
 
 
 def check_sizes(image: Path, size: Size, mask: str | Path, mask_size: Size) -> None:
@@ -61,7 +61,7 @@ def read_pair(image: Path, mask: Path, classes: int) -> tuple[Tensor, Tensor]:
 def read_mask(path: Path, classes: int) -> Tensor:
     """Return the labels of a mask file, uint8 (H, W): palette indices or grey values as they are stored."""
     with opened_mask(path) as image:
-        labels = torch.from_numpy(np.array(image))
+        labels = torch.from_numpy(np.array(upright(image)))
     highest = int((labels + 1).max())  # uint8: 255, which is allowed, becomes 0
     if highest > classes:
         raise InputError(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from torch import Tensor
 
 from checkpoints.errors import InputError
+from transfer.data import identity
 from transfer.data.palette import Palette
 
 IGNORE = 255
@@ -34,6 +36,11 @@ class MaskFiles:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the images' names and sizes, and of the masks' names and contents."""
+        return identity.joined(identity.of_names(self.images), identity.of_contents(self.masks))
 
     def subset(self, indices: Tensor) -> MaskFiles:
         """Return the files at ``indices`` (int64, (n,)), in that order."""

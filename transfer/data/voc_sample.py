@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from checkpoints.errors import InputError
+from transfer.data.cache import cache_folder
 from transfer.data.maps import IGNORE, MapDataset
 from transfer.data.palette import voc_palette
 from transfer.data.voc import IMAGES, LISTS, MASKS, read_voc
@@ -74,12 +75,7 @@ def load(root: Path) -> MapDataset:
 
 def cached() -> Path:
     """Return the folder where ``load`` keeps the sample."""
-    chosen = os.environ.get("TRANSFER_HOME")
-    if chosen:
-        return Path(chosen).expanduser() / f"voc-sample-{VERSION}"
-    from platformdirs import user_cache_path
-
-    return user_cache_path("px-transfer") / f"voc-sample-{VERSION}"
+    return cache_folder() / f"voc-sample-{VERSION}"
 
 
 def write(folder: Path) -> None:

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 from transfer.environment import main_process
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from transfer.job import Job
+    from transfer.run_folder import RunFolder
     from transfer.runner import Result
 
 
@@ -61,10 +64,24 @@ def show_result(result: "Result") -> None:
         off = round((m["effective_sparsity"] - m["sparsity"]) * m["total"])
         rows.insert(4, ("effective", f"{m['effective_sparsity']:.4%}: {off:,} kept weights lie on no path"))
     show(("run", m["recipe"]), rows)
+    if result.finished and main_process():
+        print(earlier(result.finished, result.folder))
 
 
 def _rounds(count: int | None) -> str:
     return f"{count} round{'s' * (count != 1)}"
+
+
+def _place(folder: "RunFolder") -> str:
+    when = folder.finished()
+    if when is not None:
+        return f"{folder.path} ({earlier(when, folder.path)})"
+    return f"{folder.path} ({'begun: it would go on' if folder.path.exists() else 'not made: dry run'})"
+
+
+def earlier(when: "datetime", folder: Path) -> str:
+    """Say that a run is not run again."""
+    return f"finished on {when:%Y-%m-%d at %H:%M}; remove {folder} to run it again"
 
 
 def data_line(m: Mapping[str, Any]) -> str:
@@ -89,7 +106,7 @@ def plan(job: "Job", absent: dict[str, str], out: Path) -> str:
     pruning += f", statistics {recipe.prune.statistics}" if recipe.prune.statistics else ""
     images = "" if "data" in absent else f"{len(data.train)} training, {len(data.test)} {data.test_split} images, "
     tested = f", tested on {'whole images' if recipe.data.protocol == 'whole' else 'centre crops'}"
-    folder = out if "backbone" in absent else RunFolder(out, recipe, job.backbone.digest()).path
+    place = f"in {out}" if absent else _place(RunFolder(out, recipe, job.origin()))
     lines = [
         f"backbone  {recipe.backbone} ({job.backbone.arch})",
         f"data      {recipe.data.name}: {images}{len(data.classes)} classes, {recipe.data.size} px"
@@ -97,7 +114,7 @@ def plan(job: "Job", absent: dict[str, str], out: Path) -> str:
         f"pruning   {pruning if recipe.prune.sparsity else 'none (dense)'}",
         f"training  {train.epochs} epochs, batch {train.batch}, {train.optimizer} {train.lr:g}",
         f"device    {job.accelerator.device}, {job.accelerator.num_processes} process(es)",
-        f"folder    {'in ' if 'backbone' in absent else ''}{folder} (not made: dry run)",
+        f"folder    {place}",
         *(f"absent    {line}" for line in absent.values()),
     ]
     return "\n".join(lines)

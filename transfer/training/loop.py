@@ -302,6 +302,7 @@ class _Run:
             "seed": self.seed,
             "masks": masks.digest()[:12] if masks is not None else "dense",
             "steps an epoch": self.steps,
+            "training images": getattr(self.data.train, "split_digest", "unknown")[:12],
             "model": hashlib.blake2b(shapes.encode(), digest_size=6).hexdigest(),
         }
         return {key: str(value) for key, value in facts.items()}

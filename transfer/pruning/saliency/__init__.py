@@ -1,9 +1,11 @@
 """The methods: one file each, one function ``score(problem, **options)`` each; see docs/methods.md."""
 
+import hashlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from checkpoints.errors import InputError, near
@@ -26,6 +28,8 @@ class Method:
     """Whether it needs a network that is a sum over paths (no softmax attention, no LayerNorm)."""
     statistics: Statistics | None = "batch"
     """Which BatchNorm its scores see unless told otherwise; None: they do not look at the network."""
+    version: str = ""
+    """Of a registered method: tells apart what its source does not show."""
 
 
 _METHODS = {  # the name users write
@@ -59,7 +63,7 @@ def methods() -> list[str]:
 
 def register(
     name: str, score: Score, *, rounds: int = 1, labels: bool = False, paths: bool = False,
-    statistics: Statistics | None = "batch",
+    statistics: Statistics | None = "batch", version: str = "",
 ) -> None:  # fmt: skip
     """Make a score function known under a name, for ``score``, ``prune`` and recipes; see docs/adding_a_method.md.
 
@@ -70,13 +74,15 @@ def register(
         labels: whether it looks at the targets.
         paths: whether it needs a network that is a sum over paths.
         statistics: which BatchNorm it sees unless told otherwise; None if it does not look at the network.
+        version: tells apart what the source of the function does not show, such as a file that it reads; a run belongs
+            to it and to the file that defines the function (:func:`source`).
 
     Raises:
         InputError: the name is taken by another function.
     """
     if name in _METHODS and _METHODS[name].score is not score:
         raise InputError(f"there is a method {name!r} already; choose another name")
-    _METHODS[name] = Method(score, rounds, labels, paths, statistics)
+    _METHODS[name] = Method(score, rounds, labels, paths, statistics, version)
 
 
 def about(method: str) -> Method:
@@ -88,6 +94,34 @@ def about(method: str) -> Method:
     if method not in _METHODS:
         raise InputError(f"unknown method {method!r}; {near(method, methods())}")
     return _METHODS[method]
+
+
+def source(method: str) -> str | None:
+    """Return a digest of what defines a registered method: its version and the file that its function stands in.
+
+    Of a function without a file (typed at a prompt) its own source, or its code. None for the methods of the package.
+
+    Raises:
+        InputError: no such method, or a callable without source and version.
+    """
+    known = about(method)
+    if isinstance(known.score, str):
+        return None
+    written = _written(known.score)
+    if not written and not known.version:
+        raise InputError(f"the source of method {method!r} cannot be found; give register(…, version=…), changed with it")
+    return hashlib.sha256(f"{known.version}\0{written}".encode(errors="surrogateescape")).hexdigest()
+
+
+def _written(score: Score) -> str:
+    function = inspect.unwrap(getattr(score, "func", score))  # of a partial
+    function = function if inspect.isroutine(function) else type(function)
+    try:
+        file = inspect.getsourcefile(function)
+        return Path(file).read_text(errors="replace") if file and Path(file).is_file() else inspect.getsource(function)
+    except (OSError, TypeError):
+        code = getattr(function, "__code__", None)
+        return f"{code.co_code!r}{code.co_consts!r}{code.co_names!r}" if code else ""
 
 
 def guide(method: str, allocation: str) -> str:

@@ -1,0 +1,102 @@
+"""What a data set is, wherever it lies: its classes and a digest of each split. A run belongs to the data it saw."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from checkpoints.errors import InputError
+
+
+def of_tensors(*tensors: Tensor) -> str:
+    """Return the SHA-256 of the tensors' dtypes, shapes and contents."""
+    sha = hashlib.sha256()
+    for tensor in tensors:
+        sha.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        sha.update(tensor.contiguous().cpu().numpy().data)
+    return sha.hexdigest()
+
+
+def of_names(paths: Iterable[Path]) -> str:
+    """Return the SHA-256 of each file's name, its folder's name and its size in bytes, in order.
+
+    Raises:
+        InputError: a file is gone.
+    """
+    sha = hashlib.sha256()
+    for path in paths:
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}); was it removed just now?") from None
+        sha.update(f"{path.parent.name}/{path.name}\0{size}\0".encode(errors="surrogateescape"))
+    return sha.hexdigest()
+
+
+def of_contents(paths: Iterable[Path]) -> str:
+    """Return the SHA-256 of each file's name and content, in order.
+
+    Raises:
+        InputError: a file is gone.
+    """
+    sha = hashlib.sha256()
+    for path in paths:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}); was it removed just now?") from None
+        sha.update(f"{path.name}\0".encode(errors="surrogateescape") + hashlib.sha256(content).digest())
+    return sha.hexdigest()
+
+
+def joined(*digests: str) -> str:
+    """Return one digest of several."""
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def fingerprint(dataset: Any) -> dict[str, Any]:
+    """Return what tells a data set from another, as JSON types: class names in order, and each split.
+
+    Where it lies does not count. Images in memory and masks count by content, image files by name and size.
+    """
+    named = (("train", dataset.train_split), ("test", dataset.test_split))
+    splits = {
+        key: {"split": name, "images": len(getattr(dataset, key)), "digest": getattr(dataset, key).digest}
+        for key, name in named
+    }
+    return {"classes": list(dataset.classes), **splits}
+
+
+def difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Say in a few words how two fingerprints differ, empty when they do not."""
+    found = class_difference(was["classes"], now["classes"])
+    for key in ("train", "test"):
+        old, new = was[key], now[key]
+        if old == new:
+            continue
+        if old["split"] != new["split"]:
+            found += f"; the {key} split was {old['split']}, now {new['split']}"
+        elif old["images"] != new["images"]:
+            found += f"; {new['split']} had {old['images']} images, now {new['images']}"
+        else:
+            found += f"; {new['split']} has as many images as before, but not the same ones or not the same labels"
+    return found.removeprefix("; ")
+
+
+def class_difference(was: Sequence[str], now: Sequence[str]) -> str:
+    """Say how two lists of classes differ, empty when they do not."""
+    if len(was) != len(now):
+        new = [name for name in now if name not in {*was}]
+        gone = [name for name in was if name not in {*now}]
+        what = f"new: {', '.join(new[:3])}" if new else f"gone: {', '.join(gone[:3])}"
+        return f"there were {len(was)} classes, now {len(now)} ({what})"
+    other = [(i, old, new) for i, (old, new) in enumerate(zip(was, now, strict=True)) if old != new]
+    if not other:
+        return ""
+    index, old, new = other[0]
+    more = f", and {len(other) - 1} more" if len(other) > 1 else ""
+    return f"class {index} was {old!r}, now {new!r}{more}"
