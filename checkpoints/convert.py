@@ -22,8 +22,8 @@ def to_trunk(weights: Mapping[str, Tensor], trunk: Trunk, origin: str) -> dict[s
     """Return exactly the trunk's tensors in its keys and dtypes.
 
     Styles: torchvision and timm, MoCo (``module.encoder_q.``; the key encoder and the queue are dropped),
-    DINO (``module.backbone.``), any other single prefix (Lightning's ``model.``), open_clip (``visual.``), EfficientNet-PyTorch (``_blocks.``; the lite variants)
-    and what timm's own filter of the architecture knows. The old head is dropped. BatchNorm step counters,
+    DINO (``module.backbone.``), any other single prefix (Lightning's ``model.``), open_clip (``visual.``),
+    EfficientNet-PyTorch (``_blocks.``; the lite variants) and what timm's own filter knows. The old head is dropped. BatchNorm step counters,
     which old files lack, are 0. Raises InputError with ``origin`` in its line when keys are missing or left
     over (named, counted) or shapes differ.
     """
@@ -53,7 +53,10 @@ def _unwrapped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _under_best_prefix(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Keep what stands under the prefix that gives the most of the expected keys."""
-    best = max((*PREFIXES, *_other_prefix(weights, expected)), key=lambda prefix: sum(prefix + key in weights for key in expected))
+    best = max(
+        (*PREFIXES, *_other_prefix(weights, expected)),
+        key=lambda prefix: sum(prefix + key in weights for key in expected),
+    )
     return {key.removeprefix(best): value for key, value in weights.items() if key.startswith(best)}
 
 

@@ -11,7 +11,7 @@ import tyro
 
 from checkpoints.errors import InputError, near
 from transfer.launch import one_line_errors, parse
-from transfer.recipe import Data, Prune
+from transfer.recipe import KEEP, Data, Prune
 
 HELP = """usage: transfer COMMAND [OPTIONS]
 
@@ -117,8 +117,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _run(words: list[str]) -> None:
     if words and words[0] in ("-h", "--help"):
-        print(f"usage: transfer run RECIPE [flags]\n\nRecipes: {', '.join(_recipes())}.\n\n"
-              "transfer run RECIPE --help shows what a recipe does and its flags; python -m recipes.RECIPE is the same.")
+        print(
+            f"usage: transfer run RECIPE [flags]\n\nRecipes: {', '.join(_recipes())}.\n\n"
+            "transfer run RECIPE --help shows what a recipe does and its flags; python -m recipes.RECIPE is the same."
+        )
         return
     if not words or words[0].startswith("-"):
         raise InputError(f"say which recipe: transfer run RECIPE [flags]; known: {', '.join(_recipes())}")
@@ -181,6 +183,7 @@ def _methods(words: list[str]) -> None:
         known, given = saliency.about(name), saliency.options(saliency.find(name))
         needs = ("labels" if known.labels else "") or ("a sum over paths" if known.paths else "any network")
         rows.append((name, str(known.rounds), known.statistics or "-", needs, _as_flags(given)))
+    rows.append((KEEP, "-", "-", "a backbone that was pruned", ""))
     rows.append(("imp", "20 % each", "-", "training", _as_flags(saliency.options(imp.rewinding))))
     tables.show(("method", "rounds", "statistics", "needs", "options (--prune.options name=value)"), rows)
 

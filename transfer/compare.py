@@ -20,7 +20,7 @@ from transfer.environment import main_process
 from transfer.files import write_json, write_whole
 from transfer.job import SegmentationJob, prepare, rehearse
 from transfer.pruning import saliency
-from transfer.recipe import Recipe
+from transfer.recipe import KEEP, Recipe
 from transfer.report import maps, plots, tables
 from transfer.report.advice import advice
 from transfer.runner import Result
@@ -88,6 +88,8 @@ def cells(recipe: Recipe, methods: Sequence[str], sparsities: Sequence[float], s
     for name, values in (("methods", methods), ("sparsities", sparsities), ("seeds", seeds)):
         if not values or len(set(values)) != len(values):
             raise InputError(f"{name} are {list(values)}; give one or more, each once")
+    if KEEP in methods:
+        raise InputError(f"methods are {list(methods)}; {KEEP} removes nothing, so that there is nothing to compare")
     grid = [("dense", 0.0)] + [(method, sparsity) for method in methods for sparsity in sparsities if sparsity]
     found = []
     for method, sparsity in grid:

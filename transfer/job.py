@@ -3,6 +3,7 @@ downloads.
 """
 
 import copy
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,7 @@ from transfer.errors import ScoreError, out_of_memory
 from transfer.models import classifier, segmenter
 from transfer.pruning import methods, saliency, schedule, score
 from transfer.pruning.prunable import prunable
-from transfer.recipe import Recipe
+from transfer.recipe import KEEP, Recipe
 from transfer.run_folder import Origin
 from transfer.shelf import Shelf
 from transfer.tasks import Task
@@ -191,6 +192,8 @@ def prepare(recipe: Recipe, shelf: Shelf | None = None) -> Job:
         dataset = shelf.data(recipe.data.name) if "data" in absent else job.dataset
         job = _assembled(recipe, backbone, dataset, job.accelerator)
         _check_data(job)
+        if "backbone" in absent:
+            _check_zeros(job)
     return job
 
 
@@ -228,6 +231,8 @@ def rehearse(recipe: Recipe, shelf: Shelf | None = None) -> tuple[Job, dict[str,
             absent["data"] = str(error)
     job = _assembled(recipe, backbone, dataset, accelerator)
     _check_rounds(job)
+    if "backbone" not in absent:
+        _check_zeros(job)
     if trial and not datasets.outlook(recipe.data.name):
         _try(job)
     if "data" not in absent:
@@ -261,6 +266,23 @@ def _check_rounds(job: Job) -> None:
     if prune.sparsity:
         total = sum(w.numel() for w in prunable(job.model, prune.exclude).values())
         schedule.check(total, prune.sparsity, prune.rounds or 1, prune.schedule)
+
+
+def _check_zeros(job: Job) -> None:
+    """Refuse to keep the zeros of a backbone without any; warn when those of a pruned one would fill up."""
+    prune, weights = job.recipe.prune, prunable(job.model, job.recipe.prune.exclude)
+    zeros, total = sum(int((w == 0).sum()) for w in weights.values()), sum(w.numel() for w in weights.values())
+    if prune.method == KEEP and not zeros:
+        raise InputError(
+            f"prune.method is {KEEP}, but no weight of {job.recipe.backbone} is 0; give a backbone that was pruned, or "
+            "another method"
+        )
+    if prune.dense and zeros > total // 100:
+        warnings.warn(
+            f"{zeros:,} of {total:,} weights of {job.recipe.backbone} are 0 and will be trained like the others; "
+            f"--prune.method {KEEP} holds them at 0",
+            stacklevel=3,
+        )
 
 
 def _try(job: Job) -> None:

@@ -11,7 +11,7 @@ from transfer import data as datasets
 from transfer.job import prepare
 from transfer.models.classifier import heads
 from transfer.pruning import Masks, prune
-from transfer.recipe import Data, Prune, Recipe
+from transfer.recipe import KEEP, Data, Prune, Recipe
 from transfer.training import recalibrate
 
 
@@ -35,8 +35,10 @@ def prune_backbone(backbone: str, data: Data, pruning: Prune, *, seed: int = 0, 
         raise InputError(f"out is {out}; give a name that ends in .safetensors")
     if out.exists():
         raise InputError(f"{out} exists; remove it or choose another name")
-    if not pruning.sparsity:
-        raise InputError("prune.sparsity is 0, which leaves the backbone as it is; give the fraction to remove")
+    if not pruning.sparsity or pruning.method == KEEP:
+        raise InputError(
+            "prune.sparsity is 0 or prune.method keep, so nothing would be removed; give a method and a fraction"
+        )
     if pruning.method == "imp":
         raise InputError("prune.method is imp, which trains the model of a task; use a recipe: transfer run RECIPE")
     if datasets.has_maps(data.name):

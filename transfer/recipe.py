@@ -18,6 +18,7 @@ from transfer.recommended import RECOMMENDED
 
 _FOR_LABELS = ("stem", "data.augment", "prune.per_class")  # settings of classification alone
 _FOR_MAPS = ("output_stride", "data.maps", "data.protocol", "prune.images", "train.lr_trunk")  # of segmentation alone
+KEEP = "keep"  # the method that removes nothing and holds the zeros that a pruned backbone's file has
 TRUNK = "encoder."  # what the names of a segmentation model's pretrained parameters begin with
 
 
@@ -45,7 +46,8 @@ class Prune:
     """Pruning before fine-tuning."""
 
     method: str = RECOMMENDED
-    """A name of `transfer methods`, or imp: train, prune, rewind, several times over."""
+    """A name of `transfer methods`; imp: train, prune, rewind, several times over; or keep: hold the zeros of a
+    backbone that was pruned before (sparsity does not count)."""
     sparsity: float = 0.9
     """Fraction of the weights removed, in [0, 1); 0 trains the dense model."""
     rounds: int | None = None
@@ -69,6 +71,11 @@ class Prune:
     """Images a mini-batch of the pruning set."""
     exclude: tuple[str, ...] = ()
     """Globs over module names that are not pruned, such as fc."""
+
+    @property
+    def dense(self) -> bool:
+        """Whether no weight is held at 0."""
+        return self.sparsity == 0 and self.method != KEEP
 
     def method_options(self) -> dict[str, Any]:
         """Return ``options`` as keyword arguments: numbers, true and false are read as such, the rest is text.
@@ -150,7 +157,10 @@ class Recipe:
 
     def resolved(self) -> "Recipe":
         """Return the recipe as it is run: rounds and statistics filled in; nothing of pruning left without it."""
-        if self.prune.sparsity == 0:
+        if self.prune.method == KEEP:
+            kept = dataclasses.replace(self.prune, sparsity=0.0, rounds=1, schedule=Prune().schedule)
+            return dataclasses.replace(self, prune=kept)
+        if self.prune.dense:
             return dataclasses.replace(self, prune=Prune(method="dense", sparsity=0.0, rounds=1))
         from transfer.pruning import default_rounds, saliency
         from transfer.training import imp
@@ -175,7 +185,9 @@ class Recipe:
         prune, train = self.prune, self.train
         if not 0 <= prune.sparsity < 1:
             raise InputError(f"prune.sparsity is {prune.sparsity}; it is the fraction removed, in [0, 1): 0.9 for 90 %")
-        if prune.sparsity > 0:
+        if prune.method == KEEP:
+            self._check_keep()
+        elif prune.sparsity > 0:
             from transfer.pruning import allocation, saliency, schedule
             from transfer.pruning.saliency import check_options, find
             from transfer.training import imp
@@ -223,6 +235,12 @@ class Recipe:
             raise InputError(f"train.clip_norm is {train.clip_norm}; give a positive norm, or leave it out")
         self._check_task()
 
+    def _check_keep(self) -> None:
+        plain = Prune()
+        for name in ("allocation", "options", "statistics"):
+            if getattr(self.prune, name) != getattr(plain, name):
+                raise InputError(f"prune.{name} is set, but does nothing with prune.method {KEEP}; leave it out")
+
     def _check_schedule(self) -> None:
         """Refuse a learning rate that does not fall as the settings say."""
         train, plain = self.train, Train()
@@ -236,7 +254,9 @@ class Recipe:
                     "give train.schedule milestones"
                 )
         if train.gamma != plain.gamma and not steps:
-            raise InputError(f"train.gamma is {train.gamma}, but there are no train.milestones; give them, or leave it out")
+            raise InputError(
+                f"train.gamma is {train.gamma}, but there are no train.milestones; give them, or leave it out"
+            )
         if train.epochs and train.warmup > train.epochs:
             raise InputError(f"train.warmup is {train.warmup} epochs of {train.epochs}; give {train.epochs} or fewer")
 

@@ -35,7 +35,11 @@ class Origin:
         """Say how the content of an ``origin.json`` differs, empty when it does not."""
         found = [identity.difference(was["data"], self.data)]
         found += ["the backbone's weights are others"] * (was["backbone"] != self.backbone)
-        found += [f"the source of method {name} changed" for name in self.methods if was["methods"].get(name) != self.methods[name]]
+        found += [
+            f"the source of method {name} changed"
+            for name in self.methods
+            if was["methods"].get(name) != self.methods[name]
+        ]
         return "; ".join(filter(None, found))
 
 
@@ -44,7 +48,8 @@ def folder_name(recipe: Recipe, origin: Origin) -> str:
 
     The hash covers what decides the result, and nothing of the machine.
     """
-    pruning = f"{recipe.prune.method}-{recipe.prune.sparsity:g}" if recipe.prune.sparsity else "dense"
+    prune = recipe.prune
+    pruning = f"{prune.method}-{prune.sparsity:g}" if prune.sparsity else prune.method if not prune.dense else "dense"
     content = json.dumps([recipe.decisive(), asdict(origin)], sort_keys=True)
     short = hashlib.sha256(content.encode()).hexdigest()[:8]
     slugs = [_slug(recipe.name), _slug(recipe.backbone), pruning, f"s{recipe.seed}", short]
@@ -100,15 +105,18 @@ class RunFolder:
             other = self._other(read_json(self.file("origin.json")))
             if other:
                 raise InputError(f"{self.path} holds a run of other data or weights ({other}); choose another --out")
+        else:
+            self.write_json("origin.json", asdict(self._origin))
         if found != self._recipe.to_dict():
             self.write_json("recipe.json", self._recipe.to_dict())
-        self.write_json("origin.json", asdict(self._origin))
 
     def _other(self, was: Any) -> str:
         try:
             return self._origin.difference(was)
         except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{self.file('origin.json')} is damaged ({error}); choose another --out or remove the folder") from error
+            raise InputError(
+                f"{self.file('origin.json')} is damaged ({error}); choose another --out or remove the folder"
+            ) from error
 
     def _same(self, content: Any) -> bool:
         try:

@@ -19,7 +19,7 @@ from transfer.job import Job, prepare
 from transfer.precision import precision_of
 from transfer.pruning import Masks, effective_sparsity, prune, report
 from transfer.pruning.prunable import prunable
-from transfer.recipe import Recipe
+from transfer.recipe import KEEP, Recipe
 from transfer.report import plots
 from transfer.run_folder import RunFolder, read_json
 from transfer.shelf import Shelf
@@ -108,11 +108,11 @@ def _pruned(job: Job, folder: RunFolder, progress: bool) -> tuple[Masks | None, 
     The masks are made now or were by an earlier start of this run.
     """
     recipe, prune_ = job.recipe, job.recipe.prune
-    if not prune_.sparsity:
+    if prune_.dense:
         return None, History(), None, 0.0
     start, path, timing = time.perf_counter(), folder.file("masks.safetensors"), folder.file("timing.json")
     before, main = History(), job.accelerator.is_main_process
-    images = job.pruning_set if prune_.method != "imp" or prune_.recalibrate else None
+    images = job.pruning_set if prune_.method not in ("imp", KEEP) or prune_.recalibrate else None
     if prune_.method == "imp":
         masks, before = imp(
             job.model, job.loaders, recipe.train,
@@ -122,6 +122,8 @@ def _pruned(job: Job, folder: RunFolder, progress: bool) -> tuple[Masks | None, 
         )  # fmt: skip
     else:
         found = from_main(lambda: Masks.load(path) if path.exists() else None, job.accelerator)
+        if found is None and prune_.method == KEEP:
+            found = Masks({name: w != 0 for name, w in prunable(job.model, prune_.exclude).items()})
         masks = found or _rounds(job, images, folder, progress)
         masks.apply_(job.model)
     if prune_.recalibrate and images is not None:

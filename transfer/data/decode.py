@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from checkpoints.errors import InputError
@@ -16,7 +16,12 @@ from checkpoints.errors import InputError
 # them (PostScript) to other programs.
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
 LARGEST = 1 << 26  # pixels; 8,192 × 8,192
-ORIENTATION, QUARTER_TURNS = 0x0112, {5, 6, 7, 8}  # EXIF's tag, and its values that swap width and height
+ORIENTATION = 0x0112  # EXIF's tag
+TURNS = {  # its values, and what shows the image upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
 EIGHT_BIT = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV"}
 
 
@@ -32,13 +37,22 @@ def decode(source: Path | bytes, name: str | Path) -> Image.Image:
 
 def upright(image: Image.Image) -> Image.Image:
     """Turn and mirror an image as its EXIF orientation says."""
-    return ImageOps.exif_transpose(image)
+    turn = TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Return (width, height) of :func:`upright` from the header; no pixel is decoded."""
     width, height = image.size
-    return (height, width) if image.getexif().get(ORIENTATION) in QUARTER_TURNS else (width, height)
+    return (height, width) if _orientation(image) in (5, 6, 7, 8) else (width, height)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return EXIF's orientation, 1 to 8; 1, upright, where there is none or it is damaged, as viewers take it."""
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # damaged metadata fail in as many ways as damaged pixels, and do not make an image unreadable
+        return 1
 
 
 @contextmanager

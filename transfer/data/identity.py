@@ -90,9 +90,8 @@ def difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 def class_difference(was: Sequence[str], now: Sequence[str]) -> str:
     """Say how two lists of classes differ, empty when they do not."""
     if len(was) != len(now):
-        new = [name for name in now if name not in {*was}]
-        gone = [name for name in was if name not in {*now}]
-        what = f"new: {', '.join(new[:3])}" if new else f"gone: {', '.join(gone[:3])}"
+        added, gone = ([name for name in these if name not in {*those}] for these, those in ((now, was), (was, now)))
+        what = f"new: {', '.join(added[:3])}" if added else f"gone: {', '.join(gone[:3])}"
         return f"there were {len(was)} classes, now {len(now)} ({what})"
     other = [(i, old, new) for i, (old, new) in enumerate(zip(was, now, strict=True)) if old != new]
     if not other:

@@ -72,6 +72,10 @@ def _rounds(count: int | None) -> str:
     return f"{count} round{'s' * (count != 1)}"
 
 
+def _held(dense: bool, pruning: str) -> str:
+    return "none (dense)" if dense else pruning or "none; the zeros that are there are kept"
+
+
 def _place(folder: "RunFolder") -> str:
     when = folder.finished()
     if when is not None:
@@ -111,7 +115,7 @@ def plan(job: "Job", absent: dict[str, str], out: Path) -> str:
         f"backbone  {recipe.backbone} ({job.backbone.arch})",
         f"data      {recipe.data.name}: {images}{len(data.classes)} classes, {recipe.data.size} px"
         + (tested if datasets.has_maps(recipe.data.name) else ""),
-        f"pruning   {pruning if recipe.prune.sparsity else 'none (dense)'}",
+        f"pruning   {_held(recipe.prune.dense, pruning if recipe.prune.sparsity else '')}",
         f"training  {train.epochs} epochs, batch {train.batch}, {train.optimizer} {train.lr:g}",
         f"device    {job.accelerator.device}, {job.accelerator.num_processes} process(es)",
         f"folder    {place}",

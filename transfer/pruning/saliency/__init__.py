@@ -109,7 +109,9 @@ def source(method: str) -> str | None:
         return None
     written = _written(known.score)
     if not written and not known.version:
-        raise InputError(f"the source of method {method!r} cannot be found; give register(…, version=…), changed with it")
+        raise InputError(
+            f"the source of method {method!r} cannot be found; give register(…, version=…), changed with it"
+        )
     return hashlib.sha256(f"{known.version}\0{written}".encode(errors="surrogateescape")).hexdigest()
 
 
