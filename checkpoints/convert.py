@@ -23,9 +23,9 @@ def to_trunk(weights: Mapping[str, Tensor], trunk: Trunk, origin: str) -> dict[s
 
     Styles: torchvision and timm, MoCo (``module.encoder_q.``; the key encoder and the queue are dropped),
     DINO (``module.backbone.``), any other single prefix (Lightning's ``model.``), open_clip (``visual.``),
-    EfficientNet-PyTorch (``_blocks.``; the lite variants) and what timm's own filter knows. The old head is dropped. BatchNorm step counters,
-    which old files lack, are 0. Raises InputError with ``origin`` in its line when keys are missing or left
-    over (named, counted) or shapes differ.
+    EfficientNet-PyTorch (``_blocks.``; the lite variants) and what timm's own filter knows. The old head is
+    dropped. BatchNorm step counters, which old files lack, are 0. Raises InputError with ``origin`` in its
+    line when keys are missing or left over (named, counted) or shapes differ.
     """
     weights, expected = _unwrapped(weights), trunk.tensors
     found = _under_best_prefix(weights, expected)

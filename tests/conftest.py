@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 
@@ -14,9 +15,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Hide the GPUs, also from the processes that tests start: two of them would fight for one."""
+    """Hide the GPUs, also from the processes that tests start: two would fight for one; keep caches to the tests."""
     if config.option.markexpr != "gpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    if "TRANSFER_HOME" not in os.environ:  # what is made on first use does not go into the user's cache
+        home = tempfile.TemporaryDirectory(prefix="px-transfer-tests-")
+        config.add_cleanup(home.cleanup)
+        os.environ["TRANSFER_HOME"] = home.name
 
 
 Outcome = tuple[int, str, str]

@@ -91,3 +91,43 @@ def test_an_unreadable_folder_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("transfer.data.imagefolder.os.scandir", refuse)
     with pytest.raises(InputError, match=r"train: cannot be read .Permission denied.; check its permissions"):
         data.load(f"imagefolder:{tmp_path}")
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_broken_image_is_found_before_any_work(tmp_path, monkeypatch, split):
+    monkeypatch.setenv("TRANSFER_HOME", str(tmp_path / "home"))
+    for each in ("train", "val"):
+        write(tmp_path, each, cat=2, dog=1)
+    (tmp_path / split / "dog" / "1.jpg").write_bytes(b"no image")
+    with pytest.raises(InputError, match=rf"{split}/dog/1.jpg: not a readable image"):
+        data.load(f"imagefolder:{tmp_path}")
+
+
+def test_the_same_files_are_looked_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRANSFER_HOME", str(tmp_path / "home"))
+    for split in ("train", "val"):
+        write(tmp_path, split, cat=2)
+    looked = []
+    monkeypatch.setattr("transfer.data.headers._check", looked.append)
+    for _ in range(2):
+        data.load(f"imagefolder:{tmp_path}")
+    assert len(looked) == 4
+    Image.new("RGB", (9, 9), (1, 2, 3)).save(tmp_path / "val/cat/5.png")
+    data.load(f"imagefolder:{tmp_path}")
+    assert len(looked) == 9
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TRANSFER_HOME", str(tmp_path / "file"))
+    for split in ("train", "val"):
+        write(tmp_path, split, cat=2)
+    assert len(data.load(f"imagefolder:{tmp_path}").train) == 2
+
+
+def test_what_predict_reads_is_read_in_class_folders(tmp_path):
+    for split in ("train", "val"):
+        write(tmp_path, split, cat=1)
+        Image.new("P", (6, 5)).save(tmp_path / split / "cat" / "a.gif")
+        Image.new("RGB", (6, 5)).save(tmp_path / split / "cat" / "b.jpe", format="JPEG")
+    assert [path.name for path in data.load(f"imagefolder:{tmp_path}").train.paths] == ["0.png", "a.gif", "b.jpe"]

@@ -37,6 +37,12 @@ def decode(source: Path | bytes, name: str | Path) -> Image.Image:
 
 def upright(image: Image.Image) -> Image.Image:
     """Turn and mirror an image as its EXIF orientation says."""
+    stated = image.size
+    if image.format == "TIFF":  # Pillow turns these itself, but mixes the pixels of quarter turns without compression
+        image.load()
+        if image.size != stated:
+            raise ValueError("a turned TIFF without compression, which Pillow misreads")
+        return image
     turn = TURNS.get(_orientation(image))
     return image if turn is None else image.transpose(turn)
 
@@ -44,7 +50,8 @@ def upright(image: Image.Image) -> Image.Image:
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Return (width, height) of :func:`upright` from the header; no pixel is decoded."""
     width, height = image.size
-    return (height, width) if _orientation(image) in (5, 6, 7, 8) else (width, height)
+    turned = image.format != "TIFF" and _orientation(image) in (5, 6, 7, 8)
+    return (height, width) if turned else (width, height)
 
 
 def _orientation(image: Image.Image) -> int:
