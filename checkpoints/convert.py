@@ -14,6 +14,7 @@ from .trunk import Trunk
 
 # What stands before the trunk's keys: nothing (torchvision, timm), MoCo v1 and v2, MoCo v3, DINO, others.
 PREFIXES = ("", "encoder_q.", "base_encoder.", "backbone.", "encoder.")
+KEY_ENCODERS = ("encoder_k.", "momentum_encoder.")  # of MoCo: slow averages that the papers do not transfer
 WRAPPERS = ("_orig_mod.", "module.", "_orig_mod.")  # torch.compile around or in DistributedDataParallel
 STEP_COUNTER = "num_batches_tracked"
 
@@ -64,7 +65,7 @@ def _other_prefix(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor])
     """Return what stands before an expected key in the file, such as Lightning's ``model.``, if it is one prefix."""
     deepest = max(expected, key=lambda key: key.count("."))
     found = [key.removesuffix(deepest) for key in weights if key.endswith(f".{deepest}")]
-    return found if len(found) == 1 else []
+    return found if len(found) == 1 and found[0] not in KEY_ENCODERS else []
 
 
 def _filtered(weights: dict[str, Tensor], trunk: Trunk) -> dict[str, Tensor]:

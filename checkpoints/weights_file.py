@@ -59,7 +59,8 @@ def unpickled(path: Path) -> Any:
     stored(path)
     _assert_no_bytearray(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # by a path, torch would read what is named .safetensors as such
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise _unwanted(path, error) from None
     except Exception as error:  # a damaged pickle calls what is allowed with any arguments: no list is complete
@@ -96,12 +97,12 @@ def serialized(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> by
 
 
 def _is_safetensors(path: Path) -> bool:
-    """Say whether a file begins as safetensors do, with the length of a JSON header; a zip or pickle does not."""
+    """Say whether a file begins with the length of a JSON header that it can hold, or is named so and no pickle."""
     with path.open("rb") as file:
         start = file.read(9)
-    if start[:4] == ZIP_START or start[:1] == PICKLE_START:
-        return False
-    return path.suffix == ".safetensors" or start[8:] == b"{"
+    if start[8:] == b"{" and int.from_bytes(start[:8], "little") <= path.stat().st_size:
+        return True
+    return path.suffix == ".safetensors" and start[:4] != ZIP_START and start[:1] != PICKLE_START
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

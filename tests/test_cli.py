@@ -96,6 +96,7 @@ def test_a_mistyped_command_is_one_line(here: Path, words: tuple[str, ...], says
 
 
 DIGITS = ("run", "digits", "--prune.rounds", "1")
+MILESTONES = (*DIGITS, "--train.schedule", "milestones", "--train.milestones")
 
 
 @pytest.mark.parametrize(
@@ -122,6 +123,13 @@ DIGITS = ("run", "digits", "--prune.rounds", "1")
         ((*DIGITS, "--train.nesterov", "--train.momentum", "0"), "momentum"),
         ((*DIGITS, "--train.precision", "fp16"), "needs a GPU"),
         ((*DIGITS, "--seed", "-1"), "seed is -1"),
+        ((*DIGITS, "--prune.method", "PX"), "unknown method 'PX'; did you mean px?"),
+        ((*DIGITS, "--train.gamma", "0.5"), "train.gamma is set, but does nothing under train.schedule cosine"),
+        ((*DIGITS, "--train.milestones", "2"), "train.milestones is set, but does nothing under train.schedule cosine"),
+        ((*DIGITS, "--train.warmup", "9"), "train.warmup is 9 epochs of 8; give 8 or fewer"),
+        ((*MILESTONES, "3", "2"), "train.milestones are (3, 2); give epochs from 1 on, in rising order"),
+        ((*MILESTONES, "2", "2"), "train.milestones are (2, 2); give epochs from 1 on, in rising order"),
+        ((*DIGITS, "--train.schedule", "milestones", "--train.gamma", "0.5"), "but there are no train.milestones"),
         (("evaluate", "nonsense"), "is nonsense the folder of a run?"),
         (("evaluate", "."), "the folder of a run?"),
         (("prune", "--backbone", "embedded", "--out", "x.pt"), ".safetensors"),
@@ -139,6 +147,37 @@ def test_bad_input_is_one_line_and_nothing_is_written(
     assert error.startswith("error: ")
     assert says in error
     assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize("name", ["xyz", "foo", "resnet500", "ResNet50"])
+def test_an_unknown_architecture_is_answered_with_few_names(
+    here: Path, command: Callable[..., Outcome], name: str
+) -> None:
+    code, _, error = command(*DIGITS, "--backbone", f"random:{name}")
+    assert code == 2
+    assert f"unknown architecture '{name}'" in error
+    assert len(error) < 200
+
+
+def test_a_full_memory_is_one_line(here: Path, command: Callable[..., Outcome]) -> None:
+    code, out, error = command(*DIGITS, "--data.size", "2000000")  # 96 TB
+    assert (code, out) == (1, "")
+    assert error.count("\n") == 1
+    assert error.startswith("error: out of memory (")
+    assert "try a smaller data.size, train.batch or prune.batch" in error
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [(("methods",), "pruning methods"), (("doctor",), "what this machine has"), (("run",), "Recipes: cifar10")],
+)
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_every_command_has_help(
+    here: Path, command: Callable[..., Outcome], words: tuple[str, ...], shown: str, flag: str
+) -> None:
+    code, out, error = command(*words, flag)
+    assert (code, error) == (0, "")
+    assert shown in out
 
 
 def test_bad_input_in_a_process_of_its_own(here: Path) -> None:

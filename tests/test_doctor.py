@@ -177,7 +177,7 @@ def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_arguments_are_refused(examine: Callable[..., Outcome]) -> None:
-    assert examine("--fast") == (2, "", "error: transfer doctor takes no arguments, got --fast\n")
+    assert examine("--fast") == (2, "", "error: Unrecognized options: --fast; --help lists the flags\n")
 
 
 TWO = """

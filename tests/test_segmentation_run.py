@@ -206,14 +206,14 @@ def test_what_predict_refuses(result, home, tmp_path, command):
     other.parent.mkdir()
     shutil.copy(image, other)
     (tmp_path / "text.png").write_text("no image")
-    for words, says in (
-        ([str(tmp_path), image], "is .* the folder of a run"),
-        ([str(result.folder), str(tmp_path / "none.png")], "there is no image"),
-        ([str(result.folder), image, str(other)], "two images would write"),
-        ([str(result.folder), str(tmp_path / "text.png")], "not a readable image"),
+    for words, says, expected in (
+        ([str(tmp_path), image], "is .* the folder of a run", 2),
+        ([str(result.folder), str(tmp_path / "none.png")], "there is no image", 2),
+        ([str(result.folder), image, str(other)], "two images would write", 2),
+        ([str(result.folder), str(tmp_path / "text.png")], "not a readable image", 1),
     ):
         code, _, err = command("predict", *words, "--out", str(tmp_path / "maps"))
-        assert code == 2
+        assert code == expected
         assert re.search(says, err)
     assert not (tmp_path / "maps").exists()
 
@@ -229,6 +229,23 @@ def test_a_damaged_description_of_the_model_is_one_line(result, home, tmp_path, 
     code, _, err = command("predict", str(run), str(next((home / "JPEGImages").glob("*.jpg"))))
     assert code == 2
     assert re.fullmatch(r"error: .*model\.json is damaged \(.*\); run the recipe again\n", err)
+
+
+def test_a_damaged_image_does_not_end_the_batch(result, home, tmp_path, command):
+    photos = tmp_path / "photos"
+    (photos / "more").mkdir(parents=True)
+    good = sorted((home / "JPEGImages").glob("*.jpg"))[:2]
+    for photo, place in zip(good, (photos, photos / "more"), strict=True):
+        (place / photo.name).write_bytes(photo.read_bytes())
+    (photos / "broken.png").write_bytes(b"no image")
+    code, out, err = command("predict", str(result.folder), str(photos), "--out", str(tmp_path / "maps"))
+    assert code == 1, err
+    assert [line.split("\t")[0] for line in out.splitlines()] == [
+        str(photos / good[0].name),
+        str(photos / "more" / good[1].name),
+    ]
+    assert err.count("\n") == 1
+    assert err.startswith(f"error: 1 of 3 images could not be read: {photos / 'broken.png'}: not a readable image")
 
 
 def test_predict_wants_a_folder_for_its_maps(result, home, tmp_path, command):

@@ -1,6 +1,5 @@
 """predict(): what a trained model sees in images: a class each, or a map each as palette PNG and overlay."""
 
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -32,7 +31,7 @@ def predict(
     Raises:
         InputError: before anything is written where it can be known: no run, no image, no folder ``out``, or a file
             that two images would write, or that is one of them.
-        RunError: at the end, images could not be read; a warning names each.
+        RunError: at the end, images could not be read; it names them.
     """
     if not images:
         raise InputError("no image was given; give one or more: transfer predict RUN IMAGE...")
@@ -51,10 +50,8 @@ def predict(
             failed.append(str(error))
         else:
             yield line
-    for reason in failed:
-        warnings.warn(reason, stacklevel=2)
     if failed:
-        raise RunError(f"{len(failed)} of {len(images)} images could not be read")
+        raise RunError(f"{len(failed)} of {len(images)} images could not be read: {'; '.join(failed)}")
 
 
 def _check_targets(images: Sequence[Path], out: Path) -> None:

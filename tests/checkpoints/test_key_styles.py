@@ -36,6 +36,51 @@ def test_torchvision_gives_the_same_features(tmp_path: Path, publish: Publish) -
     assert not backbone.state_dict["bn1.num_batches_tracked"]
 
 
+@pytest.mark.parametrize("prefix", ["model.", "net.", "model.backbone_net."])
+@pytest.mark.parametrize("container", ["state_dict", "model_state_dict"])
+def test_one_prefix_of_any_name_is_taken_off(tmp_path: Path, small: nn.Module, container: str, prefix: str) -> None:
+    weights = {f"{prefix}{key}": value for key, value in small.state_dict().items()}
+    lightning = {container: weights | {"criterion.weight": torch.ones(3)}, "epoch": 3, "global_step": 12}
+    torch.save(lightning, tmp_path / "last.ckpt")
+    backbone = checkpoints.load(f"{tmp_path / 'last.ckpt'}@test_resnet")
+    assert_same(backbone.state_dict, trunk_of(small.state_dict()))
+
+
+def test_of_two_prefixes_none_is_guessed(tmp_path: Path, small: nn.Module) -> None:
+    weights = {f"{name}.{key}": value for key, value in small.state_dict().items() for name in ("left", "right")}
+    torch.save(weights, tmp_path / "two.pth")
+    with pytest.raises(InputError, match=r"does not fit test_resnet: .* missing"):
+        checkpoints.load(f"{tmp_path / 'two.pth'}@test_resnet")
+
+
+@pytest.mark.parametrize("missing", ["layer1.0.conv1.weight", "bn1.running_var"])
+def test_under_a_prefix_every_key_must_be_there(tmp_path: Path, small: nn.Module, missing: str) -> None:
+    weights = {f"net.{key}": value for key, value in small.state_dict().items() if key != missing}
+    torch.save(weights, tmp_path / "part.pth")
+    with pytest.raises(InputError, match=f"does not fit test_resnet: 1 keys .{re.escape(missing)}. missing"):
+        checkpoints.load(f"{tmp_path / 'part.pth'}@test_resnet")
+
+
+def test_the_content_says_what_a_file_is_and_not_its_name(tmp_path: Path, small: nn.Module) -> None:
+    save_file(trunk_of(small.state_dict()), tmp_path / "a.pth")
+    torch.save(small.state_dict(), tmp_path / "b.safetensors")
+    torch.save(small.state_dict(), tmp_path / "c.safetensors", _use_new_zipfile_serialization=False)
+    for name in ("a.pth", "b.safetensors", "c.safetensors"):
+        backbone = checkpoints.load(f"{tmp_path / name}@test_resnet")
+        assert_same(backbone.state_dict, trunk_of(small.state_dict()))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, small: nn.Module, value: float) -> None:
+    weights = {key: tensor.clone() for key, tensor in small.state_dict().items()}
+    weights["layer1.0.conv1.weight"].view(-1)[:2] = value
+    torch.save(weights, tmp_path / "bad.pth")
+    with pytest.raises(
+        InputError, match=r"bad.pth.*: layer1.0.conv1.weight has 2 of \d+ values that are nan or infinite"
+    ):
+        checkpoints.load(f"{tmp_path / 'bad.pth'}@test_resnet")
+
+
 def moco(model: nn.Module, prefix: str) -> dict[str, object]:
     """The layout of the authors' files: both encoders with their projection heads, and the queue."""
     trunk = trunk_of(model.state_dict())
