@@ -14,7 +14,7 @@ Numbers: a product over 50 layers leaves float32 (in ResNet-50 the ones-view rea
 tensors carry a power of two (:mod:`transfer.pruning.scaled`).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -29,6 +29,7 @@ from transfer.pruning.not_finite import check_finite
 from transfer.pruning.saliency import about, methods
 from transfer.pruning.scaled import Scaled, View
 from transfer.pruning.statistics import Norms
+from transfer.pruning.tied import place
 
 Norm = Callable[[Tensor], Tensor]
 After = Callable[[Scaled, View | None], Scaled]
@@ -39,9 +40,18 @@ class NoPathError(InputError):
 
 
 def stand_ins(model: nn.Module, view: Callable[[str, Tensor], Tensor]) -> dict[int, View]:
-    """Return, by ``id`` of each weight (parameters of two or more dimensions), the view that stands for it."""
-    weights = ((name, p) for name, p in model.named_parameters() if p.dim() > 1)
-    return {id(p): View(view(name, p.detach())) for name, p in weights}
+    """Return, by ``id`` of each weight (parameters of two or more dimensions), the view that stands for it.
+
+    Weights over one memory have one view, made with the name of the first.
+    """
+    views: dict[int, View] = {}
+    of_memory: dict[Hashable, View] = {}
+    for name, p in model.named_parameters():
+        if p.dim() > 1:
+            if place(p) not in of_memory:
+                of_memory[place(p)] = View(view(name, p.detach()))
+            views[id(p)] = of_memory[place(p)]
+    return views
 
 
 def follow(
@@ -149,8 +159,8 @@ def _weighted(
     if view is None:  # a buffer: fixed coefficients
         return _give(out, run.path(func, input, weight, None, *args, **kwargs))
     path = run.path(func, input, view.tensor, None, *args, raised=view.exponent, **kwargs)
-    again = id(weight) in run.used  # its one power of two keeps the first result in range, not the powers of it
-    run.used.add(id(weight))
+    again = id(view) in run.used  # its one power of two keeps the first result in range, not the powers of it
+    run.used.add(id(view))
     with torch.set_grad_enabled(run.grad):
         return _give(out, path if view.settled and not again else run.after(path, None if again else view))
 

@@ -16,6 +16,7 @@ from transfer.pruning.processes import Processes, Statistic
 from transfer.pruning.prunable import refuse_half
 from transfer.pruning.scaled import Scaled
 from transfer.pruning.statistics import Constants, Norms, pooled, seen_through
+from transfer.pruning.tied import with_twins
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Batches = Iterable[Any]
@@ -125,6 +126,7 @@ class Problem:
             InputError: it is not one tensor, or a batch too small for its own statistics.
             ScoreError: it is not finite; names the layer where that begins.
         """
+        weights = with_twins(self.model, weights)
         with seen_through(self.statistics):
             found = functional_call(self.model, weights, (inputs,))
         if not isinstance(found, Tensor):
