@@ -72,7 +72,7 @@ def prune(
         schedule: "exponential" or "linear", see :func:`transfer.pruning.schedule.sparsity_after`.
         loss: (outputs, targets) → mean over samples; None = cross entropy.
         exclude: globs over module names that are not pruned and do not count in N.
-        seed: of whatever the method draws.
+        seed: of whatever the method draws, and the model while it is scored (a dropout that is always on).
         accelerator: spreads the batches over its processes; all get the masks that the first one made.
         statistics: which BatchNorm the scores see: "batch", "warmup" or "running", see
             :mod:`transfer.pruning.statistics`; None = the method's default.
@@ -103,7 +103,7 @@ def prune(
     usual = saliency.statistics(method, allocation)
     seen: Statistics | Constants | None = usual and (statistics or usual)
     if seen == "warmup":
-        seen = statistics_of(bare, batches, exclude=exclude, accelerator=accelerator)
+        seen = statistics_of(bare, batches, exclude=exclude, seed=seed, accelerator=accelerator)
     settings["statistics"] = seen
     before = {name: w.detach().clone() for name, w in weights.items()}
     done, masks = begin or (0, masks)

@@ -17,6 +17,7 @@ from transfer.pruning.prunable import refuse_half
 from transfer.pruning.scaled import Scaled
 from transfer.pruning.statistics import Constants, Norms, pooled, seen_through
 from transfer.pruning.tied import with_twins
+from transfer.pruning.untouched import reseed
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Batches = Iterable[Any]
@@ -104,6 +105,7 @@ class Problem:
         for count, batch in enumerate(self._walk(), start=1):
             samples += len(batch.inputs)
             if self.processes.mine(count - 1):
+                reseed(batch.generator.initial_seed())  # the model's own draws are the batch's too
                 own = statistic(batch)
             if count % self.processes.count == 0:
                 _add(total, self.processes.in_order(own, self.processes.count))
