@@ -24,6 +24,7 @@ from transfer.errors import ScoreError
 from transfer.models import classifier, segmenter
 from transfer.pruning import methods, schedule, score
 from transfer.pruning.prunable import prunable
+from transfer.pruning.received import check_received
 from transfer.recipe import Recipe
 from transfer.shelf import Shelf
 from transfer.tasks import Task
@@ -264,6 +265,7 @@ def _try(job: Job) -> None:
         with torch.random.fork_rng(devices=[]), torch.no_grad():  # one image a process may be too few for BatchNorm
             copy.deepcopy(job.model).train()(images[:batch])
         if prune.sparsity:
+            check_received(job.model, prunable(job.model, prune.exclude), [(images, targets)])
             for method in {prune.method, prune.allocation} & set(methods()):
                 own = prune.method_options() if method == prune.method else {}
                 with suppress(ScoreError):  # the real images decide

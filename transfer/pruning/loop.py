@@ -16,6 +16,7 @@ from transfer.pruning.masks import Masks
 from transfer.pruning.problem import Batches, Loss
 from transfer.pruning.processes import Processes
 from transfer.pruning.prunable import prunable
+from transfer.pruning.received import check_received
 from transfer.pruning.saliency import about, check_options, find, methods
 from transfer.pruning.scoring import score, statistics_of
 from transfer.pruning.statistics import Constants, Statistics
@@ -62,7 +63,8 @@ def prune(
 
     Args:
         model: the model; its pruned weights are set to 0.
-        batches: pairs of normalised inputs (N, 3, H, W) and targets; walked once or more a round.
+        batches: pairs of normalised inputs (N, 3, H, W) and targets; walked once or more a round, after a look at the
+            first two images (see :mod:`transfer.pruning.received`).
         method: one of :func:`transfer.pruning.methods`; by default the recommended one.
         sparsity: fraction removed, in [0, 1).
         allocation: "global", "uniform", "erk" (see :mod:`transfer.pruning.allocation`), or a method: that method prunes
@@ -96,6 +98,7 @@ def prune(
     weights = prunable(bare, exclude)
     masks = Masks.full(weights)
     schedules.check(masks.total, sparsity, rounds, schedule)
+    check_received(bare, weights, batches, seed)
     _warn_of_zeros(weights)
     processes = Processes(accelerator)
     processes.check_weights(bare)

@@ -121,7 +121,7 @@ class _Follow(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        on_path = sum(_on_path(x) for x in _tensors([args, kwargs]))
+        on_path = sum(_on_path(x) for x in tensors_in([args, kwargs]))
         if not on_path:
             return func(*args, **kwargs)
         if func in ops.REFUSED or kwargs.get("out") is not None:
@@ -132,7 +132,7 @@ class _Follow(TorchFunctionMode):
         if on_path > 1:
             raise NoPathError(f"{ops.name(func)} joins two tensors that both depend on the input")
         out = func(*args, **kwargs)
-        if any(True for _ in _tensors([out])):
+        if any(True for _ in tensors_in([out])):
             raise NoPathError(f"{ops.name(func)} has no meaning on paths")
         return out
 
@@ -303,12 +303,13 @@ def _on_path(x: Any) -> bool:
     return isinstance(x, Tensor) and hasattr(x, "path")
 
 
-def _tensors(values: Any) -> Iterator[Tensor]:
+def tensors_in(values: Any) -> Iterator[Tensor]:
+    """Yield the tensors of nested lists, tuples and dicts."""
     for value in values.values() if isinstance(values, dict) else values:
         if isinstance(value, Tensor):
             yield value
         elif isinstance(value, (tuple, list, dict)):
-            yield from _tensors(value)
+            yield from tensors_in(value)
 
 
 def _explain(error: NoPathError, model: nn.Module) -> str:

@@ -35,9 +35,9 @@ def moved(model: nn.Module, move: Callable[[nn.Module], object]) -> None:
     """Move a model to another device or memory format; torch's ``to`` alone parts the twins."""
     tied = twins(model)
     move(model)
+    parameters = dict(model.named_parameters())
     for name, first in tied.items():
-        twin: Tensor = model.get_parameter(name)
-        twin.data = model.get_parameter(first).data
+        parameters[name].data = parameters[first].data
 
 
 def refuse_overlaps(model: nn.Module, pruned: Iterable[str]) -> None:
@@ -56,10 +56,10 @@ def refuse_overlaps(model: nn.Module, pruned: Iterable[str]) -> None:
         names = [name for name, _ in views.values()]
         if len(names) == 1 or not pruned.intersection(names):
             continue
-        entries = max(p.untyped_storage().nbytes() // p.element_size() for _, p in views.values())
+        entries = max(view.untyped_storage().nbytes() // view.element_size() for _, view in views.values())
         owner = torch.full((entries,), -1, dtype=torch.int32)
-        for number, (name, p) in enumerate(views.values()):
-            own = owner.as_strided(p.shape, p.stride(), p.storage_offset())
+        for number, (name, view) in enumerate(views.values()):
+            own = owner.as_strided(view.shape, view.stride(), view.storage_offset())
             other = names[int(own.max())] if int(own.max()) >= 0 else name
             if other != name and pruned & {name, other}:
                 raise InputError(
