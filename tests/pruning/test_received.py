@@ -22,6 +22,21 @@ class Centred(nn.Linear):
         return x @ (self.weight - self.weight.mean(1, keepdim=True)).T + self.bias
 
 
+class Centre(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, weight):
+        return weight - weight.mean()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient - gradient.mean()
+
+
+class ByFunction(nn.Linear):
+    def forward(self, x):
+        return F.linear(x, Centre.apply(self.weight), self.bias)
+
+
 class Outside(nn.Module):
     """It standardises the weight of a convolution that it never calls."""
 
@@ -54,6 +69,7 @@ COMPUTED = {
     "Padded": lambda: headed(Padded(3, 4, 3)),
     "depthwise": lambda: headed(nn.Sequential(nn.Conv2d(3, 4, 1), StdConv2d(4, 4, 3, groups=4))),
     "Centred": lambda: nn.Sequential(nn.Flatten(), Centred(192, 5), nn.ReLU(), nn.Linear(5, 3)),
+    "ByFunction": lambda: nn.Sequential(nn.Flatten(), ByFunction(192, 5), nn.ReLU(), nn.Linear(5, 3)),
     "Outside": lambda: headed(Outside()),
 }
 
