@@ -93,6 +93,13 @@ def test_what_fails_without_the_weights_fails_before_the_download(
     assert not site.requests
 
 
+@pytest.mark.parametrize("method", ["magnitude", "snip", "imp"])
+def test_weights_that_are_computed_in_the_forward_are_refused_before_a_run(method: str) -> None:
+    recipe = replace(RECIPE, backbone="random:test_nfnet", prune=Prune(method=method, sparsity=0.5))
+    with pytest.raises(InputError, match=r"weight of stem\.conv1 \(ScaledStdConv2d\).* is computed anew"):
+        job.rehearse(recipe)
+
+
 @pytest.mark.parametrize("name", ["fashion-mnist", "cifar10", "cifar100", "voc2012"])
 def test_every_data_set_asks_before_it_downloads(name: str, folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("transfer.data.fashion_mnist.SYSTEM", folders / "none")

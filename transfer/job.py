@@ -26,6 +26,7 @@ from transfer.errors import ScoreError, out_of_memory
 from transfer.models import classifier, segmenter
 from transfer.pruning import methods, saliency, schedule, score
 from transfer.pruning.prunable import prunable
+from transfer.pruning.received import check_received
 from transfer.recipe import KEEP, Recipe
 from transfer.run_folder import Origin
 from transfer.shelf import Shelf
@@ -295,7 +296,8 @@ def _try(job: Job) -> None:
         optimizer(job.model, job.recipe.train)
         with torch.random.fork_rng(devices=[]), torch.no_grad():  # one image a process may be too few for BatchNorm
             copy.deepcopy(job.model).train()(images[:batch])
-        if prune.sparsity:
+        if not prune.dense:
+            check_received(job.model, prunable(job.model, prune.exclude), [(images, targets)])
             for method in {prune.method, prune.allocation} & set(methods()):
                 own = prune.method_options() if method == prune.method else {}
                 with suppress(ScoreError):  # the real images decide

@@ -156,6 +156,45 @@ def test_masks_hold_through_accumulation_and_a_nan():
     assert exactly_zero(model, masks), "nan · 0 is nan; masked_fill is not"
 
 
+def gradient_hooks(model):
+    return sum(len(p._post_accumulate_grad_hooks or ()) for p in model.parameters())
+
+
+def test_a_frozen_weight_is_held_without_a_hook_on_its_gradient():
+    torch.manual_seed(0)
+    model, batch = TinyVgg(), images((3, 8, 8), 8)
+    model.features.requires_grad_(False)
+    masks = half(model)
+    before = {name: p.detach().clone() for name, p in model.features.named_parameters()}
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+    hold = masks.hold(model, optimizer)
+    assert gradient_hooks(model) == 1
+    step(model, optimizer, batch, 2)
+    assert exactly_zero(model, masks)
+    for name, p in model.features.named_parameters():
+        mask = masks.get(f"features.{name}", torch.ones(()))
+        assert torch.equal(p, before[name] * mask)
+    model.features.requires_grad_(True)  # thawed: its values are held
+    step(model, optimizer, batch, 2)
+    assert exactly_zero(model, masks)
+    hold.remove()
+    assert gradient_hooks(model) == 0
+
+
+def test_a_hold_that_fails_leaves_no_hook(monkeypatch):
+    model = TinyVgg()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def fails(hook):
+        raise RuntimeError("cannot register")
+
+    monkeypatch.setattr(model.head[2].weight, "register_post_accumulate_grad_hook", fails, raising=True)
+    with pytest.raises(RuntimeError, match="cannot register"):
+        half(model).hold(model, optimizer)
+    assert gradient_hooks(model) == 0
+    assert not optimizer._optimizer_step_post_hooks
+
+
 def test_masks_hold_in_an_average_and_after_resuming():
     torch.manual_seed(0)
     model, batch = TinyVgg(), images((3, 8, 8), 8)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from checkpoints import InputError
 from transfer.errors import TrainingError
-from transfer.pruning import Masks
+from transfer.pruning import Masks, prune
 from transfer.recipe import Train
 from transfer.tasks.classification import Classification
 from transfer.training import History, Loaders, accelerator_for, finetune
@@ -46,6 +46,39 @@ def test_pruned_weights_stay_exactly_zero(sparse: tuple[nn.Module, Masks], loade
         assert (after[name][~mask] == 0).all()
         assert (after[name][mask] != before[name][mask]).any()
     assert hooks(model) == 0
+
+
+@pytest.mark.parametrize("train", [SGD, ADAMW])
+def test_frozen_layers_stay_and_are_pruned(
+    sparse: tuple[nn.Module, Masks], network: Callable[[], nn.Module], loaders: Loaders, train: Train
+) -> None:
+    model, masks = network(), sparse[1]
+    frozen = [name for name in masks if not name.startswith("fc")]
+    before = {name: model.get_parameter(name).requires_grad_(False).detach().clone() for name in frozen}
+    head = model.get_parameter("fc.weight").detach().clone()
+    finetune(model, masks, loaders, train)
+    for name, mask in masks.items():
+        assert (model.get_parameter(name)[~mask] == 0).all()
+        assert name not in before or torch.equal(model.get_parameter(name), before[name] * mask)
+    assert not torch.equal(model.get_parameter("fc.weight"), head)
+    assert hooks(model) == 0
+
+
+@pytest.mark.parametrize("train", [SGD, ADAMW])  # both move to channels_last
+def test_weights_over_one_memory_stay_one(loaders: Loaders, train: Train) -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 3, 3, padding=1), nn.ReLU(), nn.Conv2d(3, 3, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(3, 10),
+    )  # fmt: skip
+    model[2].weight = nn.Parameter(model[0].weight.data)
+    before = model[0].weight.detach().clone()
+    masks = prune(model, [], method="magnitude", sparsity=0.5)
+    assert list(masks) == ["0.weight", "5.weight"]
+    finetune(model, masks, loaders, train)
+    for layer in (model[0], model[2]):
+        assert not layer.weight[~masks["0.weight"]].any()
+        assert torch.equal(layer.weight, model[0].weight)
+    assert not torch.equal(before[masks["0.weight"]], model[0].weight[masks["0.weight"]])
 
 
 def test_masks_are_applied_to_a_dense_model(

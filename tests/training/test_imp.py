@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from timm.layers import StdConv2d
 
 from checkpoints import InputError
 from tests.training.small import Calls, Small, equal, small_loaders, train_small
@@ -86,6 +87,17 @@ def test_a_step_that_the_training_does_not_come_to_is_refused(rewind: int, tmp_p
         imp(
             Small(), small_loaders(), PLAIN, sparsity=0.5, rounds=1, accelerator=accelerator_for(PLAIN),
             folder=tmp_path / "imp", rewind=rewind,
+        )  # fmt: skip
+    assert not (tmp_path / "imp").exists()
+
+
+def test_weights_that_are_computed_in_the_forward_are_refused(tmp_path: Path) -> None:
+    model = Small()
+    model.encoder[3] = StdConv2d(8, 16, 3, stride=2, padding=1)
+    with pytest.raises(InputError, match=r"weight of encoder\.3 \(StdConv2d\) is computed anew"):
+        imp(
+            model, small_loaders(), PLAIN, sparsity=0.5, rounds=1, accelerator=accelerator_for(PLAIN),
+            folder=tmp_path / "imp",
         )  # fmt: skip
     assert not (tmp_path / "imp").exists()
 

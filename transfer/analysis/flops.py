@@ -14,6 +14,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from transfer.pruning.kept import kept
 from transfer.pruning.prunable import prunable
+from transfer.pruning.tied import place
 from transfer.pruning.untouched import untouched
 
 
@@ -61,11 +62,11 @@ def multiply_adds(
         InputError: a mask does not belong to the model.
     """
     weights = prunable(model)
-    names = {id(weight): name for name, weight in weights.items()}
+    names = {place(weight): name for name, weight in weights.items()}
     uses = dict.fromkeys(weights, 0)
     layers = [m for m in model.modules() if isinstance(m, (_ConvNd, nn.Linear, nn.MultiheadAttention))]
     masks = kept({name: weight.detach() for name, weight in weights.items()}, masks)
-    handles = [layer.register_forward_hook(_counter(names[id(_of(layer).weight)], uses)) for layer in layers]
+    handles = [layer.register_forward_hook(_counter(names[place(_weight(layer))], uses)) for layer in layers]
     try:
         with untouched(model), torch.no_grad():
             model(next(iter(weights.values())).new_zeros(1, *input_size))
@@ -77,9 +78,9 @@ def multiply_adds(
     )
 
 
-def _of(layer: nn.Module) -> nn.Module:
-    """The module of the layer's weight; attention uses that of its output projection without calling it."""
-    return layer.out_proj if isinstance(layer, nn.MultiheadAttention) else layer
+def _weight(layer: _ConvNd | nn.Linear | nn.MultiheadAttention) -> Tensor:
+    """The layer's weight; attention uses that of its output projection without calling it."""
+    return layer.out_proj.weight if isinstance(layer, nn.MultiheadAttention) else layer.weight
 
 
 def _counter(name: str, uses: dict[str, int]) -> Callable[[nn.Module, Any, Any], None]:

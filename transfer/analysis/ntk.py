@@ -16,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from checkpoints.errors import InputError
 from transfer.pruning.kept import kept
 from transfer.pruning.prunable import prunable
+from transfer.pruning.tied import with_twins
 from transfer.pruning.untouched import untouched
 
 MOST_ROWS = 20_000  # the matrix has the square of it: 3.2 GB
@@ -146,7 +147,8 @@ class _Jacobian:
         for image in self.inputs.split(1):
 
             def outputs(chosen: dict[str, Tensor], image: Tensor = image) -> Tensor:
-                return functional_call(self.model, {**self.weights, **chosen}, (image,)).flatten()
+                weights = with_twins(self.model, {**self.weights, **chosen})
+                return functional_call(self.model, weights, (image,)).flatten()
 
             with sdpa_kernel(SDPBackend.MATH):  # vmap has no rule for the fused kernels of attention
                 found, pull = vjp(outputs, chosen)  # type: ignore[misc]

@@ -34,9 +34,13 @@ class GatedNetwork:
 
     def gradients(self, batch: Batch, *, differentiable: bool = False) -> tuple[int, dict[str, Tensor]]:
         """Return e and the gradients of ``R' · 2**−e`` by ``squares``; ``differentiable``: by them once more."""
-        leaves = {id(p): self.squares[n] for n, p in self.model.named_parameters() if n in self.squares}
+        named = dict(self.model.named_parameters())
+        leaves = {id(self._settled[id(named[name])]): square for name, square in self.squares.items()}
         with torch.enable_grad():
-            views = {key: View(leaves.get(key, v.tensor), v.exponent, v.settled) for key, v in self._settled.items()}
+            made = {
+                id(v): View(leaves.get(id(v), v.tensor), v.exponent, v.settled) for v in self._settled.values()
+            }  # weights over one memory share theirs
+            views = {key: made[id(v)] for key, v in self._settled.items()}
             found = self._follow(batch.inputs, views)
             parts = torch.autograd.grad(
                 found.tensor.sum(), list(self.squares.values()), create_graph=differentiable, materialize_grads=True

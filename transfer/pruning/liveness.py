@@ -10,6 +10,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from transfer.pruning.masks import Masks
 from transfer.pruning.paths import NoPathError, follow, stand_ins
 from transfer.pruning.scaled import Scaled, View
+from transfer.pruning.tied import place
 from transfer.pruning.untouched import untouched
 
 
@@ -49,7 +50,11 @@ def report(model: nn.Module, masks: Masks, inputs: Tensor) -> list[dict[str, Any
     Raises:
         InputError: a mask has no parameter of its name and shape in the model.
     """
-    owners = {id(m.weight): m for m in reversed(list(model.modules())) if isinstance(m, (_ConvNd, nn.Linear))}
+    owners = {  # a weight that is computed is not asked for: in training mode that moves what it is computed from
+        place(weight): m
+        for m in reversed(list(model.modules()))
+        if isinstance(m, (_ConvNd, nn.Linear)) and (weight := m._parameters.get("weight")) is not None
+    }
     parameters = masks.match(model)
     try:
         alive: Masks | None = live(model, masks, inputs)
@@ -57,7 +62,7 @@ def report(model: nn.Module, masks: Masks, inputs: Tensor) -> list[dict[str, Any
         alive = None
     rows = []
     for row, (name, mask) in zip(masks.layers(), masks.items(), strict=True):
-        used = _units(owners.get(id(parameters[name])), mask)
+        used = _units(owners.get(place(parameters[name])), mask)
         off = None if alive is None else row["kept"] - int(alive[name].sum())
         rows.append(row | {"units": len(used), "dead_units": int((~used).sum()), "disconnected": off})
     return rows

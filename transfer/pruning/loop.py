@@ -16,6 +16,7 @@ from transfer.pruning.masks import Masks
 from transfer.pruning.problem import Batches, Loss
 from transfer.pruning.processes import Processes
 from transfer.pruning.prunable import prunable
+from transfer.pruning.received import check_received
 from transfer.pruning.saliency import about, check_options, find, methods
 from transfer.pruning.scoring import score, statistics_of
 from transfer.pruning.statistics import Constants, Statistics
@@ -62,7 +63,8 @@ def prune(
 
     Args:
         model: the model; its pruned weights are set to 0.
-        batches: pairs of normalised inputs (N, 3, H, W) and targets; walked once or more a round.
+        batches: pairs of normalised inputs (N, 3, H, W) and targets; walked once or more a round, after a look at the
+            first two images (see :mod:`transfer.pruning.received`).
         method: one of :func:`transfer.pruning.methods`; by default the recommended one.
         sparsity: fraction removed, in [0, 1).
         allocation: "global", "uniform", "erk" (see :mod:`transfer.pruning.allocation`), or a method: that method prunes
@@ -72,7 +74,7 @@ def prune(
         schedule: "exponential" or "linear", see :func:`transfer.pruning.schedule.sparsity_after`.
         loss: (outputs, targets) → mean over samples; None = cross entropy.
         exclude: globs over module names that are not pruned and do not count in N.
-        seed: of whatever the method draws.
+        seed: of whatever the method draws, and the model while it is scored (a dropout that is always on).
         accelerator: spreads the batches over its processes; all get the masks that the first one made.
         statistics: which BatchNorm the scores see: "batch", "warmup" or "running", see
             :mod:`transfer.pruning.statistics`; None = the method's default.
@@ -96,6 +98,7 @@ def prune(
     weights = prunable(bare, exclude)
     masks = Masks.full(weights)
     schedules.check(masks.total, sparsity, rounds, schedule)
+    check_received(bare, weights, batches, seed)
     _warn_of_zeros(weights)
     processes = Processes(accelerator)
     processes.check_weights(bare)
@@ -103,7 +106,7 @@ def prune(
     usual = saliency.statistics(method, allocation)
     seen: Statistics | Constants | None = usual and (statistics or usual)
     if seen == "warmup":
-        seen = statistics_of(bare, batches, exclude=exclude, accelerator=accelerator)
+        seen = statistics_of(bare, batches, exclude=exclude, seed=seed, accelerator=accelerator)
     settings["statistics"] = seen
     before = {name: w.detach().clone() for name, w in weights.items()}
     done, masks = begin or (0, masks)

@@ -22,6 +22,8 @@ WEIGHTED = {
     F.conv_transpose3d,
     F.linear,
 }
+PRODUCTS = {torch.matmul, torch.mm, torch.bmm, torch.mv, torch.addmm, torch.baddbmm, torch.einsum, torch.tensordot}
+PRODUCTS |= _methods("matmul __matmul__ __rmatmul__ mm bmm mv addmm baddbmm") | {F.bilinear}
 NORM = {F.batch_norm}
 RELU = {F.relu, torch.relu, Tensor.relu, F.relu_, torch.relu_, Tensor.relu_}
 SLOPED = {

@@ -14,7 +14,7 @@ Numbers: a product over 50 layers leaves float32 (in ResNet-50 the ones-view rea
 tensors carry a power of two (:mod:`transfer.pruning.scaled`).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -29,6 +29,7 @@ from transfer.pruning.not_finite import check_finite
 from transfer.pruning.saliency import about, methods
 from transfer.pruning.scaled import Scaled, View
 from transfer.pruning.statistics import Norms
+from transfer.pruning.tied import place
 
 Norm = Callable[[Tensor], Tensor]
 After = Callable[[Scaled, View | None], Scaled]
@@ -39,9 +40,18 @@ class NoPathError(InputError):
 
 
 def stand_ins(model: nn.Module, view: Callable[[str, Tensor], Tensor]) -> dict[int, View]:
-    """Return, by ``id`` of each weight (parameters of two or more dimensions), the view that stands for it."""
-    weights = ((name, p) for name, p in model.named_parameters() if p.dim() > 1)
-    return {id(p): View(view(name, p.detach())) for name, p in weights}
+    """Return, by ``id`` of each weight (parameters of two or more dimensions), the view that stands for it.
+
+    Weights over one memory have one view, made with the name of the first.
+    """
+    views: dict[int, View] = {}
+    of_memory: dict[Hashable, View] = {}
+    for name, p in model.named_parameters():
+        if p.dim() > 1:
+            if place(p) not in of_memory:
+                of_memory[place(p)] = View(view(name, p.detach()))
+            views[id(p)] = of_memory[place(p)]
+    return views
 
 
 def follow(
@@ -111,7 +121,7 @@ class _Follow(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        on_path = sum(_on_path(x) for x in _tensors([args, kwargs]))
+        on_path = sum(_on_path(x) for x in tensors_in([args, kwargs]))
         if not on_path:
             return func(*args, **kwargs)
         if func in ops.REFUSED or kwargs.get("out") is not None:
@@ -122,7 +132,7 @@ class _Follow(TorchFunctionMode):
         if on_path > 1:
             raise NoPathError(f"{ops.name(func)} joins two tensors that both depend on the input")
         out = func(*args, **kwargs)
-        if any(True for _ in _tensors([out])):
+        if any(True for _ in tensors_in([out])):
             raise NoPathError(f"{ops.name(func)} has no meaning on paths")
         return out
 
@@ -149,8 +159,8 @@ def _weighted(
     if view is None:  # a buffer: fixed coefficients
         return _give(out, run.path(func, input, weight, None, *args, **kwargs))
     path = run.path(func, input, view.tensor, None, *args, raised=view.exponent, **kwargs)
-    again = id(weight) in run.used  # its one power of two keeps the first result in range, not the powers of it
-    run.used.add(id(weight))
+    again = id(view) in run.used  # its one power of two keeps the first result in range, not the powers of it
+    run.used.add(id(view))
     with torch.set_grad_enabled(run.grad):
         return _give(out, path if view.settled and not again else run.after(path, None if again else view))
 
@@ -293,12 +303,13 @@ def _on_path(x: Any) -> bool:
     return isinstance(x, Tensor) and hasattr(x, "path")
 
 
-def _tensors(values: Any) -> Iterator[Tensor]:
+def tensors_in(values: Any) -> Iterator[Tensor]:
+    """Yield the tensors of nested lists, tuples and dicts."""
     for value in values.values() if isinstance(values, dict) else values:
         if isinstance(value, Tensor):
             yield value
         elif isinstance(value, (tuple, list, dict)):
-            yield from _tensors(value)
+            yield from tensors_in(value)
 
 
 def _explain(error: NoPathError, model: nn.Module) -> str:

@@ -16,6 +16,8 @@ from transfer.pruning.processes import Processes, Statistic
 from transfer.pruning.prunable import refuse_half
 from transfer.pruning.scaled import Scaled
 from transfer.pruning.statistics import Constants, Norms, pooled, seen_through
+from transfer.pruning.tied import with_twins
+from transfer.pruning.untouched import reseed
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Batches = Iterable[Any]
@@ -103,6 +105,7 @@ class Problem:
         for count, batch in enumerate(self._walk(), start=1):
             samples += len(batch.inputs)
             if self.processes.mine(count - 1):
+                reseed(batch.generator.initial_seed())  # the model's own draws are the batch's too
                 own = statistic(batch)
             if count % self.processes.count == 0:
                 _add(total, self.processes.in_order(own, self.processes.count))
@@ -125,6 +128,7 @@ class Problem:
             InputError: it is not one tensor, or a batch too small for its own statistics.
             ScoreError: it is not finite; names the layer where that begins.
         """
+        weights = with_twins(self.model, weights)
         with seen_through(self.statistics):
             found = functional_call(self.model, weights, (inputs,))
         if not isinstance(found, Tensor):

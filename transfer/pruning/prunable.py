@@ -1,6 +1,6 @@
 """Which parameters are prunable: the weights of convolutions and linear layers, by type."""
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from fnmatch import fnmatchcase
 
 import torch
@@ -9,16 +9,19 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import parametrize
 
 from checkpoints.errors import InputError
+from transfer.pruning.tied import place, refuse_overlaps
 
 
 def prunable(model: nn.Module, exclude: Iterable[str] = ()) -> dict[str, nn.Parameter]:
     """Return the prunable weights by parameter name, as and in the order that ``model.named_parameters()`` has them.
 
     Biases and norms are never pruned. ``exclude`` holds globs over module names (``"fc"``, ``"layer1.*"``). A
-    weight that several modules share is listed once, and not at all if one of them is excluded.
+    weight that several modules share, as one parameter or as several over one memory, is listed once, and not at all if
+    one of them is excluded.
 
     Raises:
-        InputError: a glob matches no prunable module, a weight is computed, or nothing prunable is left.
+        InputError: a glob matches no prunable module, a weight is computed or overlaps with another parameter, or
+            nothing prunable is left.
     """
     if isinstance(exclude, str):
         raise InputError(f"exclude is the text {exclude!r}; give a list of globs, such as [{exclude!r}]")
@@ -43,7 +46,13 @@ def prunable(model: nn.Module, exclude: Iterable[str] = ()) -> dict[str, nn.Para
                 f"the weight of {name or type(module).__name__} is computed and cannot be set to 0; make it a plain "
                 f"weight with {_remedy(module)}, or exclude the module"
             )
-    return {name: weight for name, weight in model.named_parameters() if id(weight) in left}
+    found: dict[Hashable, tuple[str, nn.Parameter]] = {}
+    for name, weight in model.named_parameters():
+        if (key := place(weight)) in left:
+            found.setdefault(key, (name, weight))
+    weights = dict(found.values())
+    refuse_overlaps(model, weights)
+    return weights
 
 
 def refuse_half(*tensors: Tensor) -> None:
@@ -57,13 +66,14 @@ def refuse_half(*tensors: Tensor) -> None:
             raise InputError(f"scores are lost in {tensor.dtype}; score model.float() on float32 images, then convert")
 
 
-def _key(layer: nn.Module) -> int:
-    """What tells weights apart: the parameter, shared or not, or the module where it computes its weight."""
-    return id(layer._parameters.get("weight", layer))
+def _key(layer: nn.Module) -> Hashable:
+    """What tells weights apart: their memory, shared or not, or the module where it computes its weight."""
+    weight = layer._parameters.get("weight")
+    return id(layer) if weight is None else place(weight)
 
 
-def _held(module: nn.Module) -> set[int]:
-    return {id(module), *(id(p) for p in module.parameters(recurse=False))}
+def _held(module: nn.Module) -> set[Hashable]:
+    return {id(module), *(place(p) for p in module.parameters(recurse=False))}
 
 
 def _remedy(module: nn.Module) -> str:

@@ -45,7 +45,7 @@ def score(
         masks: what is kept so far, True = kept; a weight without a mask is kept whole, None = everything.
         loss: (outputs, targets) → mean over the samples; None = cross entropy (255 ignored in maps).
         exclude: globs over module names whose weights are not scored.
-        seed: of whatever the method draws.
+        seed: of whatever the method draws, and the model while it is scored (a dropout that is always on).
         accelerator: an ``accelerate.Accelerator``; every process scores its share of the batches.
         statistics: which BatchNorm the score sees, see :mod:`transfer.pruning.statistics`: "batch", "warmup" (here the
             weights as they are count for the unpruned ones), "running", or constants taken before; None = the method's
@@ -85,7 +85,7 @@ def score(
     )
     if problem.statistics != "running":
         _refuse_scripted(bare)
-    with untouched(bare):
+    with untouched(bare, seed):
         if problem.statistics == "warmup":
             problem = replace(problem, statistics=problem.measured())
         scores = function(problem, **options)
@@ -94,14 +94,14 @@ def score(
 
 
 def statistics_of(
-    model: nn.Module, batches: Batches, *, exclude: Iterable[str] = (), accelerator: Any = None
+    model: nn.Module, batches: Batches, *, exclude: Iterable[str] = (), seed: int = 0, accelerator: Any = None
 ) -> Constants:
     """Return the statistics of the batches through the model as it is now: what ``warmup`` keeps for all rounds."""
     bare = model if accelerator is None else accelerator.unwrap_model(model)
     weights = {name: p.detach() for name, p in prunable(bare, exclude).items()}
-    problem = Problem(bare, weights, kept(weights, None), batches, cross_entropy, 0, Processes(accelerator))
+    problem = Problem(bare, weights, kept(weights, None), batches, cross_entropy, seed, Processes(accelerator))
     _refuse_scripted(bare)
-    with untouched(bare):
+    with untouched(bare, seed):
         return problem.measured()
 
 

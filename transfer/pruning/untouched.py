@@ -1,39 +1,109 @@
 """Looking at a model leaves it as it was."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from transfer.precision import full_float32
 
+_Copies = dict[str, tuple[Tensor, Tensor] | None]
+"""By name: a tensor, and a copy of its values."""
+
 
 @contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
+def untouched(model: nn.Module, seed: int | None = None) -> Iterator[None]:
     """Put the model into eval mode for a while; afterwards modes, buffers and the global random state are as before.
 
-    Float32 is float32 meanwhile, on GPUs too.
+    Float32 is float32 meanwhile, on GPUs too. With a seed, whatever draws from the global random state draws by it.
 
-    Buffers too, since a forward in eval mode may still move them: a counter, or statistics that are always on.
+    Buffers too, since a forward in eval mode may still move them: a counter, or statistics that are always on. Modes
+    go back through ``train()``, so that what a module does there (drop a cache, part merged weights) is undone; its own
+    parameters then have their bits again. An error inside is raised even if the model cannot be put back.
     """
     modes = [(module, module.training) for module in model.modules()]
-    buffers = [
-        (module, key, buffer, buffer.clone())
-        for module in model.modules()
-        for key, buffer in module._buffers.items()
-        if buffer is not None
-    ]
+    steps: list[Callable[[], object]] = [partial(_restore_modes, model, modes)]
+    for module, _ in modes:
+        steps.append(partial(_restore, module._buffers, _copies(module._buffers)))
+        passing: set[str] = getattr(module, "_non_persistent_buffers_set", set())
+        steps.append(partial(_restore_names, passing, set(passing)))
+        if _acts_on_its_mode(module):
+            steps.append(partial(_restore, module._parameters, _copies(module._parameters)))
     cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=cuda), full_float32():
         try:
+            if seed is not None:
+                reseed(seed)
             model.eval()
             yield
-        finally:
-            for module, training in modes:
-                module.training = training
-            with torch.no_grad():
-                for module, key, buffer, before in buffers:
-                    module._buffers[key] = buffer
-                    if not torch.equal(buffer, before):
-                        buffer.copy_(before)
+        except BaseException as error:
+            for failure in _failures(steps):
+                if hasattr(error, "add_note"):  # Python 3.11
+                    error.add_note(f"nor could the model be put back as it was: {failure!r}")
+            raise
+        for failure in _failures(steps):
+            raise failure
+
+
+def reseed(seed: int) -> None:
+    """Seed the global random state of the CPU and of CUDA where that is in use; within :func:`untouched` alone."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
+
+
+def _copies(members: Mapping[str, Tensor | None]) -> _Copies:
+    return {key: None if x is None else (x, x.detach().clone()) for key, x in members.items()}
+
+
+def _acts_on_its_mode(module: nn.Module) -> bool:
+    return type(module).train is not nn.Module.train or "train" in vars(module)
+
+
+def _restore_modes(model: nn.Module, modes: list[tuple[nn.Module, bool]]) -> None:
+    try:
+        model.train()
+        for module, training in modes:  # parents come first
+            if module.training != training:
+                module.train(training)
+    finally:
+        for module, training in modes:  # some take no other, or refuse one
+            module.training = training
+
+
+@torch.no_grad()
+def _restore(members: Any, copies: _Copies) -> None:
+    """Give a module its tensors back: the same ones, of the same names, with the same values."""
+    owned = {key: pair and pair[0] for key, pair in copies.items()}
+    if list(members.keys()) != list(owned):
+        members.clear()
+        members.update(owned)
+    for key, pair in copies.items():
+        if members[key] is not owned[key]:
+            members[key] = owned[key]
+        if pair is None:
+            continue
+        tensor, before = pair
+        if (tensor.shape, tensor.dtype, tensor.device) != (before.shape, before.dtype, before.device):
+            tensor.data = before
+        elif not torch.equal(tensor, before):
+            tensor.copy_(before)
+
+
+def _restore_names(names: set[str], before: set[str]) -> None:
+    names.clear()
+    names.update(before)
+
+
+def _failures(steps: list[Callable[[], object]]) -> list[Exception]:
+    """Take every step, and return the errors of those that failed."""
+    failed = []
+    for step in steps:
+        try:
+            step()
+        except Exception as error:
+            failed.append(error)
+    return failed

@@ -16,6 +16,7 @@ from transfer.pruning import schedule as schedules
 from transfer.pruning.masks import Masks
 from transfer.pruning.processes import Processes
 from transfer.pruning.prunable import prunable
+from transfer.pruning.received import check_received
 from transfer.pruning.saliency import check_options
 from transfer.pruning.selection import select
 from transfer.recipe import Train
@@ -118,10 +119,12 @@ def imp(
         **options: see :func:`rewinding`.
 
     Raises:
-        InputError: before anything is done, for a step to rewind to that the training does not come to.
+        InputError: before anything is done, for a step to rewind to that the training does not come to, and weights
+            that are computed in the forward.
     """
     plan = rewinding(**options)
     check_rewind(options, train.epochs, len(data.train))
+    check_received(model, prunable(model, exclude), None)
     main = accelerator.is_main_process
     shared: dict[str, Any] = {"task": task, "accelerator": accelerator, "seed": seed, "progress": progress}
     history = History()

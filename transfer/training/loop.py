@@ -18,6 +18,7 @@ from transfer.data.maps import IGNORE
 from transfer.errors import RunError, TrainingError
 from transfer.precision import precision_of
 from transfer.pruning.masks import Masks
+from transfer.pruning.tied import moved
 from transfer.recipe import Train
 from transfer.report.progress import track
 from transfer.tasks import Task
@@ -125,9 +126,10 @@ class _Run:
             raise InputError("the training batches yield nothing; give at least one image")
         self.history, self.kept = History(), ""
         self.log = torch.zeros(2, self.steps, device=accelerator.device)  # of the epoch's steps: loss, number of images
-        self.bare = model.to(accelerator.device)
+        self.bare = model
+        moved(model, lambda model: model.to(accelerator.device))
         if train.channels_last:
-            self.bare.to(memory_format=torch.channels_last)
+            moved(model, lambda model: model.to(memory_format=torch.channels_last))
         if masks is not None:
             masks.apply_(self.bare)
         self.identity = self._identity(masks)

@@ -19,6 +19,7 @@ from transfer.pruning.problem import Batch, Problem
 from transfer.pruning.processes import Statistic
 from transfer.pruning.scaled import Scaled
 from transfer.pruning.statistics import Norms
+from transfer.pruning.tied import with_twins
 
 
 def score(problem: Problem, *, power: int = 4) -> dict[str, Tensor]:
@@ -63,7 +64,7 @@ def _of_batch(problem: Problem, batch: Batch) -> Statistic:
 
 def _run(problem: Problem, weights: dict[str, Tensor], inputs: Tensor, activations: TorchFunctionMode) -> Tensor:
     with Norms(), activations:
-        return torch.func.functional_call(problem.model, weights, (inputs,))
+        return torch.func.functional_call(problem.model, with_twins(problem.model, weights), (inputs,))
 
 
 def _of_layers(problem: Problem) -> dict[str, Tensor]:
