@@ -55,7 +55,12 @@ def test_workers_give_the_bytes_and_the_warnings_of_one_process(tmp_path: Path) 
         for name in FILES:
             path = one.folder / name
             assert not path.exists() or path.read_bytes() == (two.folder / name).read_bytes(), name
-    assert compared(RECIPE, tmp_path / "2", 1).rows == second.rows  # finished: read, not run
+    again = compared(RECIPE, tmp_path / "2", 1)
+    assert again.rows == second.rows  # finished: read, not run
+    assert second.earlier is None
+    assert again.earlier is not None
+    assert again.earlier.startswith("3 of 3 runs were finished before, the last on 20")
+    assert again.earlier.endswith(", ".join(str(result.folder) for result in second.results))
     assert not multiprocessing.active_children()
 
 
