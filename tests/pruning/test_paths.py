@@ -141,7 +141,7 @@ def test_synflow_of_resnet152_is_finite_in_float32():
 
 def test_open_clip_as_it_comes_names_its_attention_and_its_trunk_has_paths():
     visual = open_clip.create_model("RN50-quickgelu", pretrained=None, require_pretrained=False).visual.eval()
-    with pytest.raises(NoPathError, match=r"attnpool .*these work on any network: random, magnitude, snip"):
+    with pytest.raises(NoPathError, match=r"attnpool .*these work on it: random, magnitude, snip"):
         score("px", visual, [torch.randn(1, 3, 224, 224)])
     visual.attnpool = nn.Identity()
     with torch.random.fork_rng():
