@@ -13,11 +13,11 @@ class Hold:
 
     Both are needed: with gradients alone, momentum or weight decay from before moves pruned weights; with weights
     alone, the gradients of pruned weights count in the clipping norm. Safe to make again after a resume. Under
-    accelerate give the wrapped optimizer or the bare one, and the model before it is wrapped or after.
+    accelerate give the wrapped optimizer or the bare one, and the model before it is wrapped or compiled, or after.
     """
 
     def __init__(self, masks: Masks, model: nn.Module, optimizer: torch.optim.Optimizer):
-        model = getattr(model, "module", model) if not _has(model, masks) else model
+        model = _unwrapped(model, masks)
         bare = getattr(optimizer, "optimizer", optimizer)
         self._pruned: list[tuple[nn.Parameter, Tensor]] = [
             (p, ~masks[name].to(p.device)) for name, p in masks.match(model).items()
@@ -45,6 +45,16 @@ def _masked(pruned: Tensor) -> Any:
             parameter.grad.masked_fill_(pruned, 0.0)
 
     return hook
+
+
+def _unwrapped(model: nn.Module, masks: Masks) -> nn.Module:
+    """Return the model that has the masks' names, within DistributedDataParallel and ``torch.compile``."""
+    while not _has(model, masks):
+        inner = getattr(model, "_orig_mod", getattr(model, "module", None))
+        if not isinstance(inner, nn.Module):
+            break
+        model = inner
+    return model
 
 
 def _has(model: nn.Module, masks: Masks) -> bool:
