@@ -38,11 +38,15 @@ class Mixed(Checkpointed):
 @pytest.mark.parametrize("method", methods())
 def test_checkpointing_changes_no_score(method, statistics, kind):
     plain, again = randomised(TinyVgg()), randomised(kind())
-    masks = {n: torch.rand(w.shape, generator=torch.Generator().manual_seed(1)) < 0.7 for n, w in prunable(plain).items()}
+    masks = {
+        n: torch.rand(w.shape, generator=torch.Generator().manual_seed(1)) < 0.7 for n, w in prunable(plain).items()
+    }
     Masks(masks).apply_(plain), Masks(masks).apply_(again)
     expected, found = (score(method, m, DATA, masks=masks, statistics=statistics) for m in (plain, again))
     for name in expected:
-        torch.testing.assert_close(found[name], expected[name], rtol=1e-5, atol=1e-9 * float(expected[name].abs().max()))
+        torch.testing.assert_close(
+            found[name], expected[name], rtol=1e-5, atol=1e-9 * float(expected[name].abs().max())
+        )
     assert not hooks._global_forward_hooks
     assert not hooks._global_forward_pre_hooks
 

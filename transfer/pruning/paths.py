@@ -14,8 +14,9 @@ Numbers: a product over 50 layers leaves float32 (in ResNet-50 the ones-view rea
 tensors carry a power of two (:mod:`transfer.pruning.scaled`).
 """
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import torch
@@ -84,10 +85,14 @@ def follow(
     device = inputs.device.type
     machine = _Follow(model, views, norm, gated, summed, device if bf16 else None, after)
     unseen = _Unseen(machine)
+    looked = all(
+        view.settled for view in views.values()
+    )  # in the pass that settled them; it costs some µs an operation
+    watch = nullcontext() if looked else unseen
     first = inputs.clone()
     _give(first, Scaled(start))
     try:
-        with torch.no_grad(), bfloat16(device, enabled=bf16), unseen, machine, norms or nullcontext():
+        with torch.no_grad(), bfloat16(device, enabled=bf16), watch, machine, norms or nullcontext():
             output = model(first)
         if not _on_path(output):
             raise NoPathError(f"the output is {type(output).__name__}, not one tensor made from the input")
@@ -354,7 +359,9 @@ def _innermost(error: Exception, model: nn.Module) -> str:
 
 def _others(model: nn.Module, inputs: Tensor) -> list[str]:
     """Return the methods without paths that the model suits: all but two differentiate one tensor of outputs."""
-    with torch.enable_grad():
+    output = None
+    with torch.enable_grad(), warnings.catch_warnings(), suppress(RuntimeError):  # a forward may hold only without them
+        warnings.simplefilter("ignore")
         output = model(inputs.detach().requires_grad_().clone())
     suits = isinstance(output, Tensor) and output.requires_grad
     known = {method: about(method) for method in methods()}
