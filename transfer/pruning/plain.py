@@ -3,7 +3,7 @@
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -13,7 +13,6 @@ from torch.overrides import TorchFunctionMode
 from checkpoints.errors import InputError
 from transfer.errors import RunError
 
-_DEVICES = ("cpu", "cuda", "mps", "xpu")
 _wanted = ContextVar("_wanted", default=False)
 
 
@@ -51,14 +50,17 @@ def bfloat16(device: str, *, enabled: bool) -> Iterator[None]:
 class no_autocast(TorchFunctionMode):
     """Runs every operation as if there were no autocast, whether it was turned on before or is within."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        other = torch.accelerator.current_accelerator()
+        self.devices = ["cpu"] if other is None else ["cpu", other.type]
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        on = [] if _wanted.get() else [device for device in _DEVICES if torch.is_autocast_enabled(device)]
-        if not on:
-            return func(*args, **(kwargs or {}))
-        with ExitStack() as off:
-            for device in on:
-                off.enter_context(torch.autocast(device, enabled=False))
-            return func(*args, **(kwargs or {}))
+        for device in self.devices:
+            if torch.is_autocast_enabled(device) and not _wanted.get():
+                with torch.autocast(device, enabled=False):
+                    return self.__torch_function__(func, types, args, kwargs)
+        return func(*args, **(kwargs or {}))
 
 
 _TOLD = (  # what torch says, and what it means here
