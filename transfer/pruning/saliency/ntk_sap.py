@@ -29,8 +29,8 @@ def score(
     Δ is standard normal, another one for each batch and each draw.
 
     The score does not look at the weights that it prunes: θ is drawn anew (Kaiming normal, norms at scale 1, shift 0
-    and initial statistics, biases 0, BatchNorm with the statistics of the batch), in copies: the model stays as it is. In the
-    published code that drawing overwrites the pretrained weights.
+    and initial statistics, biases 0, BatchNorm with the statistics of the batch), in copies: the model stays as it is.
+    In the published code that drawing overwrites the pretrained weights.
 
     Args:
         problem: what is scored; targets are not used.
