@@ -3,6 +3,7 @@
 References differentiate through BatchNorm in training mode where the statistics are those of the batch.
 """
 
+import copy
 import itertools
 
 import pytest
@@ -354,3 +355,43 @@ def test_methods_without_labels_take_images_alone():
     for method in (m for m in methods() if not about(m).labels):
         alone, labelled = score(method, model, [x]), score(method, model, [(x, y)])
         assert torch.equal(flat(alone), flat(labelled))
+
+
+class Rms(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.RMSNorm(8)
+
+    def forward(self, x):
+        return self.norm(x.movedim(1, -1)).movedim(-1, 1)
+
+
+NORMS = {
+    "instance": lambda: nn.InstanceNorm2d(8, affine=True, track_running_stats=True),
+    "instance without statistics": lambda: nn.InstanceNorm2d(8, affine=True),
+    "rms": Rms,
+    "group": lambda: nn.GroupNorm(2, 8),
+    "batch": lambda: nn.BatchNorm2d(8),
+}
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_ntk_sap_draws_weights_anew_with_norms_as_they_are_made(norm):
+    fresh = TinyVgg()
+    fresh.features[1] = NORMS[norm]()
+    fresh.double()
+    trained = randomised(copy.deepcopy(fresh))
+    before = {name: value.clone() for name, value in trained.state_dict().items()}
+    one, two = (score("ntk-sap", model, batches((3, 8, 8))) for model in (fresh, trained))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert all(torch.equal(before[name], value) for name, value in trained.state_dict().items())
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning")
+@pytest.mark.parametrize("computed", [nn.utils.weight_norm, nn.utils.parametrizations.weight_norm])
+def test_ntk_sap_leaves_a_computed_weight_that_is_excluded(computed):
+    model = randomised(TinyVgg()).double()
+    model.features[4] = computed(model.features[4])
+    scores = score("ntk-sap", model, batches((3, 8, 8)), exclude=["features.4"])
+    assert set(scores) == {"features.0.weight", "head.2.weight"}
+    assert all(bool(values.any()) for values in scores.values())

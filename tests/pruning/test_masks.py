@@ -222,6 +222,17 @@ def test_masks_hold_in_an_average_and_after_resuming():
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), fresh.state_dict().values(), strict=True))
 
 
+@pytest.mark.parametrize("wrapped", [torch.compile, nn.DataParallel, lambda m: nn.DataParallel(torch.compile(m))])
+def test_masks_hold_in_a_model_that_is_wrapped_or_compiled(wrapped):
+    model, batch = TinyVgg(), images((3, 8, 8), 8)
+    optimizer, masks = torch.optim.SGD(model.parameters(), lr=0.1), half(model)
+    masks.hold(wrapped(model), optimizer)
+    step(model, optimizer, batch, 2)
+    assert exactly_zero(model, masks)
+    with pytest.raises(InputError, match="no parameter in Linear"):
+        masks.hold(torch.compile(nn.Linear(3, 3)), optimizer)
+
+
 def test_a_masked_model_is_an_ordinary_model():
     model = TinyVgg()
     keys = list(model.state_dict())

@@ -1,6 +1,7 @@
 """The path algebra: operations it knows, errors for those it does not, and numbers over any depth."""
 
 import math
+import warnings
 
 import open_clip
 import pytest
@@ -11,7 +12,7 @@ from torch import nn
 import checkpoints.architectures  # noqa: F401
 from checkpoints.errors import InputError
 from tests.pruning.small_nets import Activated, images
-from transfer.pruning import gated, prune, score
+from transfer.pruning import gated, methods, prune, score
 from transfer.pruning.operations import window_sum
 from transfer.pruning.paths import NoPathError, follow, stand_ins
 
@@ -141,7 +142,7 @@ def test_synflow_of_resnet152_is_finite_in_float32():
 
 def test_open_clip_as_it_comes_names_its_attention_and_its_trunk_has_paths():
     visual = open_clip.create_model("RN50-quickgelu", pretrained=None, require_pretrained=False).visual.eval()
-    with pytest.raises(NoPathError, match=r"attnpool .*these work on any network: random, magnitude, snip"):
+    with pytest.raises(NoPathError, match=r"attnpool .*these work on it: random, magnitude, snip"):
         score("px", visual, [torch.randn(1, 3, 224, 224)])
     visual.attnpool = nn.Identity()
     with torch.random.fork_rng():
@@ -184,6 +185,13 @@ def test_rescaling_is_exact_in_float64():
         nn.Hardswish(True),
         nn.ELU(inplace=True),
         nn.Mish(True),
+        nn.Tanh(),
+        nn.Softsign(),
+        nn.RReLU(inplace=True),
+        nn.Hardshrink(0.3),
+        nn.Softshrink(0.3),
+        nn.Tanhshrink(),
+        nn.Threshold(-0.1, 0.0, True),
     ],
     ids=lambda a: f"{type(a).__name__} {'in place' if getattr(a, 'inplace', False) else ''}",
 )
@@ -215,6 +223,27 @@ class Odd(nn.Module):
     def forward(self, x):
         x = self.odd(self.conv(x))
         return self.fc(x.mean((2, 3)))
+
+
+class Filter(nn.Module):
+    """Fixed coefficients along each row, in a buffer, as of a blur or an edge filter."""
+
+    def __init__(self, row):
+        super().__init__()
+        self.register_buffer("row", torch.tensor(row).expand(4, 1, 1, 3).contiguous())
+
+    def forward(self, x):
+        return nn.functional.conv2d(x, self.row, padding=(0, 1), groups=4)
+
+
+class Doubled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx, g):
+        return 2 * g
 
 
 class Function(nn.Module):
@@ -280,6 +309,9 @@ WITHOUT_PATHS = {
     "assignment": Function(assigned),
     "a constant minus": Function(lambda x: torch.sub(torch.ones(4, 8, 8), x)),
     "bicubic": nn.Upsample(scale_factor=2, mode="bicubic"),
+    "a filter with negative coefficients": Filter([-1.0, 0.0, 1.0]),
+    "a threshold to another value": nn.Threshold(0.1, 20.0),
+    "sigmoid": nn.Sigmoid(),
     "torch.batch_norm": Function(
         lambda x: torch.batch_norm(x, None, None, torch.zeros(4), torch.ones(4), False, 0.1, 1e-5, False)
     ),
@@ -311,6 +343,9 @@ WITH_PATHS = {
     "depthwise": nn.Conv2d(4, 4, 3, groups=4),
     "transposed": nn.ConvTranspose2d(4, 4, 2, 2),
     "stack": Function(lambda x: torch.stack([x, x]).sum(0)),
+    "a filter without negative coefficients": Filter([0.25, 0.5, 0.25]),
+    "tanh": Function(lambda x: torch.tanh(x) + x.tanh() + nn.functional.tanh(x)),
+    "a python function with a backward of its own": Function(lambda x: Doubled.apply(x)),
 }
 
 
@@ -459,3 +494,64 @@ def test_a_model_that_returns_no_tensor():
 
     with pytest.raises(InputError, match="the output is dict"):
         score("synflow-l2", Two(), [images((1, 2, 2), 2)])
+
+
+def scripted(what):
+    def gated(x):
+        return torch.sigmoid(x)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if what == "function":
+            return Function(torch.jit.script(gated))
+        if what == "traced function":
+            return Function(torch.jit.trace(gated, torch.ones(2, 4, 8, 8)))
+        return torch.jit.script(nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU()))
+
+
+@pytest.mark.parametrize("method", ["px", "synflow", "px-gated", "px-released"])
+@pytest.mark.parametrize("what", ["function", "traced function", "module"])
+def test_what_torch_jit_runs_is_not_taken_for_a_constant(what, method):
+    """The skip around it would have paths, and the part itself be a bias."""
+    part = scripted(what)
+    model = Odd(Function(lambda x: x + part(x)), layers=part if what == "module" else None)
+    with pytest.raises(
+        NoPathError, match=r"(odd|extra) \(\w+\): aten\.\S+ is within what torch\.jit .*random, magnitude, snip"
+    ) as e:
+        score(method, model, [images((3, 8, 8), 2)], statistics="running")
+    assert "\n" not in str(e.value)
+    assert score("snip", model, [images((3, 8, 8), 2)], statistics="running")
+
+
+class Wrapped(nn.Module):
+    """A model whose outputs are something else."""
+
+    def __init__(self, wrap, model):
+        super().__init__()
+        self.wrap, self.model = wrap, model
+
+    def forward(self, x):
+        return self.wrap(self.model(x))
+
+
+@pytest.mark.parametrize("wrap", [lambda x: {"out": x}, lambda x: (x, x), lambda x: x.detach()])
+@pytest.mark.parametrize("odd", [nn.Identity(), nn.Softmax(1)], ids=["paths", "no paths"])
+@pytest.mark.parametrize("method", ["px", "synflow-l2", "px-released"])
+def test_only_methods_that_take_the_model_are_recommended(method, odd, wrap):
+    model, data = Wrapped(wrap, Odd(odd)), [images((3, 8, 8), 2)]
+    with pytest.raises(NoPathError, match=r"these work on it: random, magnitude$"):
+        score(method, model, data, statistics="running")
+    for other in methods():
+        if other in ("random", "magnitude"):
+            assert score(other, model, data)
+        else:
+            with pytest.raises(InputError):
+                score(other, model, data)
+
+
+def test_every_method_that_is_recommended_scores_the_model():
+    model, data = Odd(nn.Softmax(1)), [images((3, 8, 8), 2)]
+    with pytest.raises(NoPathError) as caught:
+        score("px", model, data)
+    for other in str(caught.value).rsplit(": ", 1)[1].split(", "):
+        assert score(other, model, data)

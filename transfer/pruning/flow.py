@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from checkpoints.errors import InputError
 from transfer.pruning.kept import kept
 from transfer.pruning.paths import follow, stand_ins
+from transfer.pruning.plain import plain
 from transfer.pruning.problem import Batch, Problem
 from transfer.pruning.processes import Statistic
 from transfer.pruning.prunable import prunable, refuse_half
@@ -118,7 +119,7 @@ def path_kernel_trace(
     refuse_half(*weights.values())
     alive = kept({name: w.detach() for name, w in weights.items()}, masks)
     start = torch.ones(1, *shape).to(next(iter(weights.values())))
-    with untouched(model):
+    with untouched(model), plain():
         exponent, found = flow(model, weights, start, view=torch.square, summed=True, masks=alive)
         total = sum(float((gradient * alive[name]).sum()) for name, _, gradient in found)
     try:

@@ -16,11 +16,11 @@ class Hold:
     alone, the gradients of pruned weights count in the clipping norm. A frozen weight has no gradient to mask; one that
     is thawed later is held by its values alone until it is held again. A parameter over the memory of a masked one is
     masked with it. Safe to make again after a resume. Under accelerate give the wrapped optimizer or the bare one, and
-    the model before it is wrapped or after. What fails leaves no hook.
+    the model before it is wrapped or compiled, or after. What fails leaves no hook.
     """
 
     def __init__(self, masks: Masks, model: nn.Module, optimizer: torch.optim.Optimizer):
-        model = getattr(model, "module", model) if not _has(model, masks) else model
+        model = _unwrapped(model, masks)
         bare = getattr(optimizer, "optimizer", optimizer)
         self._pruned: list[tuple[nn.Parameter, Tensor]] = [
             (p, ~masks[name].to(p.device)) for name, p in masks.match(model).items()
@@ -58,6 +58,16 @@ def _masked(pruned: Tensor) -> Any:
             parameter.grad.masked_fill_(pruned, 0.0)
 
     return hook
+
+
+def _unwrapped(model: nn.Module, masks: Masks) -> nn.Module:
+    """Return the model that has the masks' names, within DistributedDataParallel and ``torch.compile``."""
+    while not _has(model, masks):
+        inner = getattr(model, "_orig_mod", getattr(model, "module", None))
+        if not isinstance(inner, nn.Module):
+            break
+        model = inner
+    return model
 
 
 def _has(model: nn.Module, masks: Masks) -> bool:

@@ -9,6 +9,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from transfer.pruning.masks import Masks
 from transfer.pruning.paths import NoPathError, follow, stand_ins
+from transfer.pruning.plain import plain
 from transfer.pruning.scaled import Scaled, View
 from transfer.pruning.tied import place
 from transfer.pruning.untouched import untouched
@@ -34,7 +35,7 @@ def live(model: nn.Module, masks: Mapping[str, Tensor], inputs: Tensor) -> Masks
     leaves = {name: views[id(p)].tensor for name, p in model.named_parameters() if name in masks}
     for leaf in leaves.values():
         leaf.requires_grad_()
-    with untouched(model), torch.enable_grad():
+    with untouched(model), plain(), torch.enable_grad():
         reached = follow(model, start, start, views, None, gated=False, summed=True, after=_reached)
         parts = torch.autograd.grad(reached.tensor.sum(), list(leaves.values()), materialize_grads=True)
     return Masks({name: (part > 0) & masks[name].to(part.device) for name, part in zip(leaves, parts, strict=True)})

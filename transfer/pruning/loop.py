@@ -154,7 +154,8 @@ def _refuse_empty(method: str, scores: Mapping[str, Tensor]) -> None:
         raise ScoreError(
             f"method {method!r} scores every weight of layer {empty[0]}{more} 0 before anything is pruned, so that "
             "nothing tells them apart. Is the BatchNorm after it zero-initialised (load pretrained weights, or build "
-            "the model with zero_init_last=False), or does the layer not reach the output (exclude it)?"
+            "the model with zero_init_last=False), does the layer not reach the output (exclude it), or does it run "
+            "under torch.no_grad() or a checkpoint with use_reentrant=True?"
         )
 
 

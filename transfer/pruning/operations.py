@@ -38,6 +38,14 @@ SLOPED = {
     F.silu,
     F.mish,
     F.hardswish,
+    torch.tanh,
+    Tensor.tanh,
+    F.softsign,
+    F.rrelu,
+    F.hardshrink,
+    F.softshrink,
+    F.tanhshrink,
+    F.threshold,
 }
 MAX_POOL: dict[Any, Callable[..., tuple[Tensor, Tensor]]] = {
     F.max_pool1d: F.max_pool1d_with_indices,

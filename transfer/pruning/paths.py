@@ -14,18 +14,21 @@ Numbers: a product over 50 layers leaves float32 (in ResNet-50 the ones-view rea
 tensors carry a power of two (:mod:`transfer.pruning.scaled`).
 """
 
+import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from checkpoints.errors import InputError
 from transfer.pruning import operations as ops
 from transfer.pruning.not_finite import check_finite
+from transfer.pruning.plain import bfloat16
 from transfer.pruning.saliency import about, methods
 from transfer.pruning.scaled import Scaled, View
 from transfer.pruning.statistics import Norms
@@ -91,15 +94,24 @@ def follow(
     """
     device = inputs.device.type
     machine = _Follow(model, views, norm, gated, summed, device if bf16 else None, after)
+    unseen = _Unseen(machine)
+    looked = all(
+        view.settled for view in views.values()
+    )  # in the pass that settled them; it costs some µs an operation
+    watch = nullcontext() if looked else unseen
     first = inputs.clone()
     _give(first, Scaled(start))
     try:
-        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=bf16), machine, norms or nullcontext():
+        with torch.no_grad(), bfloat16(device, enabled=bf16), watch, machine, norms or nullcontext():
             output = model(first)
         if not _on_path(output):
             raise NoPathError(f"the output is {type(output).__name__}, not one tensor made from the input")
-    except NoPathError as error:
-        raise NoPathError(_explain(error, model)) from None
+    except (NoPathError, RuntimeError) as error:
+        reason = unseen.found or error  # torch.jit makes an error of its own out of the one that is raised in it
+        if not isinstance(reason, NoPathError):
+            raise
+        where, others = _innermost(error, model), ", ".join(_others(model, inputs))
+        raise NoPathError(f"path methods cannot score {where}: {reason}; these work on it: {others}") from None
     if gated:
         check_finite(output, model, lambda: model(inputs), norms and norms.again())
     return _path(output)
@@ -118,12 +130,20 @@ class _Follow(TorchFunctionMode):
         self.fixed = {id(buffer) for buffer in model.buffers()}
         self.used: set[int] = set()
         self.grad = torch.is_grad_enabled()
+        self.busy = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         on_path = sum(_on_path(x) for x in tensors_in([args, kwargs]))
         if not on_path:
             return func(*args, **kwargs)
+        self.busy = True
+        try:
+            return self._carry(on_path, func, args, kwargs)
+        finally:
+            self.busy = False
+
+    def _carry(self, on_path: int, func: Any, args: Any, kwargs: Any) -> Any:
         if func in ops.REFUSED or kwargs.get("out") is not None:
             raise NoPathError(f"{ops.name(func)} moves values past the graph")
         rule = _RULES.get(func)
@@ -143,6 +163,21 @@ class _Follow(TorchFunctionMode):
             return Scaled(func(_path(x).tensor, *args, **kwargs), _path(x).exponent + raised)
 
 
+class _Unseen(TorchDispatchMode):
+    """Refuses what reaches a tensor on a path by another way than :class:`_Follow`: its result would be a constant."""
+
+    def __init__(self, follow: _Follow) -> None:
+        super().__init__()
+        self.follow, self.found = follow, None  # type: _Follow, NoPathError | None
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if not self.follow.busy and any(_on_path(x) for x in tensors_in([args, kwargs])):
+            self.found = NoPathError(f"{func} is within what torch.jit or C++ runs, where paths cannot be followed")
+            raise self.found
+        return func(*args, **kwargs)
+
+
 def _weighted(
     run: _Follow,
     func: Any,
@@ -157,6 +192,8 @@ def _weighted(
         raise NoPathError(f"{ops.name(func)} has a weight that is neither a parameter nor a buffer of the model")
     out = func(input, weight, bias, *args, **kwargs)
     if view is None:  # a buffer: fixed coefficients
+        if bool((weight < 0).any()):
+            raise NoPathError(f"{ops.name(func)} with negative fixed coefficients has no meaning on paths")
         return _give(out, run.path(func, input, weight, None, *args, **kwargs))
     path = run.path(func, input, view.tensor, None, *args, raised=view.exponent, **kwargs)
     again = id(view) in run.used  # its one power of two keeps the first result in range, not the powers of it
@@ -200,6 +237,12 @@ def _sloped(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -
     return _give(out, run.path(torch.mul, out, slope.square()))
 
 
+def _threshold(run: _Follow, func: Any, input: Tensor, threshold: float, value: float, **kwargs: Any) -> Tensor:
+    if value:
+        raise NoPathError(f"{ops.name(func)} to a value other than 0 has no meaning on paths")
+    return _sloped(run, func, input, threshold, value, **kwargs)
+
+
 def _max_pool(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Any:
     if kwargs.get("return_indices"):
         raise NoPathError(f"{ops.name(func)} with return_indices has no meaning on paths")
@@ -215,7 +258,7 @@ def _max_pool(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any)
 def _linear(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Any:
     if func is F.pad and (kwargs.get("value") or any(args[2:])):
         raise NoPathError("pad with a value other than 0 has no meaning on paths")
-    if func is F.interpolate and "bicubic" in (kwargs.get("mode"), *args):
+    if func is F.interpolate and {"bicubic", "lanczos"} & {kwargs.get("mode"), *args[2:3]}:
         raise NoPathError("bicubic interpolation has negative coefficients, which have no meaning on paths")
     path = run.path(func, input, *args, **kwargs)
     out = func(input, *args, **kwargs)
@@ -266,6 +309,7 @@ _RULES: dict[Any, Callable[..., Any]] = {
     **dict.fromkeys(ops.NORM, _batch_norm),
     **dict.fromkeys(ops.RELU, _relu),
     **dict.fromkeys(ops.SLOPED, _sloped),
+    F.threshold: _threshold,
     **dict.fromkeys(ops.MAX_POOL, _max_pool),
     **dict.fromkeys(ops.LINEAR, _linear),
     **dict.fromkeys(ops.BY_NUMBER, _by_number),
@@ -312,13 +356,24 @@ def tensors_in(values: Any) -> Iterator[Tensor]:
             yield from tensors_in(value)
 
 
-def _explain(error: NoPathError, model: nn.Module) -> str:
+def _innermost(error: Exception, model: nn.Module) -> str:
+    """Name the innermost module whose forward was running."""
     names = {id(module): name for name, module in model.named_modules()}
     where, step = type(model).__name__, error.__traceback__
-    while step is not None:  # the innermost module whose forward was running
+    while step is not None:
         owner = step.tb_frame.f_locals.get("self")
         if isinstance(owner, nn.Module) and names.get(id(owner)):
             where = f"{names[id(owner)]} ({type(owner).__name__})"
         step = step.tb_next
-    any_network = ", ".join(method for method in methods() if not about(method).paths)
-    return f"path methods cannot score {where}: {error}; these work on any network: {any_network}"
+    return where
+
+
+def _others(model: nn.Module, inputs: Tensor) -> list[str]:
+    """Return the methods without paths that the model suits: all but two differentiate one tensor of outputs."""
+    output = None
+    with torch.enable_grad(), warnings.catch_warnings(), suppress(RuntimeError):  # a forward may hold only without them
+        warnings.simplefilter("ignore")
+        output = model(inputs.detach().requires_grad_().clone())
+    suits = isinstance(output, Tensor) and output.requires_grad
+    known = {method: about(method) for method in methods()}
+    return [name for name, method in known.items() if not method.paths and (suits or method.statistics is None)]

@@ -1,6 +1,7 @@
 """What a method is given: a model, its weights and masks, and real mini-batches."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,10 +13,12 @@ from torch.func import functional_call
 from checkpoints.errors import InputError
 from transfer.data.maps import IGNORE
 from transfer.pruning.not_finite import check_finite
+from transfer.pruning.plain import no_autocast
 from transfer.pruning.processes import Processes, Statistic
 from transfer.pruning.prunable import refuse_half
+from transfer.pruning.recompute import backward
 from transfer.pruning.scaled import Scaled
-from transfer.pruning.statistics import Constants, Norms, pooled, seen_through
+from transfer.pruning.statistics import Constants, Norms, OutOfTurn, pooled, seen_through
 from transfer.pruning.tied import with_twins
 from transfer.pruning.untouched import reseed
 
@@ -132,10 +135,31 @@ class Problem:
         with seen_through(self.statistics):
             found = functional_call(self.model, weights, (inputs,))
         if not isinstance(found, Tensor):
-            raise InputError(f"the model returns {type(found).__name__}; scoring wants one tensor of outputs")
+            raise InputError(
+                f"the model returns {type(found).__name__}; scoring wants one tensor of outputs; random and "
+                "magnitude do not run the model"
+            )
         again = seen_through(self.statistics)
         check_finite(found, self.model, lambda: functional_call(self.model, weights, (inputs,)), again)
         return found
+
+    def gradients(
+        self, weights: dict[str, Tensor], outputs: Tensor | Sequence[Tensor], leaves: Iterable[Tensor],
+        cotangents: Tensor | Sequence[Tensor] | None = None, **options: bool,
+    ) -> list[Tensor]:  # fmt: skip
+        """Return ``torch.autograd.grad`` of what :meth:`output` gave for these weights; zeros where nothing depends.
+
+        A model that runs parts of its forward again then (gradient checkpointing) sees the same weights and BatchNorm.
+
+        Raises:
+            InputError: a BatchNorm runs again, and has statistics that were taken before.
+        """
+        by = list(leaves)
+        found = backward(
+            self.model, weights, self._seen_again,
+            lambda: torch.autograd.grad(outputs, by, cotangents, materialize_grads=True, **options),
+        )  # fmt: skip
+        return list(found)
 
     def constants(self) -> Constants | None:
         """Return the statistics that path methods take for fixed; None for the stored ones.
@@ -166,6 +190,12 @@ class Problem:
     def leaves(self) -> dict[str, Tensor]:
         """Return the weights as new leaves that record gradients."""
         return {name: w.detach().requires_grad_() for name, w in self.weights.items()}
+
+    def _seen_again(self) -> ExitStack:
+        stack = ExitStack()
+        stack.enter_context(no_autocast())
+        stack.enter_context(OutOfTurn() if isinstance(self.statistics, Constants) else seen_through(self.statistics))
+        return stack
 
     def _walk(self) -> Iterator[Batch]:
         before, now = list(self._seen), []

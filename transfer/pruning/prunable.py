@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from checkpoints.errors import InputError
@@ -20,9 +21,10 @@ def prunable(model: nn.Module, exclude: Iterable[str] = ()) -> dict[str, nn.Para
     one of them is excluded.
 
     Raises:
-        InputError: a glob matches no prunable module, a weight is computed or overlaps with another parameter, or
-            nothing prunable is left.
+        InputError: a glob matches no prunable module, a weight is computed or overlaps with another parameter, nothing
+            prunable is left, or the model is wrapped or not initialised.
     """
+    _refuse_unready(model)
     if isinstance(exclude, str):
         raise InputError(f"exclude is the text {exclude!r}; give a list of globs, such as [{exclude!r}]")
     modules = dict(model.named_modules(remove_duplicate=False))
@@ -55,13 +57,28 @@ def prunable(model: nn.Module, exclude: Iterable[str] = ()) -> dict[str, nn.Para
     return weights
 
 
+def _refuse_unready(model: nn.Module) -> None:
+    if isinstance(model, nn.DataParallel):
+        raise InputError("the model is wrapped in nn.DataParallel; give model.module")
+    for name, module in model.named_modules():
+        if any(is_lazy(x) for x in (*module.parameters(recurse=False), *module.buffers(recurse=False))):
+            raise InputError(
+                f"layer {name or '(the model)'} ({type(module).__name__}) has no weights yet; run the model on one "
+                "batch first"
+            )
+
+
 def refuse_half(*tensors: Tensor) -> None:
-    """Refuse 16-bit floats: products over many layers and squares of gradients are lost in them.
+    """Refuse complex numbers, and 16-bit floats: products over layers and squares of gradients are lost in them.
 
     Raises:
         InputError: names the dtype and the way out.
     """
     for tensor in tensors:
+        if tensor.is_complex():
+            raise InputError(
+                f"scores are of real weights, not {tensor.dtype}; exclude their layers, or choose magnitude"
+            )
         if torch.finfo(tensor.dtype).bits < 32:
             raise InputError(f"scores are lost in {tensor.dtype}; score model.float() on float32 images, then convert")
 

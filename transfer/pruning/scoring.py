@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from checkpoints.errors import InputError
 from transfer.errors import ScoreError
 from transfer.pruning.kept import kept
+from transfer.pruning.plain import plain
 from transfer.pruning.problem import Batches, Loss, Problem, cross_entropy
 from transfer.pruning.processes import Processes
 from transfer.pruning.prunable import prunable
@@ -67,12 +68,12 @@ def score(
         raise InputError(
             f"the batches are a {type(batches).__name__}, which ends after one walk; give a list or a loader"
         )
+    bare = model if accelerator is None else accelerator.unwrap_model(model)
+    weights = {name: p.detach() for name, p in prunable(bare, exclude).items()}
     if torch.is_inference_mode_enabled() or any(p.is_inference() for p in model.parameters()):
         raise InputError(
             "scores need gradients, which torch.inference_mode() forbids; make the model and score it outside"
         )
-    bare = model if accelerator is None else accelerator.unwrap_model(model)
-    weights = {name: p.detach() for name, p in prunable(bare, exclude).items()}
     problem = Problem(
         model=bare,
         weights=weights,
@@ -85,7 +86,7 @@ def score(
     )
     if problem.statistics != "running":
         _refuse_scripted(bare)
-    with untouched(bare, seed):
+    with untouched(bare, seed), plain():
         if problem.statistics == "warmup":
             problem = replace(problem, statistics=problem.measured())
         scores = function(problem, **options)
@@ -101,7 +102,7 @@ def statistics_of(
     weights = {name: p.detach() for name, p in prunable(bare, exclude).items()}
     problem = Problem(bare, weights, kept(weights, None), batches, cross_entropy, seed, Processes(accelerator))
     _refuse_scripted(bare)
-    with untouched(bare, seed):
+    with untouched(bare, seed), plain():
         return problem.measured()
 
 

@@ -100,6 +100,18 @@ class Norms(TorchFunctionMode):
         return {f"norm {i}": Scaled(x.to(torch.float64) * samples) for i, x in enumerate(parts)}
 
 
+class OutOfTurn(TorchFunctionMode):
+    """During the forward of a part alone, refuses a BatchNorm: constants are told apart by their place in the whole."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is F.batch_norm:
+            raise InputError(
+                "the model runs a BatchNorm again in its backward (gradient checkpointing), which has no warmed-up "
+                "statistics then; give statistics='batch' or 'running', or turn checkpointing off to score"
+            )
+        return func(*args, **(kwargs or {}))
+
+
 def pooled(sums: Mapping[str, Scaled], samples: int) -> Constants:
     """Return the mean over all samples of what :meth:`Norms.sums` gave for each batch."""
     parts = [x.at(0) / samples for name, x in sums.items() if name.startswith("norm ")]

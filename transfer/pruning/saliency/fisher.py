@@ -52,9 +52,7 @@ def _of_batch(problem: Problem, batch: Batch, draws: int, mean: bool) -> Statist
         alone = [signs(losses, batch.generator) for _ in range(draws)] or list(torch.eye(len(losses)).to(losses))
 
         def gradient(weights: Tensor) -> list[Tensor]:
-            parts = torch.autograd.grad(
-                losses, list(leaves.values()), weights, retain_graph=True, materialize_grads=True
-            )
+            parts = problem.gradients(leaves, losses, leaves.values(), weights, retain_graph=True)
             return [part.to(torch.float64) for part in parts]
 
         squares = [part.square() for part in gradient(alone[0])]  # autograd may give two weights one tensor

@@ -1,5 +1,8 @@
 """GraSP: the effect of a weight on the flow of the gradient (Wang 2020, eq. 8 and algorithm 1)."""
 
+from collections.abc import Callable, Iterable
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -30,18 +33,20 @@ def score(problem: Problem, *, temperature: float = 200.0) -> dict[str, Tensor]:
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
             outputs = problem.output(leaves, batch.inputs) / temperature
             loss = problem.loss(outputs, batch.targets) * len(batch.inputs)
-            gradient = torch.autograd.grad(loss, list(leaves.values()), create_graph=True, materialize_grads=True)
+            gradient = problem.gradients(leaves, loss, leaves.values(), create_graph=True)
             live = [(g, direction[name]) for name, g in zip(leaves, gradient, strict=True) if g.requires_grad]
-            seconds = products(live, list(leaves.values()))
+            seconds = products(live, list(leaves.values()), partial(problem.gradients, leaves))
         return {name: Scaled(part) for name, part in zip(leaves, seconds, strict=True)}
 
     sums, samples = problem.total(of_batch)
     return {name: sums[name].tensor / samples * w for name, w in problem.weights.items()}
 
 
-def products(live: list[tuple[Tensor, Tensor]], leaves: list[Tensor], *, retain_graph: bool = False) -> list[Tensor]:
-    """Return ``∂/∂leaf Σ (gradient · direction)``; 0 where no gradient depends on a weight."""
+def products(
+    live: list[tuple[Tensor, Tensor]], leaves: list[Tensor], grad: Callable[..., Iterable[Tensor]], **options: bool
+) -> list[Tensor]:
+    """Return ``∂/∂leaf Σ (gradient · direction)``, by ``grad``; 0 where no gradient depends on a weight."""
     if not live:
         return [torch.zeros_like(leaf) for leaf in leaves]
     gradients, directions = zip(*live, strict=True)
-    return list(torch.autograd.grad(gradients, leaves, directions, retain_graph=retain_graph, materialize_grads=True))
+    return list(grad(gradients, leaves, directions, **options))

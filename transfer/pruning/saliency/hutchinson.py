@@ -1,5 +1,7 @@
 """Hutchinson: the diagonal of the Hessian of the loss, by random signs (Gollini Navarrete 2026)."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -52,11 +54,11 @@ def _of_batch(problem: Problem, batch: Batch, draws: int, temperature: float) ->
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
         outputs = problem.output(leaves, batch.inputs) / temperature
         loss = problem.loss(outputs, batch.targets) * len(batch.inputs)
-        gradient = torch.autograd.grad(loss, weights, create_graph=True, materialize_grads=True)
+        gradient = problem.gradients(leaves, loss, weights, create_graph=True)
         for draw in range(draws):
             vector = {name: signs(w, batch.generator) for name, w in leaves.items()}
             live = [(g, vector[name]) for name, g in zip(leaves, gradient, strict=True) if g.requires_grad]
-            seconds = products(live, weights, retain_graph=draw + 1 < draws)
+            seconds = products(live, weights, partial(problem.gradients, leaves), retain_graph=draw + 1 < draws)
             for name, second in zip(leaves, seconds, strict=True):
                 diagonal[name].addcmul_(second.to(torch.float64), vector[name].to(torch.float64))
     first = {f"gradient {name}": Scaled(g.detach()) for name, g in zip(leaves, gradient, strict=True)}

@@ -8,4 +8,4 @@ from transfer.pruning.problem import Problem
 
 def score(problem: Problem) -> dict[str, Tensor]:
     """Return ``|θ|``."""
-    return {name: w.to(torch.float64).abs() for name, w in problem.weights.items()}
+    return {name: w.abs().to(torch.float64) for name, w in problem.weights.items()}

@@ -5,7 +5,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from checkpoints.errors import InputError
@@ -28,9 +28,9 @@ def score(
 
     Δ is standard normal, another one for each batch and each draw.
 
-    The score does not look at the weights that it prunes: θ is drawn anew (Kaiming normal, norms at scale 1 and shift
-    0, biases 0, BatchNorm with the statistics of the batch), in copies, so that the model stays as it is. In the
-    published code that drawing overwrites the pretrained weights.
+    The score does not look at the weights that it prunes: θ is drawn anew (Kaiming normal, norms at scale 1, shift 0
+    and initial statistics, biases 0, BatchNorm with the statistics of the batch), in copies: the model stays as it is.
+    In the published code that drawing overwrites the pretrained weights.
 
     Args:
         problem: what is scored; targets are not used.
@@ -70,27 +70,36 @@ def _of_batch(problem: Problem, batch: Batch, own: dict[str, Tensor], inputs: st
     noise = {name: torch.randn(w.shape, generator=generator).to(w) for name, w in theta.items()}
     here = {name: problem.masks[name] * w for name, w in theta.items()}
     there = {name: here[name] + problem.masks[name] * noise[name].mul_(epsilon) for name in theta}
-    leaves = [w.requires_grad_() for w in (*here.values(), *there.values())]
+    for w in (*here.values(), *there.values()):
+        w.requires_grad_()
     with torch.enable_grad():
-        change = problem.output(own | here, x) - problem.output(own | there, x)
-        parts = torch.autograd.grad(change.square().sum(), leaves, materialize_grads=True)
+        first, second = problem.output(own | here, x), problem.output(own | there, x)
+        twice = 2 * (first - second).detach()  # the gradient of the squared change by the first output
+        parts = problem.gradients(own | here, first, here.values(), twice)
+        others = problem.gradients(own | there, second, there.values(), -twice)
     # M enters as M · θ and as M · (θ + ε · Δ)
-    pairs = zip(theta, parts[: len(theta)], parts[len(theta) :], strict=True)
+    pairs = zip(theta, parts, others, strict=True)
     return {n: Scaled((a * here[n].detach()).addcmul_(b, there[n].detach())) for n, a, b in pairs}
 
 
 def _resampled(model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
-    """Return new parameters by name."""
+    """Return new parameters, and initial buffers of norms, by name.
+
+    A weight that is computed (an excluded layer's weight norm) stays: what it is computed from is no weight.
+    """
     drawn: dict[str, Tensor] = {}
-    names = {id(p): name for name, p in model.named_parameters()}
+    names = {id(x): name for name, x in (*model.named_parameters(), *model.named_buffers())}
     for module in model.modules():
-        own = {names[id(p)]: (key, p) for key, p in module.named_parameters(recurse=False)}
+        parameters = dict(module.named_parameters(recurse=False))
         if isinstance(module, (_ConvNd, nn.Linear)):
-            for name, (key, p) in own.items():
+            for key, p in parameters.items():
+                if key not in ("weight", "bias"):
+                    continue
                 new = torch.zeros(p.shape, dtype=p.dtype)
                 if key == "weight":
                     nn.init.kaiming_normal_(new, nonlinearity="relu", generator=generator)
-                drawn[name] = new.to(p.device)
-        elif isinstance(module, (_BatchNorm, nn.LayerNorm, nn.GroupNorm)):
-            drawn |= {n: torch.ones_like(p) if key == "weight" else torch.zeros_like(p) for n, (key, p) in own.items()}
+                drawn[names[id(p)]] = new.to(p.device)
+        elif isinstance(module, (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)):
+            for key, x in (*parameters.items(), *module.named_buffers(recurse=False)):
+                drawn[names[id(x)]] = torch.ones_like(x) if key in ("weight", "running_var") else torch.zeros_like(x)
     return {name: value.detach() for name, value in drawn.items()}

@@ -35,10 +35,8 @@ def squared_gradients(problem: Problem, batch: Batch, draws: int) -> Statistic:
     with torch.enable_grad():
         outputs = problem.output(leaves, batch.inputs)
         for draw in range(draws):
-            parts = torch.autograd.grad(
-                outputs, list(leaves.values()), signs(outputs, batch.generator),
-                retain_graph=draw + 1 < draws, materialize_grads=True,
-            )  # fmt: skip
+            cotangents = signs(outputs, batch.generator)
+            parts = problem.gradients(leaves, outputs, leaves.values(), cotangents, retain_graph=draw + 1 < draws)
             for name, part in zip(leaves, parts, strict=True):
                 square = part.to(torch.float64, copy=True).square_()
                 found[name] = found[name].add_(square) if name in found else square

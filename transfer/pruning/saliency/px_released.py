@@ -5,6 +5,7 @@ differs from the paper's eq. 9 and from their last commit; which of them made th
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,8 +16,10 @@ from torch.overrides import TorchFunctionMode
 from checkpoints.errors import InputError
 from transfer.pruning import operations as ops
 from transfer.pruning.paths import follow, stand_ins
+from transfer.pruning.plain import no_autocast
 from transfer.pruning.problem import Batch, Problem
 from transfer.pruning.processes import Statistic
+from transfer.pruning.recompute import backward
 from transfer.pruning.scaled import Scaled
 from transfer.pruning.statistics import Norms
 from transfer.pruning.tied import with_twins
@@ -58,13 +61,22 @@ def _of_batch(problem: Problem, batch: Batch) -> Statistic:
     with torch.enable_grad():
         rest = {name: p.square() for name, p in _of_layers(problem).items() if name not in leaves}
         h = _run(problem, rest | leaves, batch.inputs, _Replace(None))
-        parts = torch.autograd.grad((g * h).sum(), list(leaves.values()), materialize_grads=True)
+        parts = backward(
+            problem.model, rest | leaves, lambda: _seen(_Replace(None)),
+            lambda: torch.autograd.grad((g * h).sum(), list(leaves.values()), materialize_grads=True),
+        )  # fmt: skip
     return {name: Scaled(part) for name, part in zip(leaves, parts, strict=True)}
 
 
 def _run(problem: Problem, weights: dict[str, Tensor], inputs: Tensor, activations: TorchFunctionMode) -> Tensor:
-    with Norms(), activations:
+    with _seen(activations):
         return torch.func.functional_call(problem.model, with_twins(problem.model, weights), (inputs,))
+
+
+@contextmanager
+def _seen(activations: TorchFunctionMode) -> Iterator[None]:
+    with Norms(), activations, no_autocast():
+        yield
 
 
 def _of_layers(problem: Problem) -> dict[str, Tensor]:

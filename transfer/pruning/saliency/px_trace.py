@@ -27,7 +27,7 @@ def score(problem: Problem) -> dict[str, Tensor]:
         leaves = list(network.squares.values())
         with torch.enable_grad():
             live = [(g, along[name]) for name, g in gradients.items() if g.requires_grad]
-            seconds = products(live, leaves)
+            seconds = products(live, leaves, torch.autograd.grad, materialize_grads=True)
         return {
             name: Scaled((g.detach() * units[name]).addcmul_(network.squares[name].detach(), second), exponent)
             for (name, g), second in zip(gradients.items(), seconds, strict=True)

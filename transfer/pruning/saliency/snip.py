@@ -25,7 +25,7 @@ def mean_gradient(problem: Problem, temperature: float = 1.0) -> dict[str, Tenso
         with torch.enable_grad():
             outputs = problem.output(leaves, batch.inputs) / temperature
             loss = problem.loss(outputs, batch.targets) * len(batch.inputs)
-            parts = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
+            parts = problem.gradients(leaves, loss, leaves.values())
         return {name: Scaled(part) for name, part in zip(leaves, parts, strict=True)}
 
     sums, samples = problem.total(of_batch)
