@@ -71,7 +71,7 @@ def test_evaluate_gives_the_accuracy_of_the_result(
 def test_evaluate_refuses_a_damaged_run(
     finished: transfer.Result, tmp_path: Path, command: Callable[..., tuple[int, str, str]], damage: str
 ) -> None:
-    for name in ("recipe.json", "model.safetensors"):
+    for name in ("recipe.json", "model.json", "model.safetensors"):
         content = (finished.folder / name).read_bytes()
         (tmp_path / name).write_bytes(content[: len(content) // 2] if name == damage else content)
     code, out, error = command("evaluate", str(tmp_path))

@@ -18,7 +18,7 @@ import transfer
 from checkpoints import InputError
 from transfer.files import write_json, write_whole
 from transfer.recipe import Data, Prune, Recipe, Train
-from transfer.run_folder import RunFolder, folder_name, read_json
+from transfer.run_folder import Origin, RunFolder, folder_name, read_json
 
 RECIPE = Recipe(
     name="My Recipe",
@@ -28,6 +28,8 @@ RECIPE = Recipe(
     train=Train(epochs=0),
     seed=7,
 )
+SPLIT = {"split": "train", "images": 3, "digest": "d"}
+MADE = Origin("w", {"classes": ["cat", "dog"], "train": SPLIT, "test": SPLIT}, {})
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
@@ -36,32 +38,32 @@ def fail(*_: Any, **__: Any) -> NoReturn:
 
 
 def test_the_name_says_what_runs() -> None:
-    assert re.fullmatch(r"my-recipe-timm-resnet50\.a1-in1k-synflow-l2-0\.982-s7-[0-9a-f]{8}", folder_name(RECIPE, "w"))
+    assert re.fullmatch(r"my-recipe-timm-resnet50\.a1-in1k-synflow-l2-0\.982-s7-[0-9a-f]{8}", folder_name(RECIPE, MADE))
     dense = replace(RECIPE, prune=Prune(sparsity=0.0)).resolved()
-    assert re.fullmatch(r"my-recipe-timm-resnet50\.a1-in1k-dense-s7-[0-9a-f]{8}", folder_name(dense, "w"))
+    assert re.fullmatch(r"my-recipe-timm-resnet50\.a1-in1k-dense-s7-[0-9a-f]{8}", folder_name(dense, MADE))
 
 
 @pytest.mark.parametrize("backbone", ["/home/x/../../etc/weights.pth@resnet50", "a b\nc", "../..", "x" * 500])
 def test_the_name_is_one_folder(backbone: str) -> None:
-    name = folder_name(replace(RECIPE, backbone=backbone), "w")
+    name = folder_name(replace(RECIPE, backbone=backbone), MADE)
     assert re.fullmatch(r"[a-z0-9.-]+", name)
     assert len(name) < 200
     assert not name.startswith(".")
 
 
-def test_the_hash_covers_the_recipe_and_the_weights_and_no_place() -> None:
+def test_the_hash_covers_the_recipe_and_its_origin_and_no_place() -> None:
     names = {
-        folder_name(recipe, weights)
+        folder_name(recipe, made)
         for recipe in (RECIPE, replace(RECIPE, train=Train(epochs=1)), replace(RECIPE, prune=Prune(batch=1)))
-        for weights in ("w", "v")
+        for made in (MADE, replace(MADE, backbone="v"), replace(MADE, data={}), replace(MADE, methods={"mine": "s"}))
     }
-    assert len(names) == 6
-    assert RunFolder(Path("a"), RECIPE, "w").path.name == RunFolder(Path("b/c"), RECIPE, "w").path.name
+    assert len(names) == 12
+    assert RunFolder(Path("a"), RECIPE, MADE).path.name == RunFolder(Path("b/c"), RECIPE, MADE).path.name
 
 
 def test_workers_and_saving_may_change_between_starts(tmp_path: Path) -> None:
     other = replace(RECIPE, data=replace(RECIPE.data, workers=3), train=replace(RECIPE.train, save_minutes=1.0))
-    first, second = RunFolder(tmp_path, RECIPE, "w"), RunFolder(tmp_path, other, "w")
+    first, second = RunFolder(tmp_path, RECIPE, MADE), RunFolder(tmp_path, other, MADE)
     assert first.path == second.path
     with first.opened():
         assert Recipe.from_dict(read_json(first.file("recipe.json"))) == RECIPE
@@ -70,7 +72,7 @@ def test_workers_and_saving_may_change_between_starts(tmp_path: Path) -> None:
 
 
 def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path, RECIPE, "w")
+    folder = RunFolder(tmp_path, RECIPE, MADE)
     held = "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print(1, flush=True); input()"
     with folder.opened():
         pass
@@ -94,7 +96,7 @@ def test_where_there_are_no_locks_a_stale_one_of_another_machine_is_named(
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr("fcntl.flock", missing)
-    folder = RunFolder(tmp_path, RECIPE, "w")
+    folder = RunFolder(tmp_path, RECIPE, MADE)
     folder.path.mkdir(parents=True)
     lock = folder.file(".lock")
     with folder.opened():
@@ -111,14 +113,14 @@ def test_where_there_are_no_locks_a_stale_one_of_another_machine_is_named(
 
 
 def test_the_lock_is_given_back_after_a_failure(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path, RECIPE, "w")
+    folder = RunFolder(tmp_path, RECIPE, MADE)
     with pytest.raises(KeyError), folder.opened():
         raise KeyError
     FileLock(folder.file(".lock"), timeout=0).acquire().lock.release()
 
 
 def test_a_folder_of_another_recipe_is_refused(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path, RECIPE, "w")
+    folder = RunFolder(tmp_path, RECIPE, MADE)
     with folder.opened():
         folder.write_json("recipe.json", replace(RECIPE, seed=8).to_dict())
     before = folder.file("recipe.json").read_bytes()
@@ -129,10 +131,29 @@ def test_a_folder_of_another_recipe_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000])
 def test_a_damaged_recipe_is_refused(tmp_path: Path, content: bytes) -> None:
-    folder = RunFolder(tmp_path, RECIPE, "w")
+    folder = RunFolder(tmp_path, RECIPE, MADE)
     folder.path.mkdir()
     folder.file("recipe.json").write_bytes(content)
     with pytest.raises(InputError, match=r"recipe\.json is not JSON"), folder.opened():
+        pass
+
+
+def test_a_folder_of_another_origin_is_refused(tmp_path: Path) -> None:
+    other = replace(MADE, backbone="v", data={**MADE.data, "train": {**SPLIT, "images": 2}}, methods={"mine": "1"})
+    folder = RunFolder(tmp_path, RECIPE, replace(other, methods={"mine": "2"}))
+    folder.path.mkdir()
+    write_json(folder.file("origin.json"), {"backbone": "w", "data": dict(MADE.data), "methods": {"mine": "1"}})
+    told = "train had 3 images, now 2; the backbone's weights are others; the source of method mine changed"
+    with pytest.raises(InputError, match=f"holds a run of other data or weights .{told}."), folder.opened():
+        pass
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{}", b'{"data": 3}', b'{"data": {"classes": 3}}', b"{"])
+def test_a_damaged_origin_is_refused(tmp_path: Path, content: bytes) -> None:
+    folder = RunFolder(tmp_path, RECIPE, MADE)
+    folder.path.mkdir()
+    folder.file("origin.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"origin\.json is (damaged|not JSON)"), folder.opened():
         pass
 
 
@@ -164,7 +185,7 @@ def test_a_full_disk_leaves_the_old_file_or_none(tmp_path: Path, monkeypatch: py
 
 def test_a_disk_that_fills_during_a_run_leaves_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = replace(RECIPE, backbone="random:resnet20", prune=Prune(method="magnitude", sparsity=0.5, rounds=1))
-    replace_, left = os.replace, [5]  # recipe, environment, timing, masks, metrics; then the disk is full
+    replace_, left = os.replace, [6]  # recipe, origin, environment, timing, masks, metrics; then the disk is full
 
     def fills(*names: Any) -> None:
         left[0] -= 1
@@ -177,7 +198,15 @@ def test_a_disk_that_fills_during_a_run_leaves_no_part(tmp_path: Path, monkeypat
         with pytest.raises(OSError, match="No space left"):
             transfer.run(recipe, out=tmp_path)
     (folder,) = tmp_path.iterdir()
-    kept = {"recipe.json", "environment.json", "timing.json", "masks.safetensors", "metrics.jsonl", ".lock"}
+    kept = {
+        "recipe.json",
+        "origin.json",
+        "environment.json",
+        "timing.json",
+        "masks.safetensors",
+        "metrics.jsonl",
+        ".lock",
+    }
     assert {p.name for p in folder.rglob("*")} == kept
     assert transfer.run(recipe, out=tmp_path).folder == folder
     assert (folder / "result.json").exists()

@@ -3,7 +3,7 @@
 import time
 import warnings
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class Result:
 
     folder: Path
     metrics: dict[str, Any]
-    finished: datetime | None = None
+    finished: datetime | None = field(default=None, compare=False)
     """When an earlier start finished it; None: this one did."""
 
 

@@ -49,6 +49,18 @@ def test_a_mask_that_was_drawn_on_the_displayed_photo_fits(tmp_path: Path, orien
     assert (read.numpy() == labels).all()
 
 
+def test_a_png_that_says_it_after_its_pixels_is_turned_too(tmp_path: Path) -> None:
+    image, content = tmp_path / "a.png", photo(tmp_path / "b.png", 6).read_bytes()
+    start = content.index(b"eXIf") - 4
+    size = 12 + int.from_bytes(content[start : start + 4], "big")
+    exif, end = content[start : start + size], content.index(b"IEND") - 4
+    image.write_bytes(content[:start] + content[start + size : end] + exif + content[end:])
+    assert (np.asarray(decode(image, image))[:, :, 0] == SCENE).all()
+    Image.fromarray((SCENE > 100).astype(np.uint8)).save(tmp_path / "m.png")
+    check_pair(image, tmp_path / "m.png")
+    read_pair(image, tmp_path / "m.png", 2)
+
+
 def test_a_mask_of_the_stored_form_is_refused_by_its_header(tmp_path: Path) -> None:
     image = photo(tmp_path / "a.png", 6)
     Image.fromarray(np.zeros((6, 4), np.uint8)).save(tmp_path / "m.png")

@@ -38,8 +38,8 @@ def decode(source: Path | bytes, name: str | Path) -> Image.Image:
 def upright(image: Image.Image) -> Image.Image:
     """Turn and mirror an image as its EXIF orientation says."""
     stated = image.size
+    image.load()  # a PNG may say it after its pixels
     if image.format == "TIFF":  # Pillow turns these itself, but mixes the pixels of quarter turns without compression
-        image.load()
         if image.size != stated:
             raise ValueError("a turned TIFF without compression, which Pillow misreads")
         return image
@@ -48,7 +48,7 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Return (width, height) of :func:`upright` from the header; no pixel is decoded."""
+    """Return (width, height) of :func:`upright` by what stands before the pixels; none is decoded."""
     width, height = image.size
     turned = image.format != "TIFF" and _orientation(image) in (5, 6, 7, 8)
     return (height, width) if turned else (width, height)
@@ -57,7 +57,7 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 def _orientation(image: Image.Image) -> int:
     """Return EXIF's orientation, 1 to 8; 1, upright, where there is none or it is damaged, as viewers take it."""
     try:
-        return int(image.getexif().get(ORIENTATION, 1))
+        return int(Image.Image.getexif(image).get(ORIENTATION, 1))  # that of PNG's own class would decode
     except Exception:  # damaged metadata fail in as many ways as damaged pixels, and do not make an image unreadable
         return 1
 

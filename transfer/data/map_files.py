@@ -37,7 +37,10 @@ def check_headers(split: MaskFiles) -> None:
 def check_pair(image: Path, mask: Path) -> None:
     """Raise InputError for headers of an image and its mask that cannot be used, or not together."""
     with opened_image(image, image) as pixels, opened_mask(mask) as labels:
-        check_sizes(image, upright_size(pixels), mask, upright_size(labels))
+        sizes = upright_size(pixels), upright_size(labels)
+        if sizes[0] != sizes[1]:  # before they are refused: what stands after the pixels
+            sizes = upright(pixels).size, upright(labels).size
+        check_sizes(image, sizes[0], mask, sizes[1])
 
 
 def check_sizes(image: Path, size: Size, mask: str | Path, mask_size: Size) -> None:
