@@ -38,9 +38,9 @@ def check_pair(image: Path, mask: Path) -> None:
     """Raise InputError for headers of an image and its mask that cannot be used, or not together."""
     with opened_image(image, image) as pixels, opened_mask(mask) as labels:
         sizes = upright_size(pixels), upright_size(labels)
-        if sizes[0] != sizes[1]:  # before they are refused: what stands after the pixels
-            sizes = upright(pixels).size, upright(labels).size
-        check_sizes(image, sizes[0], mask, sizes[1])
+    if sizes[0] != sizes[1]:  # before they are refused: what stands after the pixels
+        sizes = decode(image, image).size, decode(mask, mask).size
+    check_sizes(image, sizes[0], mask, sizes[1])
 
 
 def check_sizes(image: Path, size: Size, mask: str | Path, mask_size: Size) -> None:
