@@ -12,8 +12,8 @@ import argparse
 from pathlib import Path
 
 from checkpoints.errors import InputError
-from transfer.data import sbd
-from transfer.data.voc2012_aug import SBD
+from transfer.data.sources import sbd
+from transfer.data.sources.voc2012_aug import SBD
 
 
 def main() -> None:

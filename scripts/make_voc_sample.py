@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from checkpoints.errors import InputError
-from transfer.data import voc_sample
+from transfer.data.sources import voc_sample
 
 
 def main() -> None:

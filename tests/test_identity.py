@@ -17,7 +17,7 @@ from transfer import data
 from transfer.data.batches import Batches
 from transfer.data.dataset import Images
 from transfer.data.identity import difference, fingerprint
-from transfer.data.voc_sample import cached
+from transfer.data.sources.voc_sample import cached
 from transfer.job import prepare
 from transfer.models import classifier
 from transfer.pruning import prune, saliency

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from checkpoints.errors import InputError
-from transfer.data.imagefolder import images_in
+from transfer.data.sources.imagefolder import images_in
 from transfer.errors import RunError
 from transfer.files import write_whole
 from transfer.report import maps

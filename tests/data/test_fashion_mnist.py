@@ -7,7 +7,7 @@ import pytest
 
 from checkpoints.errors import InputError
 from transfer import data
-from transfer.data import fashion_mnist
+from transfer.data.sources import fashion_mnist
 
 SIZES = {"train": 20, "t10k": 10}
 

@@ -88,7 +88,7 @@ def test_an_unreadable_folder_is_named(tmp_path, monkeypatch):
 
     for split in ("train", "val"):
         write(tmp_path, split, a=1)
-    monkeypatch.setattr("transfer.data.imagefolder.os.scandir", refuse)
+    monkeypatch.setattr("transfer.data.sources.imagefolder.os.scandir", refuse)
     with pytest.raises(InputError, match=r"train: cannot be read .Permission denied.; check its permissions"):
         data.load(f"imagefolder:{tmp_path}")
 

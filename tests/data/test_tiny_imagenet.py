@@ -10,7 +10,7 @@ from PIL import Image
 from checkpoints import NotReady, only_looking
 from checkpoints.errors import InputError
 from transfer import data
-from transfer.data import tiny_imagenet
+from transfer.data.sources import tiny_imagenet
 
 WNIDS = ("n02", "n01", "n03")
 

@@ -12,7 +12,7 @@ import pytest
 from checkpoints import NotReady, only_looking
 from checkpoints.errors import InputError
 from transfer import data
-from transfer.data import voc2012
+from transfer.data.sources import voc2012
 
 from ..checkpoints.loopback import Site, serve
 from .map_folders import write_list, write_voc

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from checkpoints.errors import InputError
-from transfer.data.unpacking import unpack
+from transfer.data.sources.download import unpack
 
 
 def member(name: str, content: bytes = b"x", **fields) -> tuple[tarfile.TarInfo, bytes]:

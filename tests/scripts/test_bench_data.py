@@ -9,8 +9,8 @@ import torch
 
 from scripts import bench_data as script
 from transfer import data
-from transfer.data import voc_sample
 from transfer.data.decode import decode
+from transfer.data.sources import voc_sample
 
 
 @pytest.fixture(autouse=True)

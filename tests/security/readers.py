@@ -27,12 +27,12 @@ from torch import nn
 
 import checkpoints
 from checkpoints.backbone import Backbone, Card
-from transfer.data.archive import Archive
 from transfer.data.decode import decode
-from transfer.data.idx import read_idx
 from transfer.data.map_files import read_mask
-from transfer.data.tiny_imagenet_files import SIDE, decoded, read_index
-from transfer.data.unpacking import unpack
+from transfer.data.sources.archive import Archive
+from transfer.data.sources.download import unpack
+from transfer.data.sources.fashion_mnist import read_idx
+from transfer.data.sources.tiny_imagenet import SIDE, decoded, read_index
 from transfer.pruning.masks import Masks
 from transfer.recipe import Recipe
 from transfer.run_folder import read_json

@@ -27,8 +27,9 @@ from torchvision import datasets
 import checkpoints
 from checkpoints.errors import InputError
 from transfer import data
-from transfer.data import archive, decode, idx, tiny_imagenet
-from transfer.data.archive import Archive
+from transfer.data import decode
+from transfer.data.sources import archive, fashion_mnist, tiny_imagenet
+from transfer.data.sources.archive import Archive
 
 from .readers import image, saved
 from .readers import tiny_imagenet as tiny_zip
@@ -363,7 +364,7 @@ def idx_file(folder: Path, shape: tuple[int, ...], size: int) -> Path:
 def test_no_more_is_unpacked_than_the_head_says(tmp_path: Path) -> None:
     path = idx_file(tmp_path, (10, 28, 28), 64 * MEGABYTE)
     with at_most(MEGABYTE), pytest.raises(InputError, match="holds more than 7840 bytes of data, its head says 7840"):
-        idx.read_idx(path, 3)
+        fashion_mnist.read_idx(path, 3)
 
 
 @pytest.mark.parametrize("shape", [(2**32 - 1,) * 3, (2**21, 28, 28), (0, 28, 28), (0, 2**32 - 1, 2**32 - 1)])
@@ -373,7 +374,7 @@ def test_a_head_that_says_too_much_or_nothing(tmp_path: Path, shape: tuple[int, 
         at_most(MEGABYTE),
         pytest.raises(InputError, match=r"its head says .* bytes of data, allowed are 1 to 1073741824"),
     ):
-        idx.read_idx(path, 3)
+        fashion_mnist.read_idx(path, 3)
 
 
 # Images.

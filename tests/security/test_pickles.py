@@ -21,7 +21,7 @@ from torchvision import datasets
 import checkpoints
 from checkpoints.errors import InputError
 from transfer import data
-from transfer.data import fashion_mnist
+from transfer.data.sources import fashion_mnist
 from transfer.errors import RunError
 from transfer.pruning.masks import Masks
 from transfer.recipe import Recipe

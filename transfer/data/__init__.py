@@ -1,9 +1,9 @@
 """Data sets: where the images are, how they become batches, and the fixed set that pruning sees.
 
-To add a data set: write ``transfer/data/<name>.py`` with one function ``load(root: Path) -> Dataset`` (a dash
+To add a data set: write ``transfer/data/sources/<name>.py`` with one function ``load(root: Path) -> Dataset`` (a dash
 in the name is an underscore in the file's), and add the name to ``_NAMES``. Small images go into ``Images``
 (one uint8 tensor), large ones into ``ImageFiles`` (paths). Raise ``InputError`` for what the user can mend.
-A data set with a label for each pixel is a ``MapDataset``; ``voc.read_voc`` reads one in the layout of VOC.
+A data set with a label for each pixel is a ``MapDataset``; ``sources.voc.read_voc`` reads one in the layout of VOC.
 """
 
 from __future__ import annotations
@@ -67,10 +67,10 @@ def load(name: str, *, root: Path | None = None) -> Dataset | MapDataset:
     dataset: Dataset | MapDataset
     for prefix, module in _FOLDERS.items():
         if name.startswith(prefix):
-            dataset = import_module(f"transfer.data.{module}").load(name.removeprefix(prefix))
+            dataset = import_module(f"transfer.data.sources.{module}").load(name.removeprefix(prefix))
             return dataset
     if name not in _NAMES:
         raise InputError(f"dataset {name!r} is unknown; {near(name, names())}")
     home = root or Path(os.environ.get("TRANSFER_DATA") or "data")
-    dataset = import_module(f"transfer.data.{name.replace('-', '_')}").load(Path(home).expanduser())
+    dataset = import_module(f"transfer.data.sources.{name.replace('-', '_')}").load(Path(home).expanduser())
     return dataset

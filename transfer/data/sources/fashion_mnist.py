@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import gzip
+import struct
+import zlib
+from math import prod
 from pathlib import Path
+from typing import BinaryIO
 
+import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from checkpoints.errors import InputError
 from transfer.data.dataset import Dataset, Images
-from transfer.data.fetching import downloaded
-from transfer.data.idx import read_idx
+from transfer.data.sources.download import downloaded
 
 CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
 SYSTEM = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package dataset-fashion-mnist puts the files
 STEMS = tuple(f"{part}-{kind}" for part in ("train", "t10k") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"))
+UNSIGNED_BYTE = 8
+LARGEST = 1 << 30  # bytes; the largest of the family, EMNIST, has 547 million
 
 
 def load(root: Path) -> Dataset:
@@ -61,3 +69,33 @@ def _images(pixel_file: Path, label_file: Path) -> Images:
     if len(pixels) != len(labels):
         raise InputError(f"{label_file}: {len(labels)} labels for {len(pixels)} images in {pixel_file.name}")
     return Images(F.pad(pixels, (2, 2, 2, 2))[:, None].expand(-1, 3, -1, -1).contiguous(), labels.long())
+
+
+def read_idx(path: Path, dims: int) -> Tensor:
+    """Read a file of unsigned bytes with ``dims`` dimensions: uint8 of the shape that its head names.
+
+    Raises InputError, with the file's name, when it cannot be read, is no such file, is shorter or longer than
+    its head says, or would have more than LARGEST bytes; no more than the head says is unpacked.
+    """
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            return _read(gzip.GzipFile(fileobj=file) if packed else file, path, dims)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: cannot be read ({error}); get the file again") from None
+
+
+def _read(file: BinaryIO | gzip.GzipFile, path: Path, dims: int) -> Tensor:
+    head = file.read(4 * (1 + dims))
+    if len(head) < 4 * (1 + dims) or head[:4] != bytes((0, 0, UNSIGNED_BYTE, dims)):
+        raise InputError(f"{path}: not an IDX file of bytes in {dims} dimensions; replace it by the original")
+    shape = struct.unpack(f">{dims}I", head[4:])
+    size = prod(shape)
+    if not 0 < size <= LARGEST:
+        raise InputError(f"{path}: its head says {size} bytes of data, allowed are 1 to {LARGEST}; get it again")
+    content = bytearray(file.read(size + 1))
+    if len(content) != size:
+        held = f"more than {size}" if len(content) > size else str(len(content))
+        raise InputError(f"{path}: holds {held} bytes of data, its head says {size}; get it again")
+    return torch.frombuffer(content, dtype=torch.uint8).view(shape)

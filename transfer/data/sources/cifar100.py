@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from transfer.data.cifar10 import load_cifar
 from transfer.data.dataset import Dataset
+from transfer.data.sources.cifar10 import load_cifar
 
 
 def load(root: Path) -> Dataset:

@@ -11,8 +11,8 @@ from checkpoints.download import by_hand, download, may_download, may_make
 from checkpoints.errors import InputError
 from checkpoints.fetch import Source, check
 from transfer.data.maps import MapDataset
-from transfer.data.unpacking import unpack
-from transfer.data.voc import IMAGES, LISTS, listed, read_voc
+from transfer.data.sources.download import unpack
+from transfer.data.sources.voc import IMAGES, LISTS, listed, read_voc
 
 CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",

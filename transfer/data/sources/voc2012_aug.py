@@ -8,8 +8,8 @@ from checkpoints.download import NotReady
 from checkpoints.errors import InputError
 from checkpoints.fetch import Source
 from transfer.data.maps import MapDataset
-from transfer.data.voc import LISTS, read_voc
-from transfer.data.voc2012 import CLASSES, check_counts, obtained
+from transfer.data.sources.voc import LISTS, read_voc
+from transfer.data.sources.voc2012 import CLASSES, check_counts, obtained
 
 SBD = Source(
     "benchmark.tgz",

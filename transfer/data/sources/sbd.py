@@ -22,11 +22,11 @@ from checkpoints.fetch import check
 from transfer.data.decode import opened_image
 from transfer.data.map_files import check_sizes
 from transfer.data.palette import voc_palette
-from transfer.data.unpacking import members
-from transfer.data.voc import IMAGES, LISTS, listed, names_in
-from transfer.data.voc import MASKS as OWN
-from transfer.data.voc2012 import CLASSES, FOLDER, check_count, check_counts
-from transfer.data.voc2012_aug import MASKS, SBD, TRAIN
+from transfer.data.sources.download import members
+from transfer.data.sources.voc import IMAGES, LISTS, listed, names_in
+from transfer.data.sources.voc import MASKS as OWN
+from transfer.data.sources.voc2012 import CLASSES, FOLDER, check_count, check_counts
+from transfer.data.sources.voc2012_aug import MASKS, SBD, TRAIN
 from transfer.files import write_whole
 
 SPLITS = ("train.txt", "val.txt")

@@ -22,8 +22,8 @@ from checkpoints.errors import InputError
 from transfer.data.cache import cache_folder
 from transfer.data.maps import IGNORE, MapDataset
 from transfer.data.palette import voc_palette
-from transfer.data.voc import IMAGES, LISTS, MASKS, read_voc
-from transfer.data.voc_folder import CLASSES
+from transfer.data.sources.voc import IMAGES, LISTS, MASKS, read_voc
+from transfer.data.sources.voc_folder import CLASSES
 
 NAMES = ("background", *(str(digit) for digit in range(10)))
 COUNTS = {"train": 240, "val": 80}

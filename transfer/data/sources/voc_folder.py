@@ -6,7 +6,7 @@ from pathlib import Path
 
 from checkpoints.errors import InputError
 from transfer.data.maps import IGNORE, MapDataset
-from transfer.data.voc import IMAGES, LISTS, MASKS, read_text, read_voc
+from transfer.data.sources.voc import IMAGES, LISTS, MASKS, read_text, read_voc
 
 CLASSES = "classes.txt"
 LAYOUT = f"want <path>/{IMAGES}, <path>/{MASKS}, <path>/{LISTS}/train.txt and val.txt, <path>/{CLASSES}"

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from transfer.data.dataset import Dataset, Images
-from transfer.data.fetching import downloaded
+from transfer.data.sources.download import downloaded
 
 
 def load(root: Path) -> Dataset:
