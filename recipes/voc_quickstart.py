@@ -10,7 +10,7 @@ Ends with a table and a picture: image, truth, and what each model sees.
     python -m recipes.voc_quickstart --backbone imagenet-lite0 --output-stride 16
 """
 
-from transfer.data.map_augment import MapAugment
+from transfer.data.augment import MapAugment
 from transfer.launch_comparison import Comparing, main
 from transfer.recipe import Data, Prune, Recipe, Train
 from transfer.recommended import RECOMMENDED

@@ -47,8 +47,8 @@ from checkpoints import Backbone
 from checkpoints.errors import InputError
 from transfer import data as datasets
 from transfer.data.augment import Augment
-from transfer.data.batches import Batches
 from transfer.data.dataset import Dataset, Split
+from transfer.data.image_batches import Batches
 from transfer.data.pruning_set import balanced, pruning_set
 from transfer.environment import versions
 from transfer.errors import RunError

@@ -41,12 +41,10 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from transfer import data
-from transfer.data.augment import Augment
-from transfer.data.batches import Batches
-from transfer.data.dataset import Images
-from transfer.data.map_augment import MapAugment
-from transfer.data.map_batches import MapBatches
-from transfer.data.maps import MapDataset, MaskFiles
+from transfer.data.augment import Augment, MapAugment
+from transfer.data.dataset import Images, MapDataset, MaskFiles
+from transfer.data.image_batches import Batches
+from transfer.data.mask_batches import MapBatches
 
 SIDE, BATCH, PAD, WORKERS = 32, 128, 4, 2
 CROP, MAP_BATCH = 96, 8

@@ -41,8 +41,8 @@ from accelerate.utils import gather_object
 from torch import nn
 
 import checkpoints.architectures  # noqa: F401  (registers resnet20 with timm)
-from transfer.data.batches import Batches
 from transfer.data.dataset import Images
+from transfer.data.image_batches import Batches
 from transfer.pruning import prune, score
 from transfer.recipe import Train
 from transfer.training import Loaders, accelerator_for, finetune

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 import checkpoints
-from transfer.data.maps import IGNORE
+from transfer.data.dataset import IGNORE
 from transfer.models import segmenter
 from transfer.tasks.segmentation import Segmentation
 

@@ -14,9 +14,9 @@ from PIL import Image
 import transfer
 from checkpoints import InputError
 from transfer import data
-from transfer.data.batches import Batches
 from transfer.data.dataset import Images
 from transfer.data.identity import difference, fingerprint
+from transfer.data.image_batches import Batches, Loaders
 from transfer.data.sources.voc_sample import cached
 from transfer.job import prepare
 from transfer.models import classifier
@@ -25,7 +25,6 @@ from transfer.recipe import Data, Prune, Recipe, Train
 from transfer.run_folder import RunFolder
 from transfer.runner import load_run
 from transfer.training import finetune
-from transfer.training.loaders import Loaders
 
 SMALL = Recipe(
     name="small",

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from checkpoints import InputError
-from transfer.data.augment import Augment
-from transfer.data.map_augment import MapAugment
+from transfer.data.augment import Augment, MapAugment
 from transfer.recipe import Data, Prune, Recipe, Train
 
 REAL = st.floats(0, 1e6, allow_nan=False)

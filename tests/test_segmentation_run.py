@@ -18,7 +18,7 @@ from PIL import Image
 from checkpoints import InputError
 from tests.data.map_folders import write_voc
 from transfer import compare, runner, trained
-from transfer.data.palette import voc_palette
+from transfer.data.dataset import voc_palette
 from transfer.data.sources import voc2012
 from transfer.prune_backbone import prune_backbone
 from transfer.recipe import Data, Prune, Recipe, Train

@@ -14,8 +14,7 @@ import numpy as np
 from checkpoints.errors import InputError
 from transfer import trained
 from transfer.cell import Cell
-from transfer.data.decode import decode
-from transfer.data.map_files import read_mask
+from transfer.data.image_io import decode, read_mask
 from transfer.environment import main_process
 from transfer.files import write_json, write_whole
 from transfer.job import SegmentationJob, prepare, rehearse

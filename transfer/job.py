@@ -15,13 +15,11 @@ import checkpoints
 from checkpoints import Backbone
 from checkpoints.errors import InputError
 from transfer import data as datasets
-from transfer.data.batches import Batches
-from transfer.data.dataset import Dataset
+from transfer.data.dataset import Dataset, MapDataset
 from transfer.data.identity import fingerprint
-from transfer.data.map_batches import MapBatches, check_crop
-from transfer.data.map_pruning_set import MapPruningSet, map_pruning_set
-from transfer.data.maps import MapDataset
-from transfer.data.pruning_set import PruningSet, balanced, pruning_set
+from transfer.data.image_batches import Batches, Loaders
+from transfer.data.mask_batches import MapBatches, check_crop
+from transfer.data.pruning_set import MapPruningSet, PruningSet, balanced, map_pruning_set, pruning_set
 from transfer.errors import ScoreError, out_of_memory
 from transfer.models import classifier, segmenter
 from transfer.pruning import methods, saliency, schedule, score
@@ -36,7 +34,6 @@ from transfer.tasks.segmentation import Segmentation
 from transfer.training.accelerators import accelerator_for
 from transfer.training.evaluation import evaluate
 from transfer.training.imp import check_rewind
-from transfer.training.loaders import Loaders
 from transfer.training.main_process import from_main
 from transfer.training.optimizers import optimizer
 

@@ -12,8 +12,7 @@ from typing import Any, Literal
 
 from checkpoints.errors import InputError
 from transfer.data import has_maps
-from transfer.data.augment import Augment
-from transfer.data.map_augment import MapAugment
+from transfer.data.augment import Augment, MapAugment
 from transfer.recommended import RECOMMENDED
 
 _FOR_LABELS = ("stem", "data.augment", "prune.per_class")  # settings of classification alone

@@ -15,8 +15,8 @@ import checkpoints
 from checkpoints.backbone import digest
 from checkpoints.errors import InputError, one_line
 from transfer import data
-from transfer.data.batches import Batches
 from transfer.data.dataset import Dataset, Images
+from transfer.data.image_batches import Batches
 from transfer.errors import RunError
 from transfer.models import classifier
 from transfer.pruning import Masks, prune, score

@@ -12,9 +12,8 @@ from torchvision.transforms.v2 import functional as transforms
 
 import checkpoints
 from checkpoints.errors import InputError
-from transfer.data.dataset import Images
-from transfer.data.decode import decode
-from transfer.data.palette import Palette
+from transfer.data.dataset import Images, Palette
+from transfer.data.image_io import decode
 from transfer.data.preprocess import Preprocess
 from transfer.job import Job, SegmentationJob
 from transfer.models import classifier, segmenter

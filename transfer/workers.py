@@ -17,7 +17,7 @@ import torch
 
 from checkpoints.errors import InputError
 from transfer.cell import Cell
-from transfer.data.decoding import cores
+from transfer.data.workers import cores
 from transfer.errors import RunError
 from transfer.report.board import Board
 from transfer.runner import Result

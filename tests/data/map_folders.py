@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from transfer.data.maps import MaskFiles
-from transfer.data.palette import voc_palette
+from transfer.data.dataset import MaskFiles, voc_palette
 
 Bytes = NDArray[np.uint8]
 MEAN, STD = (0.48, 0.45, 0.4), (0.2, 0.25, 0.3)

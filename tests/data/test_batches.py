@@ -10,8 +10,8 @@ from torchvision.transforms.v2 import functional as reference
 
 from checkpoints.errors import InputError
 from transfer.data.augment import Augment
-from transfer.data.batches import Batches
 from transfer.data.dataset import Images, Split
+from transfer.data.image_batches import Batches
 
 MEAN, STD = (0.48, 0.45, 0.4), (0.2, 0.25, 0.3)
 AUGMENTS = {

@@ -5,8 +5,8 @@ import os
 import pytest
 import torch
 
-from transfer.data import decoding
-from transfer.data.batches import Batches
+from transfer.data import workers
+from transfer.data.image_batches import Batches
 
 
 @pytest.fixture
@@ -14,12 +14,12 @@ def asked(monkeypatch) -> list[int]:
     """The numbers of workers of the loaders that are made."""
     found: list[int] = []
 
-    class Loader(decoding.DataLoader):
+    class Loader(workers.DataLoader):
         def __init__(self, *args, num_workers: int, **options) -> None:
             found.append(num_workers)
             super().__init__(*args, num_workers=num_workers, **options)
 
-    monkeypatch.setattr(decoding, "DataLoader", Loader)
+    monkeypatch.setattr(workers, "DataLoader", Loader)
     return found
 
 
@@ -30,8 +30,8 @@ def walked(files, workers: int) -> list[torch.Tensor]:
 
 def test_more_workers_than_cores_are_as_many_as_cores_and_torch_warns_of_none(files, asked):
     plain, many = walked(files, 0), walked(files, 10_000)
-    assert asked == [0, decoding.cores()]
-    assert 1 <= decoding.cores() <= (os.cpu_count() or 1)
+    assert asked == [0, workers.cores()]
+    assert 1 <= workers.cores() <= (os.cpu_count() or 1)
     assert all(torch.equal(a, b) for a, b in zip(plain, many, strict=True))
 
 

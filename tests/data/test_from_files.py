@@ -6,8 +6,8 @@ from torchvision.transforms.v2 import functional as reference
 
 from checkpoints.errors import InputError
 from transfer.data.augment import Augment
-from transfer.data.batches import Batches
 from transfer.data.dataset import ImageFiles
+from transfer.data.image_batches import Batches
 
 PLAIN = {"mean": (0, 0, 0), "std": (1, 1, 1)}
 

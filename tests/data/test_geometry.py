@@ -8,7 +8,7 @@ from torchvision.transforms.v2 import functional as reference
 from transfer.data import geometry
 from transfer.data.augment import Augment
 from transfer.data.draws import draw
-from transfer.data.order import generator
+from transfer.data.sampler import generator
 
 
 @pytest.mark.parametrize("pad", [0, 3])

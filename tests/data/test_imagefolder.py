@@ -108,7 +108,7 @@ def test_the_same_files_are_looked_at_once(tmp_path, monkeypatch):
     for split in ("train", "val"):
         write(tmp_path, split, cat=2)
     looked = []
-    monkeypatch.setattr("transfer.data.headers._check", looked.append)
+    monkeypatch.setattr("transfer.data.image_io._check", looked.append)
     for _ in range(2):
         data.load(f"imagefolder:{tmp_path}")
     assert len(looked) == 4

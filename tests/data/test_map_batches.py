@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from checkpoints.errors import InputError
-from transfer.data.map_augment import MapAugment
-from transfer.data.map_batches import MapBatches
-from transfer.data.maps import MaskFiles
+from transfer.data.augment import MapAugment
+from transfer.data.dataset import MaskFiles
+from transfer.data.mask_batches import MapBatches
 
 from .map_folders import MEAN, STD, blobs, pairs
 

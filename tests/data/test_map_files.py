@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from checkpoints.errors import InputError
-from transfer.data.map_batches import MapBatches
-from transfer.data.map_files import read_mask, read_pair
-from transfer.data.maps import MaskFiles
+from transfer.data.dataset import MaskFiles
+from transfer.data.image_io import read_mask, read_pair
+from transfer.data.mask_batches import MapBatches
 
 from .map_folders import MEAN, STD, blobs, save_mask, write_pair
 

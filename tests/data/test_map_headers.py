@@ -9,9 +9,9 @@ from PIL import Image, ImageFile
 
 from checkpoints.errors import InputError
 from transfer import data
-from transfer.data import map_files
-from transfer.data.map_files import check_headers, check_pair, read_pair
-from transfer.data.maps import MaskFiles
+from transfer.data import image_io
+from transfer.data.dataset import MaskFiles
+from transfer.data.image_io import check_pair, check_pairs, read_pair
 
 from .map_folders import write_voc
 
@@ -78,10 +78,10 @@ def test_the_first_of_several_bad_files_is_named_whichever_is_met_first(tmp_path
         path.write_bytes(b"no picture")
     assert str(split.images[5]) == str(home / "JPEGImages/f.jpg")
     for readers in (1, 3, 16):
-        monkeypatch.setattr(map_files, "READERS", readers)
+        monkeypatch.setattr(image_io, "READERS", readers)
         with pytest.raises(InputError, match=r"JPEGImages/f\.jpg: not a readable image"):
-            check_headers(split)
-    check_headers(MaskFiles(split.images[:5], split.masks[:5], 4))
+            check_pairs(split)
+    check_pairs(MaskFiles(split.images[:5], split.masks[:5], 4))
 
 
 def test_truncated_pixels_and_labels_are_left_to_the_decoder(tmp_path):

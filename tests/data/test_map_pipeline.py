@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from transfer.data.map_augment import MapAugment
-from transfer.data.map_batches import MapBatches
-from transfer.data.map_transforms import resize
-from transfer.data.maps import MaskFiles
+from transfer.data.augment import MapAugment
+from transfer.data.dataset import MaskFiles
+from transfer.data.geometry import resize
+from transfer.data.mask_batches import MapBatches
 
 from .map_folders import COLOURS, MEAN, STD, blobs, pairs, pixels
 

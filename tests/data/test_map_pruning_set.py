@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from checkpoints.errors import InputError
-from transfer.data.map_batches import MapBatches
-from transfer.data.map_pruning_set import MapPruningSet, map_pruning_set
-from transfer.data.maps import MaskFiles
+from transfer.data.dataset import MaskFiles
+from transfer.data.mask_batches import MapBatches
+from transfer.data.pruning_set import MapPruningSet, map_pruning_set
 
 from .map_folders import MEAN, STD, blobs, pairs, write_pair
 

@@ -7,8 +7,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from checkpoints import InputError
-from transfer.data.decode import ORIENTATION, decode, opened_image, upright_size
-from transfer.data.map_files import check_pair, read_pair
+from transfer.data.image_io import ORIENTATION, check_pair, decode, opened_image, read_pair, upright_size
 
 SCENE = np.arange(4 * 6, dtype=np.uint8).reshape(4, 6) * 10  # 4 high, 6 wide
 OPTIONS = {".webp": {"lossless": True}, ".tiff": {"compression": "tiff_lzw"}}
@@ -35,7 +34,7 @@ def test_an_image_is_seen_as_viewers_show_it(tmp_path: Path, kind: str, orientat
     seen = np.asarray(decode(path, path))[:, :, 0].astype(int)
     assert np.abs(seen - SCENE).max() <= (60 if kind == "jpg" else 0)
     with opened_image(path, path) as image:
-        assert upright_size(image) == (6, 4)
+        assert upright_size(image) == (4, 6)
 
 
 @pytest.mark.parametrize("orientation", [3, 6])

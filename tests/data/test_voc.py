@@ -10,8 +10,7 @@ from PIL import Image
 
 from checkpoints.errors import InputError
 from transfer import data
-from transfer.data.maps import MapDataset, MaskFiles
-from transfer.data.palette import voc_palette
+from transfer.data.dataset import MapDataset, MaskFiles, voc_palette
 
 from .map_folders import write_list, write_pair, write_voc
 

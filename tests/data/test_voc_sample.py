@@ -15,10 +15,9 @@ from sklearn.datasets import load_digits
 from checkpoints.errors import InputError
 from scripts import make_voc_sample
 from transfer import data
-from transfer.data.decode import decode
-from transfer.data.map_batches import MapBatches
-from transfer.data.map_files import read_mask
-from transfer.data.palette import voc_palette
+from transfer.data.dataset import voc_palette
+from transfer.data.image_io import decode, read_mask
+from transfer.data.mask_batches import MapBatches
 from transfer.data.sources import voc_sample
 
 SCRIPT = Path(make_voc_sample.__file__)

@@ -10,7 +10,7 @@ import torch
 import checkpoints
 from checkpoints import Backbone, embedded
 from transfer import data
-from transfer.data.batches import Batches
+from transfer.data.image_batches import Batches
 from transfer.models import classifier
 from transfer.training import evaluate
 

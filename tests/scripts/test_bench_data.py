@@ -9,7 +9,7 @@ import torch
 
 from scripts import bench_data as script
 from transfer import data
-from transfer.data.decode import decode
+from transfer.data.image_io import decode
 from transfer.data.sources import voc_sample
 
 

@@ -27,8 +27,7 @@ from torch import nn
 
 import checkpoints
 from checkpoints.backbone import Backbone, Card
-from transfer.data.decode import decode
-from transfer.data.map_files import read_mask
+from transfer.data.image_io import decode, read_mask
 from transfer.data.sources.archive import Archive
 from transfer.data.sources.download import unpack
 from transfer.data.sources.fashion_mnist import read_idx

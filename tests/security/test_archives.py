@@ -27,7 +27,7 @@ from torchvision import datasets
 import checkpoints
 from checkpoints.errors import InputError
 from transfer import data
-from transfer.data import decode
+from transfer.data import image_io
 from transfer.data.sources import archive, fashion_mnist, tiny_imagenet
 from transfer.data.sources.archive import Archive
 
@@ -396,14 +396,14 @@ def test_an_image_that_would_fill_the_memory_is_named(tmp_path: Path, side: int)
     path = tmp_path / "bomb.png"
     path.write_bytes(png(side, side))
     with at_most(MEGABYTE), pytest.raises(InputError, match=r"bomb\.png: ") as caught:
-        decode.decode(path, path)
+        image_io.decode(path, path)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_pillow_s_warning_alone_lets_no_bomb_through(tmp_path: Path) -> None:
     with at_most(MEGABYTE), pytest.raises(InputError, match="x: 10000 × 10000 pixels, want 67108864 at most"):
-        decode.decode(png(10_000, 10_000), "x")
+        image_io.decode(png(10_000, 10_000), "x")
 
 
 def test_postscript_is_not_given_to_another_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -411,13 +411,13 @@ def test_postscript_is_not_given_to_another_program(tmp_path: Path, monkeypatch:
     path = tmp_path / "photo.jpg"
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n(%pipe%touch ran) (w) file\n")
     with pytest.raises(InputError, match=r"photo\.jpg: not a readable image"):
-        decode.decode(path, path)
+        image_io.decode(path, path)
 
 
-@pytest.mark.parametrize("kind", decode.FORMATS)
+@pytest.mark.parametrize("kind", image_io.FORMATS)
 def test_what_data_sets_are_made_of_is_decoded_whatever_its_suffix(tmp_path: Path, kind: str) -> None:
     (tmp_path / "photo.jpg").write_bytes(image(kind))
-    assert decode.decode(tmp_path / "photo.jpg", "photo").size == (64, 64)
+    assert image_io.decode(tmp_path / "photo.jpg", "photo").size == (64, 64)
 
 
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
@@ -425,4 +425,4 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"pipe\.jpg cannot be read"):
         Archive(tmp_path).read("pipe.jpg")
     with pytest.raises(InputError, match=r"pipe\.jpg: not a readable image"):
-        decode.decode(tmp_path / "pipe.jpg", "pipe.jpg")
+        image_io.decode(tmp_path / "pipe.jpg", "pipe.jpg")

@@ -8,8 +8,8 @@ from torch import nn
 
 import checkpoints
 from transfer import data
-from transfer.data.batches import Batches
 from transfer.data.dataset import Dataset, Images
+from transfer.data.image_batches import Batches
 from transfer.models import classifier
 from transfer.pruning import Masks, prune
 from transfer.training import Loaders

@@ -8,8 +8,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from transfer.data.batches import Batches
 from transfer.data.dataset import Images, Split
+from transfer.data.image_batches import Batches
 from transfer.pruning import Masks, prune
 from transfer.recipe import Train
 from transfer.tasks.classification import Classification

@@ -12,8 +12,8 @@ from torchvision.transforms.v2.functional import to_pil_image
 from checkpoints import InputError
 from tests.training.small import LOOK, Small, equal, images, left_behind, small_loaders, small_masks, train_small
 from transfer.data.augment import Augment
-from transfer.data.batches import Batches
 from transfer.data.dataset import ImageFiles
+from transfer.data.image_batches import Batches
 from transfer.recipe import Train
 from transfer.training import Loaders, finetune
 

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 from checkpoints.errors import InputError, near
 
 if TYPE_CHECKING:
-    from transfer.data.dataset import Dataset
-    from transfer.data.maps import MapDataset
+    from transfer.data.dataset import Dataset, MapDataset
 
 __all__ = ["Outlook", "has_maps", "load", "names", "outlook"]
 

@@ -1,4 +1,4 @@
-"""Crop, flip and resize whole batches, no loop over images: n images, 3 channels, H × W in, S × S out."""
+"""Crop, flip and resize: whole batches at once (n images, H × W in, S × S out), or an image and its mask."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as transforms
 
+from transfer.data.augment import MapAugment
 from transfer.data.draws import Draws
 
 # interpolation -> (reach in pixels of the coarser grid, filter): those of antialiasing in Pillow and torch
@@ -18,6 +21,7 @@ FILTERS: dict[str, tuple[float, Callable[[Tensor], Tensor]]] = {
         lambda x: torch.where(x < 1, (1.5 * x - 2.5) * x * x + 1, ((2.5 - 0.5 * x) * x - 4) * x + 2),
     ),
 }
+Pair = tuple[Tensor, Tensor]
 
 
 def pad_crop(pixels: Tensor, pad: int, draws: Draws) -> Tensor:
@@ -60,3 +64,33 @@ def _weights(start: Tensor, length: Tensor, full: int, size: int, interpolation:
     inside = (source >= start[:, None, None]) & (source < (start + length)[:, None, None]) & (distance < reach)
     weights = shape(distance).where(inside, 0.0)
     return weights / weights.sum(2, keepdim=True)
+
+
+def random_crop(
+    image: Tensor, mask: Tensor, augment: MapAugment, crop: int, interpolation: str, source: torch.Generator
+) -> Pair:
+    """Scale both sides by a random factor, cut out ``crop`` × ``crop`` somewhere, mirror or not.
+
+    A scaled image with a side below ``crop`` keeps all of that side: the caller pads. Four numbers are drawn
+    from ``source`` whatever the image is.
+    """
+    scale, down, right, mirror = torch.rand(4, generator=source, dtype=torch.float64).tolist()
+    low, high = augment.scale
+    factor = low + (high - low) * scale
+    height, width = (max(1, round(side * factor)) for side in mask.shape)
+    image, mask = resize_pair(image, mask, [height, width], interpolation)
+    top, left = int(down * (max(height - crop, 0) + 1)), int(right * (max(width - crop, 0) + 1))
+    image, mask = (pixels[..., top : top + crop, left : left + crop] for pixels in (image, mask))
+    return (image.flip(-1), mask.flip(-1)) if augment.flip and mirror < 0.5 else (image, mask)
+
+
+def centre_crop(image: Tensor, mask: Tensor, crop: int, interpolation: str) -> Pair:
+    """Resize the shorter side to ``crop`` and cut out the centre, ``crop`` × ``crop``."""
+    image, mask = resize_pair(image, mask, [crop], interpolation)
+    return transforms.center_crop(image, [crop]), transforms.center_crop(mask, [crop])
+
+
+def resize_pair(image: Tensor, mask: Tensor, size: list[int], interpolation: str) -> Pair:
+    """Resize to ``size``: [height, width], or [shorter side]. The image is antialiased."""
+    image = transforms.resize(image, size, InterpolationMode(interpolation), antialias=True)
+    return image, transforms.resize(mask[None], size, InterpolationMode.NEAREST_EXACT)[0]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from checkpoints.errors import InputError
-from transfer.data.maps import IGNORE
+from transfer.data.dataset import IGNORE
 from transfer.pruning.not_finite import check_finite
 from transfer.pruning.plain import no_autocast
 from transfer.pruning.processes import Processes, Statistic

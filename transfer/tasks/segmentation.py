@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from checkpoints.errors import InputError
-from transfer.data.maps import IGNORE
+from transfer.data.dataset import IGNORE
 
 
 @dataclass(frozen=True)

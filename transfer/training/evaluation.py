@@ -9,7 +9,7 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from checkpoints.errors import InputError
-from transfer.data.maps import IGNORE
+from transfer.data.dataset import IGNORE
 from transfer.precision import precision_of
 from transfer.tasks import Task
 from transfer.tasks.classification import Classification

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from checkpoints.errors import InputError
+from transfer.data.image_batches import Loaders
 from transfer.pruning import schedule as schedules
 from transfer.pruning.masks import Masks
 from transfer.pruning.processes import Processes
@@ -22,7 +23,6 @@ from transfer.pruning.selection import select
 from transfer.recipe import Train
 from transfer.tasks import Task
 from transfer.training.history import History
-from transfer.training.loaders import Loaders
 from transfer.training.loop import finetune
 from transfer.training.main_process import from_main
 from transfer.training.state import State

@@ -14,7 +14,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from checkpoints.errors import InputError
-from transfer.data.maps import IGNORE
+from transfer.data.dataset import IGNORE
+from transfer.data.image_batches import Loaders
 from transfer.errors import RunError, TrainingError
 from transfer.precision import precision_of
 from transfer.pruning.masks import Masks
@@ -29,7 +30,6 @@ from transfer.training.buckets import settle
 from transfer.training.evaluation import counted
 from transfer.training.finite import all_finite, tensors_in
 from transfer.training.history import History
-from transfer.training.loaders import Loaders
 from transfer.training.main_process import from_main
 from transfer.training.optimizers import factor, optimizer
 from transfer.training.state import State

@@ -9,7 +9,7 @@ import torch
 
 from checkpoints.errors import InputError
 from transfer.data.dataset import Dataset, ImageFiles
-from transfer.data.headers import check_headers
+from transfer.data.image_io import check_images
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".gif", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp")
 LAYOUT = "want <path>/train/<class>/<image> and <path>/val/<class>/<image> (or test)"
@@ -32,7 +32,7 @@ def load(path: str) -> Dataset:
     _check_same(home, classes, held, _classes(home / held))
     train, test = _files(home / "train", classes), _files(home / held, classes)
     dataset = Dataset(f"imagefolder:{path}", train, test, tuple(classes), held)
-    check_headers(dataset.name, train, test)
+    check_images(dataset.name, train, test)
     return dataset
 
 

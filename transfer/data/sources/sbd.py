@@ -19,9 +19,8 @@ from rich.progress import track
 
 from checkpoints.errors import InputError
 from checkpoints.fetch import check
-from transfer.data.decode import opened_image
-from transfer.data.map_files import check_sizes
-from transfer.data.palette import voc_palette
+from transfer.data.dataset import voc_palette
+from transfer.data.image_io import check_sizes, opened_image, upright_size
 from transfer.data.sources.download import members
 from transfer.data.sources.voc import IMAGES, LISTS, listed, names_in
 from transfer.data.sources.voc import MASKS as OWN
@@ -94,7 +93,7 @@ def _fill(folder: Path, source: Path, home: Path) -> list[str]:
 def _write_mask(path: Path, content: bytes, name: Path, image: Path) -> None:
     labels = read_labels(content, name)
     with opened_image(image, image) as photo:
-        check_sizes(image, photo.size, name, (labels.shape[1], labels.shape[0]))
+        check_sizes(image, upright_size(photo), name, (labels.shape[0], labels.shape[1]))
     mask = Image.fromarray(labels)
     mask.putpalette([value for colour in voc_palette() for value in colour])
     mask.save(path)

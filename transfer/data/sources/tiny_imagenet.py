@@ -24,7 +24,7 @@ from torch import Tensor
 from checkpoints.download import may_make
 from checkpoints.errors import InputError
 from transfer.data.dataset import Dataset, Images
-from transfer.data.decode import decode
+from transfer.data.image_io import decode
 from transfer.data.sources.archive import Archive
 
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"

@@ -12,9 +12,8 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 
 from checkpoints.errors import InputError
-from transfer.data.map_files import check_headers
-from transfer.data.maps import MapDataset, MaskFiles
-from transfer.data.palette import voc_palette
+from transfer.data.dataset import MapDataset, MaskFiles, voc_palette
+from transfer.data.image_io import check_pairs
 
 IMAGES, MASKS, LISTS = "JPEGImages", "SegmentationClass", "ImageSets/Segmentation"
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -33,7 +32,7 @@ def read_voc(
 
     Pixels are decoded later, by the batches. Raises InputError for a folder or list that is absent, an empty
     list, a name that stands twice in a list or in both (no mIoU on training images), a name without its image
-    or its mask, and a pair whose headers cannot be used (:func:`check_headers`).
+    or its mask, and a pair whose headers cannot be used (:func:`check_pairs`).
     """
     images = _by_stem(home / IMAGES, SUFFIXES)
     lists = (home / LISTS / train_list, home / LISTS / "val.txt")
@@ -46,7 +45,7 @@ def read_voc(
         _paired(lists[1], val, images, _by_stem(home / MASKS, (".png",)), home / MASKS, len(classes)),
     )
     for split in splits:
-        check_headers(split)
+        check_pairs(split)
     return MapDataset(name, *splits, classes, voc_palette(), train_split, "val")
 
 

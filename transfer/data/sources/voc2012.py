@@ -10,7 +10,7 @@ from filelock import FileLock
 from checkpoints.download import by_hand, download, may_download, may_make
 from checkpoints.errors import InputError
 from checkpoints.fetch import Source, check
-from transfer.data.maps import MapDataset
+from transfer.data.dataset import MapDataset
 from transfer.data.sources.download import unpack
 from transfer.data.sources.voc import IMAGES, LISTS, listed, read_voc
 

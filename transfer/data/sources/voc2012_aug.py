@@ -7,7 +7,7 @@ from pathlib import Path
 from checkpoints.download import NotReady
 from checkpoints.errors import InputError
 from checkpoints.fetch import Source
-from transfer.data.maps import MapDataset
+from transfer.data.dataset import MapDataset
 from transfer.data.sources.voc import LISTS, read_voc
 from transfer.data.sources.voc2012 import CLASSES, check_counts, obtained
 

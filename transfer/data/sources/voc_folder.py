@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from checkpoints.errors import InputError
-from transfer.data.maps import IGNORE, MapDataset
+from transfer.data.dataset import IGNORE, MapDataset
 from transfer.data.sources.voc import IMAGES, LISTS, MASKS, read_text, read_voc
 
 CLASSES = "classes.txt"

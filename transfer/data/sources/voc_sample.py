@@ -20,8 +20,7 @@ from PIL import Image, ImageFilter
 
 from checkpoints.errors import InputError
 from transfer.data.cache import cache_folder
-from transfer.data.maps import IGNORE, MapDataset
-from transfer.data.palette import voc_palette
+from transfer.data.dataset import IGNORE, MapDataset, voc_palette
 from transfer.data.sources.voc import IMAGES, LISTS, MASKS, read_voc
 from transfer.data.sources.voc_folder import CLASSES
 

@@ -1,0 +1,206 @@
+"""Normalised batches of a split, the same for any number of processes and workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset as TorchDataset
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as transforms
+
+from checkpoints.errors import InputError
+from transfer.data import geometry
+from transfer.data.augment import Augment
+from transfer.data.dataset import ImageFiles, Images, Split
+from transfer.data.draws import draw
+from transfer.data.image_io import decode
+from transfer.data.preprocess import Preprocess
+from transfer.data.sampler import Order, Walk, generator, part
+from transfer.data.workers import decoded
+
+Key = tuple[int, int]  # index of the sample, epoch: all that its random parameters depend on, besides the seed
+
+
+class Batches(Walk):
+    """Walks over a split; each yields (inputs float32 (n, 3, size, size) on ``device``, targets int64 (n,)).
+
+    ``batch`` counts the samples of a *global* batch, of which process ``rank`` of ``world`` yields its
+    contiguous part (parts differ by at most one sample and may be empty when a last batch is smaller than
+    ``world``). Order and augmentation follow from ``seed`` and the epoch alone: a second walk yields the same
+    tensors, and the parts of all ranks joined are the batch of one. The global random state is neither read
+    nor changed.
+
+    Without ``augment``: images in memory are resized to ``size`` × ``size`` if they differ; files have their
+    shorter side resized to ``size`` · 256 / 224 and the centre cut out. With it: pad-crop at native size,
+    flip, then the same resizing; or a random resized crop, flip. Resampling is antialiased. ``mean`` and
+    ``std`` are for pixels from 0 to 1. ``drop_last`` drops a smaller last batch, unless it is the only one.
+    ``workers`` decode files.
+
+    Raises InputError: ``size`` or ``batch`` below 1, an unknown interpolation, an empty split; and, while
+    walking, a file that is not a readable image.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        *,
+        size: int,
+        batch: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        interpolation: str = "bilinear",
+        augment: Augment | None = None,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        rank: int = 0,
+        world: int = 1,
+        workers: int = 0,
+        channels_last: bool = False,
+    ) -> None:
+        order = Order(len(split), batch, shuffle, drop_last, seed)
+        super().__init__(order, batch=batch, workers=workers, rank=rank, world=world)
+        look = Preprocess(size, tuple(mean), tuple(std), interpolation, augment, channels_last)
+        device = torch.device(device)
+        self._source: InMemory | FromFiles
+        if isinstance(split, Images):
+            self._source = InMemory(split, look, seed=seed, device=device)
+        else:
+            self._source = FromFiles(split, look, seed=seed, device=device, workers=workers)
+        self._split = split
+
+    @property
+    def split_digest(self) -> str:
+        """Digest of the whole split."""
+        return self._split.digest
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        epoch, start = self._epoch, self._start
+        batches = self._order.batches(epoch)
+        return self._source.walk(batches, epoch=epoch, start=start, rank=self._rank, world=self._world)
+
+
+class InMemory:
+    """The images on their device; a batch is gathered, augmented and normalised in a few operations."""
+
+    def __init__(self, images: Images, preprocess: Preprocess, *, seed: int, device: torch.device) -> None:
+        self.pixels, self.labels = images.pixels.to(device), images.labels.to(device)
+        self.preprocess, self.seed, self.device = preprocess, seed, device
+
+    def walk(
+        self, batches: Sequence[Tensor], *, epoch: int, start: int, rank: int, world: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield this process's part of each global batch of indices, from batch ``start`` on."""
+        for number, indices in enumerate(batches[start:], start):
+            rows = part(len(indices), rank, world)
+            mine = indices[rows].to(self.device)
+            pixels = self._geometry(self.pixels[mine], len(indices), rows, epoch, number)
+            yield self.preprocess.normalise(pixels), self.labels[mine]
+
+    def _geometry(self, pixels: Tensor, count: int, rows: slice, epoch: int, number: int) -> Tensor:
+        """Augment and resize the ``rows`` of a global batch of ``count``; the draws are for all of it."""
+        look, augment = self.preprocess, self.preprocess.augment
+        height, width = pixels.shape[2:]
+        if augment is not None:
+            source = generator("augment", self.seed, epoch, number)
+            draws = draw(augment, count, height, width, source).rows(rows, self.device)
+            if augment.resized_crop is not None:
+                return geometry.resized_crop(pixels, look.size, look.interpolation, draws)
+            if augment.pad_crop or augment.flip:
+                pixels = geometry.pad_crop(pixels, augment.pad_crop, draws)
+        if (height, width) != (look.size, look.size):
+            return geometry.resize(pixels, look.size, look.interpolation)
+        return pixels
+
+
+class Decoder(TorchDataset[Tensor]):
+    """Files to uint8 pixels of the model's size; what the workers run."""
+
+    def __init__(self, files: ImageFiles, preprocess: Preprocess, *, seed: int) -> None:
+        self.paths, self.preprocess, self.seed = files.paths, preprocess, seed
+
+    def __getitem__(self, key: Key) -> Tensor:
+        """Return one image, uint8 (3, S, S). Raises InputError for a file that is not a readable image."""
+        index, epoch = key
+        image, augment = decode(self.paths[index], self.paths[index]), self.preprocess.augment
+        if augment is not None:
+            image = self._augment(image, augment, generator("augment", self.seed, epoch, index))
+        return transforms.pil_to_tensor(image if self._random_size else self._centre(image))
+
+    def __getitems__(self, keys: list[Key]) -> Tensor | InputError:
+        """Return a batch, uint8 (n, 3, S, S), or the error as a value: raised, it gains a traceback."""
+        size = self.preprocess.size
+        try:
+            return (
+                torch.stack([self[key] for key in keys]) if keys else torch.empty(0, 3, size, size, dtype=torch.uint8)
+            )
+        except InputError as error:
+            return error
+
+    @property
+    def _random_size(self) -> bool:
+        return self.preprocess.augment is not None and self.preprocess.augment.resized_crop is not None
+
+    def _augment(self, image: Image.Image, augment: Augment, source: torch.Generator) -> Image.Image:
+        draws = draw(augment, 1, image.height, image.width, source)
+        box = [int(side) for side in (draws.top, draws.left, draws.height, draws.width)]
+        if self._random_size:
+            size, mode = [self.preprocess.size] * 2, InterpolationMode(self.preprocess.interpolation)
+            image = transforms.resized_crop(image, *box, size=size, interpolation=mode)
+        elif augment.pad_crop:
+            image = transforms.crop(transforms.pad(image, [augment.pad_crop]), *box)
+        return transforms.horizontal_flip(image) if draws.flip else image
+
+    def _centre(self, image: Image.Image) -> Image.Image:
+        """Resize the shorter side to 256/224 of the size, cut out the centre."""
+        size, mode = self.preprocess.size, InterpolationMode(self.preprocess.interpolation)
+        return transforms.center_crop(transforms.resize(image, [round(size * 256 / 224)], interpolation=mode), [size])
+
+
+class FromFiles:
+    """The files of a split and the workers that decode them."""
+
+    def __init__(
+        self, files: ImageFiles, preprocess: Preprocess, *, seed: int, device: torch.device, workers: int
+    ) -> None:
+        self.decoder, self.labels = Decoder(files, preprocess, seed=seed), files.labels
+        self.preprocess, self.device, self.workers = preprocess, device, workers
+
+    def walk(
+        self, batches: Sequence[Tensor], *, epoch: int, start: int, rank: int, world: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield this process's part of each global batch, from batch ``start`` on.
+
+        Raises InputError for a file that is no image.
+        """
+        mine = [indices[part(len(indices), rank, world)] for indices in batches[start:]]
+        pictures = decoded(self.decoder, mine, epoch=epoch, workers=self.workers, device=self.device)
+        for indices, pixels in zip(mine, pictures, strict=True):
+            pixels = pixels.to(self.device, non_blocking=True)
+            yield self.preprocess.normalise(pixels), self.labels[indices].to(self.device)
+
+
+class EpochBatches(Protocol):
+    """Batches of one process; ``len`` and the order are those of the global batches."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Any: ...
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the order and augmentation of an epoch, and the global batch at which its walks begin."""
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """What a model is trained on and tested on: pairs of inputs (N, 3, H, W) and targets, on the model's device.
+
+    With several processes each has its part of every batch, and all have equally many test batches.
+    """
+
+    train: EpochBatches
+    test: Iterable[tuple[Tensor, Tensor]]
