@@ -40,11 +40,11 @@ from transfer.files import write_json, write_whole
 from transfer.models import classifier
 from transfer.pruning import CollapseWarning, Masks, default_rounds, effective_sparsity, methods, prune, report
 from transfer.pruning.allocation import check as check_allocation
+from transfer.pruning.calibration import recalibrate
 from transfer.pruning.saliency import about, statistics
 from transfer.pruning.schedule import check as check_schedule
 from transfer.pruning.statistics import check as check_statistics
 from transfer.report import plots, tables
-from transfer.training import recalibrate
 
 COLUMNS = (
     "method", "sparsity", "rounds", "trace", "top eigenvalues", "largest", "outputs", "trace, own statistics",

@@ -16,12 +16,12 @@ from torch.func import functional_call
 from torch.nn.modules.conv import _ConvTransposeNd
 
 from checkpoints.errors import InputError
-from transfer.pruning.kept import kept
+from transfer.pruning.eval_mode import untouched
+from transfer.pruning.masks import kept
 from transfer.pruning.problem import Batch, Batches, Problem, cross_entropy
-from transfer.pruning.processes import Processes, Statistic
 from transfer.pruning.prunable import prunable
+from transfer.pruning.reduction import Processes, Statistic
 from transfer.pruning.scaled import Scaled
-from transfer.pruning.untouched import untouched
 
 RIDGE = 0.1  # of the mean squared input: the pull towards the weight as it was
 STEPS = 100  # of conjugate gradients, at most

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from checkpoints import InputError
 from transfer import runner
 from transfer.pruning import Masks, methods, prunable
-from transfer.pruning import loop as pruning_loop
+from transfer.pruning import rounds
 from transfer.recipe import Data, Prune, Recipe, Train
 from transfer.training import imp as imp_module
 
@@ -59,7 +59,7 @@ def test_the_table_of_the_docs_has_every_method_with_its_rounds():
     page = (Path(__file__).parents[1] / "docs" / "methods.md").read_text()
     rows = {m[1]: m[2] for m in re.finditer(r"^\| `([\w-]+)` \|.*\| ([\w %]+) \| (?:yes|no) \|", page, re.M)}
     assert rows.pop("imp")
-    assert rows == {method: str(pruning_loop.default_rounds(method)) for method in methods()}
+    assert rows == {method: str(rounds.default_rounds(method)) for method in methods()}
 
 
 def test_allocation_options_and_recalibration_are_recorded_and_matter(tmp_path):
@@ -88,7 +88,7 @@ def test_allocation_options_and_recalibration_are_recorded_and_matter(tmp_path):
 def test_a_pruning_that_was_stopped_goes_on_in_its_round(tmp_path, monkeypatch):
     recipe = pruned(rounds=5)
     whole = runner.run(recipe, out=tmp_path / "whole")
-    plain, calls = pruning_loop.score, []
+    plain, calls = rounds.score, []
 
     def stops(*args, **kwargs):
         calls.append(1)
@@ -96,7 +96,7 @@ def test_a_pruning_that_was_stopped_goes_on_in_its_round(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return plain(*args, **kwargs)
 
-    monkeypatch.setattr(pruning_loop, "score", stops)
+    monkeypatch.setattr(rounds, "score", stops)
     with pytest.raises(KeyboardInterrupt):
         runner.run(recipe, out=tmp_path / "stopped")
     (folder,) = (tmp_path / "stopped").iterdir()

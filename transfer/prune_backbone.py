@@ -11,8 +11,8 @@ from transfer import data as datasets
 from transfer.job import prepare
 from transfer.models.classifier import heads
 from transfer.pruning import Masks, prune
+from transfer.pruning.calibration import recalibrate
 from transfer.recipe import KEEP, Data, Prune, Recipe
-from transfer.training import recalibrate
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,13 @@ from transfer.environment import environment, versions
 from transfer.job import Job, prepare
 from transfer.precision import precision_of
 from transfer.pruning import Masks, effective_sparsity, prune, report
+from transfer.pruning.calibration import recalibrate
 from transfer.pruning.prunable import prunable
 from transfer.recipe import KEEP, Recipe
 from transfer.report import plots
 from transfer.run_folder import RunFolder, read_json
 from transfer.shelf import Shelf
-from transfer.training import History, finetune, recalibrate
+from transfer.training import History, finetune
 from transfer.training.evaluation import counted
 from transfer.training.imp import imp
 from transfer.training.main_process import from_main

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from transfer.data.augment import MapAugment
 from transfer.data.dataset import MaskFiles
-from transfer.data.geometry import resize
+from transfer.data.geometry import resize_pair
 from transfer.data.mask_batches import MapBatches
 
 from .map_folders import COLOURS, MEAN, STD, blobs, pairs, pixels
@@ -93,8 +93,8 @@ def test_resizing_commutes_with_mirroring(interpolation, size):
     """True of filters that look around a pixel's centre; torch's "nearest" looks to the upper left of it."""
     mask = torch.from_numpy(blobs(35, 47, [0, 1, 2, 255], seed=1))
     image = torch.from_numpy(COLOURS)[mask.long()].permute(2, 0, 1).contiguous()
-    small, labels = resize(image, mask, size, interpolation)
-    mirrored = resize(image.flip(1, 2), mask.flip(0, 1), size, interpolation)
+    small, labels = resize_pair(image, mask, size, interpolation)
+    mirrored = resize_pair(image.flip(1, 2), mask.flip(0, 1), size, interpolation)
     assert torch.equal(mirrored[1].flip(0, 1), labels)
     assert (mirrored[0].flip(1, 2).int() - small.int()).abs().max() <= 1
     plain = F.interpolate(mask[None, None].float(), tuple(labels.shape), mode="nearest")[0, 0]

@@ -19,7 +19,7 @@ from tests.checkpoints.networks import randomized
 from transfer.models import classifier, segmenter
 from transfer.models.segmenter import RATES
 from transfer.pruning import prune, score
-from transfer.pruning.liveness import live
+from transfer.pruning.layers import live
 from transfer.recipe import TRUNK
 
 SMALL = [("test_resnet", 16), ("test_resnet", 8), ("resnet18", 16), ("resnet18", 8), ("resnet20", 4)]
@@ -213,7 +213,7 @@ def test_paths_run_through_a_resnet50(method: str, arch: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::transfer.pruning.loop.CollapseWarning")
+@pytest.mark.filterwarnings("ignore::transfer.pruning.rounds.CollapseWarning")
 def test_px_at_the_highest_sparsity_leaves_every_class_a_path() -> None:
     """98.2 % in 100 rounds. Other layers may empty, which prune says itself; the image still reaches every class."""
     model = segmenter(trained("resnet50"), 21)

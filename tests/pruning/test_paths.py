@@ -12,9 +12,10 @@ from torch import nn
 import checkpoints.architectures  # noqa: F401
 from checkpoints.errors import InputError
 from tests.pruning.small_nets import Activated, images
-from transfer.pruning import gated, methods, prune, score
-from transfer.pruning.operations import window_sum
-from transfer.pruning.paths import NoPathError, follow, stand_ins
+from transfer.pruning import methods, prune, score
+from transfer.pruning.paths import gated
+from transfer.pruning.paths.follow import NoPathError, follow, stand_ins
+from transfer.pruning.paths.operations import window_sum
 
 
 def ones_view(model):

@@ -34,7 +34,7 @@ for method in methods():
             sha.update(masks.digest().encode())
         found[f"{method} {statistics}"] = sha.hexdigest()
 from transfer.errors import RunError
-from transfer.pruning import loop
+from transfer.pruning import rounds as loop
 exact = loop.score
 def noisy(*given, **named):
     noise = torch.Generator().manual_seed(accelerator.process_index)

@@ -14,10 +14,10 @@ from checkpoints.errors import InputError
 from tests.pruning.references import calls, norms, storing
 from tests.pruning.small_nets import TinyVgg, images, randomised
 from transfer.pruning import Masks, methods, prune, schedule, score
-from transfer.pruning.paths import NoPathError
+from transfer.pruning.paths.follow import NoPathError
 from transfer.pruning.problem import Problem, cross_entropy
-from transfer.pruning.processes import Processes
 from transfer.pruning.prunable import prunable
+from transfer.pruning.reduction import Processes
 from transfer.pruning.saliency import about
 from transfer.pruning.saliency.snip import mean_gradient
 from transfer.pruning.scoring import statistics_of

@@ -12,8 +12,8 @@ from checkpoints.errors import InputError
 from tests.pruning.small_nets import TinyVgg, images, randomised
 from transfer.pruning import CollapseWarning, Masks, live, path_kernel_trace, prune, score
 from transfer.pruning import schedule as schedules
-from transfer.pruning.liveness import effective_sparsity, report
-from transfer.pruning.paths import NoPathError
+from transfer.pruning.layers import effective_sparsity, report
+from transfer.pruning.paths.follow import NoPathError
 from transfer.pruning.prunable import prunable
 from transfer.pruning.selection import select
 

@@ -7,8 +7,8 @@ from torch import nn
 
 from tests.pruning.small_nets import TinyVgg, images, randomised
 from transfer.pruning import Masks, methods, prune, report, score
+from transfer.pruning.eval_mode import untouched
 from transfer.pruning.prunable import prunable
-from transfer.pruning.untouched import untouched
 
 
 class Merges(nn.Linear):

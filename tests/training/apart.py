@@ -18,7 +18,7 @@ from accelerate.utils import gather_object
 import transfer
 from checkpoints import InputError
 from tests.training.small import Small, equal, left_behind, small_loaders, small_masks, train_small
-from transfer.pruning import loop as pruning
+from transfer.pruning import rounds as pruning
 from transfer.recipe import Data, Prune, Recipe, Train
 from transfer.training import accelerator_for, imp, stopping
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from checkpoints import InputError
 from tests.training.small import Small, small_loaders
-from transfer.training import recalibrate
+from transfer.pruning.calibration import recalibrate
 
 
 def column(*values: float) -> tuple[Tensor, Tensor]:

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from transfer.pruning.kept import kept
+from transfer.pruning.eval_mode import untouched
+from transfer.pruning.masks import kept
 from transfer.pruning.prunable import prunable
 from transfer.pruning.tied import place
-from transfer.pruning.untouched import untouched
 
 
 @dataclass(frozen=True)

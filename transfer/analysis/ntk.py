@@ -14,10 +14,10 @@ from torch.func import functional_call, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from checkpoints.errors import InputError
-from transfer.pruning.kept import kept
+from transfer.pruning.eval_mode import untouched
+from transfer.pruning.masks import kept
 from transfer.pruning.prunable import prunable
 from transfer.pruning.tied import with_twins
-from transfer.pruning.untouched import untouched
 
 MOST_ROWS = 20_000  # the matrix has the square of it: 3.2 GB
 MEMORY = 2 * 2**30  # bytes for the rows of the Jacobian that are held at once, unless told otherwise

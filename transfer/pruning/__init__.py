@@ -1,10 +1,10 @@
 """Score the weights of a model, select what stays, hold the masks."""
 
-from transfer.pruning.flow import path_kernel_trace
-from transfer.pruning.liveness import effective_sparsity, live, report
-from transfer.pruning.loop import CollapseWarning, default_rounds, prune
+from transfer.pruning.layers import effective_sparsity, live, report
 from transfer.pruning.masks import Masks
+from transfer.pruning.paths.flow import path_kernel_trace
 from transfer.pruning.problem import Problem
+from transfer.pruning.rounds import CollapseWarning, default_rounds, prune
 from transfer.pruning.saliency import methods, register
 from transfer.pruning.scoring import score
 from transfer.recommended import RECOMMENDED

@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +14,7 @@ from torch import Tensor, nn
 from checkpoints.errors import InputError
 from checkpoints.weights_file import serialized
 from transfer.files import write_whole
-
-if TYPE_CHECKING:
-    from transfer.pruning.holding import Hold
+from transfer.pruning.tied import place
 
 
 class Masks(Mapping[str, Tensor]):
@@ -109,8 +107,6 @@ class Masks(Mapping[str, Tensor]):
 
     def hold(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> "Hold":
         """Keep the pruned weights at zero while the optimizer trains the model; see :class:`Hold`."""
-        from transfer.pruning.holding import Hold
-
         return Hold(self, model, optimizer)
 
     def save(self, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
@@ -166,3 +162,90 @@ def _unpacked(bits: np.ndarray, shape: list[int]) -> Tensor:
     if not whole or bits.dtype != np.uint8 or bits.size != (count + 7) // 8:
         raise ValueError(f"{bits.size} bytes of {bits.dtype} for shape {shape}")
     return torch.from_numpy(np.unpackbits(bits, count=count).astype(bool)).view(shape)
+
+
+class Hold:
+    """Masks gradients when they are complete and weights after every optimizer step, until :meth:`remove`.
+
+    Both are needed: with gradients alone, momentum or weight decay from before moves pruned weights; with weights
+    alone, the gradients of pruned weights count in the clipping norm. A frozen weight has no gradient to mask; one that
+    is thawed later is held by its values alone until it is held again. A parameter over the memory of a masked one is
+    masked with it. Safe to make again after a resume. Under accelerate give the wrapped optimizer or the bare one, and
+    the model before it is wrapped or compiled, or after. What fails leaves no hook.
+    """
+
+    def __init__(self, masks: Masks, model: nn.Module, optimizer: torch.optim.Optimizer):
+        model = _unwrapped(model, masks)
+        bare = getattr(optimizer, "optimizer", optimizer)
+        self._pruned: list[tuple[nn.Parameter, Tensor]] = [
+            (p, ~masks[name].to(p.device)) for name, p in masks.match(model).items()
+        ]
+        of_memory = {place(p): pruned for p, pruned in self._pruned}
+        own = {id(p) for p, _ in self._pruned}
+        others = [p for p in model.parameters() if id(p) not in own]
+        self._pruned += [(p, of_memory[place(p)]) for p in others if place(p) in of_memory]
+        self._handles: list[Any] = []
+        try:
+            self._handles.append(bare.register_step_post_hook(lambda *_: self._zero_weights()))
+            for parameter, pruned in self._pruned:
+                if parameter.requires_grad:
+                    self._handles.append(parameter.register_post_accumulate_grad_hook(_masked(pruned)))
+            self._zero_weights()
+        except BaseException:
+            self.remove()
+            raise
+
+    @torch.no_grad()
+    def _zero_weights(self) -> None:
+        for parameter, pruned in self._pruned:
+            parameter.masked_fill_(pruned, 0.0)
+
+    def remove(self) -> None:
+        """Stop holding: take every hook away."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+
+def _masked(pruned: Tensor) -> Any:
+    def hook(parameter: Tensor) -> None:
+        if parameter.grad is not None:
+            parameter.grad.masked_fill_(pruned, 0.0)
+
+    return hook
+
+
+def _unwrapped(model: nn.Module, masks: Masks) -> nn.Module:
+    """Return the model that has the masks' names, within DistributedDataParallel and ``torch.compile``."""
+    while not _has(model, masks):
+        inner = getattr(model, "_orig_mod", getattr(model, "module", None))
+        if not isinstance(inner, nn.Module):
+            break
+        model = inner
+    return model
+
+
+def _has(model: nn.Module, masks: Masks) -> bool:
+    names = dict(model.named_parameters())
+    return all(name in names for name in masks)
+
+
+def kept(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+    """Return a bool mask of every prunable weight, True = kept; a weight without a mask is kept whole.
+
+    Raises:
+        InputError: a mask belongs to no prunable weight, or has another shape or dtype.
+    """
+    masks = masks or {}
+    for name, mask in masks.items():
+        if name not in weights:
+            raise InputError(
+                f"mask {name} is of no prunable weight of the model that is not excluded; were the masks made for it?"
+            )
+        if mask.dtype != torch.bool or mask.shape != weights[name].shape:
+            raise InputError(
+                f"mask {name} is {mask.dtype} of shape {tuple(mask.shape)}; give bool, True = kept, of the "
+                f"weight's shape {tuple(weights[name].shape)}"
+            )
+    full = (torch.ones_like(w, dtype=torch.bool) for w in weights.values())
+    return {name: masks[name].to(one.device) if name in masks else one for name, one in zip(weights, full, strict=True)}

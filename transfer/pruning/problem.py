@@ -12,15 +12,15 @@ from torch.func import functional_call
 
 from checkpoints.errors import InputError
 from transfer.data.dataset import IGNORE
+from transfer.pruning.eval_mode import reseed
 from transfer.pruning.not_finite import check_finite
 from transfer.pruning.plain import no_autocast
-from transfer.pruning.processes import Processes, Statistic
 from transfer.pruning.prunable import refuse_half
 from transfer.pruning.recompute import backward
+from transfer.pruning.reduction import Processes, Statistic
 from transfer.pruning.scaled import Scaled
 from transfer.pruning.statistics import Constants, Norms, OutOfTurn, pooled, seen_through
 from transfer.pruning.tied import with_twins
-from transfer.pruning.untouched import reseed
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Batches = Iterable[Any]

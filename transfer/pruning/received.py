@@ -17,11 +17,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from checkpoints.errors import InputError
-from transfer.pruning import operations as ops
-from transfer.pruning.paths import tensors_in
+from transfer.pruning.eval_mode import untouched
+from transfer.pruning.paths import operations as ops
+from transfer.pruning.paths.follow import tensors_in
 from transfer.pruning.problem import Batches, checked
 from transfer.pruning.tied import place, with_twins
-from transfer.pruning.untouched import untouched
 
 _FEW = 2  # images; a BatchNorm that is never in eval mode wants more than one
 _DENSITY = 1 / 16

@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 from checkpoints.errors import InputError
 from transfer.errors import ScoreError
-from transfer.pruning.kept import kept
+from transfer.pruning.eval_mode import untouched
+from transfer.pruning.masks import kept
 from transfer.pruning.plain import plain
 from transfer.pruning.problem import Batches, Loss, Problem, cross_entropy
-from transfer.pruning.processes import Processes
 from transfer.pruning.prunable import prunable
+from transfer.pruning.reduction import Processes
 from transfer.pruning.saliency import about, check_options, find
 from transfer.pruning.statistics import Constants, Statistics
 from transfer.pruning.statistics import check as check_statistics
-from transfer.pruning.untouched import untouched
 
 
 def score(

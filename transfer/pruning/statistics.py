@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from checkpoints.errors import InputError, near
-from transfer.pruning.batch_statistics import enough_samples
+from transfer.pruning.eval_mode import enough_samples
 from transfer.pruning.scaled import Scaled
 
 Statistics = Literal["batch", "warmup", "running"]

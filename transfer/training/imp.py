@@ -15,9 +15,9 @@ from checkpoints.errors import InputError
 from transfer.data.image_batches import Loaders
 from transfer.pruning import schedule as schedules
 from transfer.pruning.masks import Masks
-from transfer.pruning.processes import Processes
 from transfer.pruning.prunable import prunable
 from transfer.pruning.received import check_received
+from transfer.pruning.reduction import Processes
 from transfer.pruning.saliency import check_options
 from transfer.pruning.selection import select
 from transfer.recipe import Train

@@ -1,4 +1,4 @@
-"""The methods: one file each, one function ``score(problem, **options)`` each; see docs/methods.md."""
+"""The methods: one file a family, one function ``(problem, **options)`` each; see docs/methods.md."""
 
 import hashlib
 import inspect
@@ -33,19 +33,19 @@ class Method:
 
 
 _METHODS = {  # the name users write
-    "random": Method("random", statistics=None),
-    "magnitude": Method("magnitude", statistics=None),
+    "random": Method("baselines:random", statistics=None),
+    "magnitude": Method("baselines:magnitude", statistics=None),
     "snip": Method("snip", labels=True),
     "grasp": Method("grasp", labels=True),
     "synflow": Method("synflow", rounds=100, paths=True),
-    "synflow-dist": Method("synflow_dist", rounds=100, paths=True),
-    "synflow-l2": Method("synflow_l2", rounds=100, paths=True),
-    "synflow-l2-dist": Method("synflow_l2_dist", rounds=100, paths=True),
-    "logsynflow": Method("logsynflow", rounds=100, paths=True),
+    "synflow-dist": Method("synflow:dist", rounds=100, paths=True),
+    "synflow-l2": Method("synflow:l2", rounds=100, paths=True),
+    "synflow-l2-dist": Method("synflow:l2_dist", rounds=100, paths=True),
+    "logsynflow": Method("synflow:log", rounds=100, paths=True),
     "ntk-sap": Method("ntk_sap", rounds=100),
     "px": Method("px", rounds=100, paths=True),
-    "px-gated": Method("px_gated", rounds=100, paths=True),
-    "px-trace": Method("px_trace", rounds=100, paths=True),
+    "px-gated": Method("px:gated", rounds=100, paths=True),
+    "px-trace": Method("px:trace", rounds=100, paths=True),
     "px-released": Method("px_released", rounds=100, paths=True),
     "ntk-trace": Method("ntk_trace", rounds=20),
     "jacobian": Method("ntk_trace"),

@@ -9,7 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from checkpoints.errors import InputError
 from transfer.pruning.problem import Batch, Problem
-from transfer.pruning.processes import Statistic
+from transfer.pruning.reduction import Statistic
 from transfer.pruning.saliency.snip import mean_gradient
 from transfer.pruning.scaled import Scaled
 

@@ -8,7 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from checkpoints.errors import InputError
 from transfer.pruning.problem import Batch, Problem
-from transfer.pruning.processes import Statistic
+from transfer.pruning.reduction import Statistic
 from transfer.pruning.saliency.grasp import products
 from transfer.pruning.saliency.ntk_trace import signs
 from transfer.pruning.scaled import Scaled

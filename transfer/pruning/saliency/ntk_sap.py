@@ -10,7 +10,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from checkpoints.errors import InputError
 from transfer.pruning.problem import Batch, Problem
-from transfer.pruning.processes import Statistic
+from transfer.pruning.reduction import Statistic
 from transfer.pruning.scaled import Scaled
 
 _DRAW = 15_485_863  # between the seeds of two draws of a batch; no sum of steps between batches and rounds

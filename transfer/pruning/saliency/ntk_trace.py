@@ -5,7 +5,7 @@ from torch import Tensor
 
 from checkpoints.errors import InputError
 from transfer.pruning.problem import Batch, Problem
-from transfer.pruning.processes import Statistic
+from transfer.pruning.reduction import Statistic
 from transfer.pruning.scaled import Scaled
 
 

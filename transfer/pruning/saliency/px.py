@@ -1,14 +1,21 @@
-"""Path eXclusion: weights ranked by their part in an upper bound on the trace of the NTK (Iurada 2024, eq. 9)."""
+"""Path eXclusion, and two forms of ours that keep more of the NTK.
+
+``score`` ranks weights by their part in an upper bound on the trace of the NTK (Iurada 2024, eq. 9). ``gated`` weighs
+every path by its own activation and input, in one network instead of a bound by two; ``trace`` scores what the
+path-diagonal trace loses when a weight goes.
+"""
 
 import torch
 from torch import Tensor
 
 from transfer.errors import ScoreError
-from transfer.pruning.flow import products
-from transfer.pruning.paths import follow, stand_ins
+from transfer.pruning.paths.flow import products
+from transfer.pruning.paths.follow import follow, stand_ins
+from transfer.pruning.paths.gated import GatedNetwork
 from transfer.pruning.problem import Batch, Problem
-from transfer.pruning.processes import Statistic
-from transfer.pruning.scaled import Scaled
+from transfer.pruning.reduction import Statistic
+from transfer.pruning.saliency.grasp import products as hessian_products
+from transfer.pruning.scaled import Scaled, aligned, power
 from transfer.pruning.statistics import Constants, Norms, pooled
 
 
@@ -39,6 +46,50 @@ def score(problem: Problem, *, bf16: bool = False) -> dict[str, Tensor]:
         )
     ones = torch.ones_like(problem.first())
     return products(problem, ones, view=torch.square, cotangent=activity, statistics=statistics)
+
+
+def gated(problem: Problem) -> dict[str, Tensor]:
+    """Return ``θ² · ∂R'/∂θ²`` with ``R' = Σ_n Σ_k f_gated^k(x_n²; θ², a_n)``.
+
+    f_gated is the squared network behind the gates of the real forward f(x_n). PX bounds a sum over paths of products
+    (input² · activation) · (weights²) by the product of two sums; here the products stay together. A batch costs a
+    forward of the model and a forward and backward of f_gated.
+    """
+    network = GatedNetwork(problem)
+
+    def of_batch(batch: Batch) -> Statistic:
+        exponent, gradients = network.gradients(batch)
+        return {name: Scaled(g, exponent) for name, g in gradients.items()}
+
+    sums, _ = problem.total(of_batch)
+    return {name: g.mul_(network.squares[name].detach()) for name, g in aligned(sums).items()}
+
+
+def trace(problem: Problem) -> dict[str, Tensor]:
+    """Return ``∂R'/∂t_j + t_j · ∂T/∂t_j`` with t = θ², R' of px-gated and ``T = Σ_i M_i ∂R'/∂t_i``.
+
+    T is the trace of the NTK with the gates held and the products of different paths left out; the sum over i runs over
+    kept weights. R' is linear in each weight that a path meets once, and then the score is exactly what T loses when
+    weight j is set to 0; a weight that a path meets several times is scored to first order.
+    """
+    network = GatedNetwork(problem)
+    least = min(network.exponents.values())
+    units = {name: power(least - e) for name, e in network.exponents.items()}  # ∂s/∂θ², without 2**−least
+    along = {name: problem.masks[name].to(s.dtype) * units[name] for name, s in network.squares.items()}
+
+    def of_batch(batch: Batch) -> Statistic:
+        exponent, gradients = network.gradients(batch, differentiable=True)
+        leaves = list(network.squares.values())
+        with torch.enable_grad():
+            live = [(g, along[name]) for name, g in gradients.items() if g.requires_grad]
+            seconds = hessian_products(live, leaves, torch.autograd.grad, materialize_grads=True)
+        return {
+            name: Scaled((g.detach() * units[name]).addcmul_(network.squares[name].detach(), second), exponent)
+            for (name, g), second in zip(gradients.items(), seconds, strict=True)
+        }
+
+    sums, _ = problem.total(of_batch)
+    return aligned(sums)
 
 
 def _activity(problem: Problem, bf16: bool) -> tuple[Tensor, Constants | None]:

@@ -14,12 +14,12 @@ from torch.nn.modules.conv import _ConvNd
 from torch.overrides import TorchFunctionMode
 
 from checkpoints.errors import InputError
-from transfer.pruning import operations as ops
-from transfer.pruning.paths import follow, stand_ins
+from transfer.pruning.paths import operations as ops
+from transfer.pruning.paths.follow import follow, stand_ins
 from transfer.pruning.plain import no_autocast
 from transfer.pruning.problem import Batch, Problem
-from transfer.pruning.processes import Statistic
 from transfer.pruning.recompute import backward
+from transfer.pruning.reduction import Statistic
 from transfer.pruning.scaled import Scaled
 from transfer.pruning.statistics import Norms
 from transfer.pruning.tied import with_twins

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from transfer.pruning.problem import Batch, Problem
-from transfer.pruning.processes import Statistic
+from transfer.pruning.reduction import Statistic
 from transfer.pruning.scaled import Scaled
 
 

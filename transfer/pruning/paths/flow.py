@@ -6,15 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from checkpoints.errors import InputError
-from transfer.pruning.kept import kept
-from transfer.pruning.paths import follow, stand_ins
+from transfer.pruning.eval_mode import untouched
+from transfer.pruning.masks import kept
+from transfer.pruning.paths.follow import follow, stand_ins
 from transfer.pruning.plain import plain
 from transfer.pruning.problem import Batch, Problem
-from transfer.pruning.processes import Statistic
 from transfer.pruning.prunable import prunable, refuse_half
+from transfer.pruning.reduction import Statistic
 from transfer.pruning.scaled import Scaled
 from transfer.pruning.statistics import Constants, Norms
-from transfer.pruning.untouched import untouched
 
 Flow = Iterator[tuple[str, Tensor, Tensor]]
 """(name, weight of the path network, gradient of its output to it in float64), in the model's order; walked once."""

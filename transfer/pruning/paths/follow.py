@@ -26,8 +26,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from checkpoints.errors import InputError
-from transfer.pruning import operations as ops
 from transfer.pruning.not_finite import check_finite
+from transfer.pruning.paths import operations as ops
 from transfer.pruning.plain import bfloat16
 from transfer.pruning.saliency import about, methods
 from transfer.pruning.scaled import Scaled, View

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from transfer.pruning.paths import follow, stand_ins
+from transfer.pruning.paths.follow import follow, stand_ins
 from transfer.pruning.problem import Batch, Problem
 from transfer.pruning.scaled import Scaled, View
 from transfer.pruning.statistics import Norms

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from checkpoints.errors import InputError
 from transfer.precision import full_float32
 
 _Copies = dict[str, tuple[Tensor, Tensor] | None]
@@ -107,3 +108,17 @@ def _failures(steps: list[Callable[[], object]]) -> list[Exception]:
         except Exception as error:
             failed.append(error)
     return failed
+
+
+@contextmanager
+def enough_samples(advice: str) -> Iterator[None]:
+    """Turn torch's complaint of a batch that is too small for its statistics into an ``InputError`` with advice.
+
+    Any other error passes.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "Expected more than 1 value per channel" not in str(error):
+            raise
+        raise InputError(f"{advice} ({error})") from error

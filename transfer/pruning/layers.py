@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from transfer.pruning.eval_mode import untouched
 from transfer.pruning.masks import Masks
-from transfer.pruning.paths import NoPathError, follow, stand_ins
+from transfer.pruning.paths.follow import NoPathError, follow, stand_ins
 from transfer.pruning.plain import plain
 from transfer.pruning.scaled import Scaled, View
 from transfer.pruning.tied import place
-from transfer.pruning.untouched import untouched
 
 
 def live(model: nn.Module, masks: Mapping[str, Tensor], inputs: Tensor) -> Masks:

@@ -1,4 +1,4 @@
-"""Random pruning: uniform scores, the floor that every method has to beat."""
+"""The baselines that look at no image: uniform scores, which every method has to beat, and magnitude."""
 
 import torch
 from torch import Tensor
@@ -6,10 +6,15 @@ from torch import Tensor
 from transfer.pruning.problem import Problem
 
 
-def score(problem: Problem) -> dict[str, Tensor]:
+def random(problem: Problem) -> dict[str, Tensor]:
     """Return independent uniform scores in [0, 1), the same for the same seed on every device."""
     generator = problem.generator()
     return {
         name: torch.rand(w.shape, generator=generator, dtype=torch.float64).to(w.device)
         for name, w in problem.weights.items()
     }
+
+
+def magnitude(problem: Problem) -> dict[str, Tensor]:
+    """Return ``|θ|`` (Janowsky 1989; Han 2015)."""
+    return {name: w.abs().to(torch.float64) for name, w in problem.weights.items()}

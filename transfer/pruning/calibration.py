@@ -8,9 +8,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from checkpoints.errors import InputError
-from transfer.pruning.batch_statistics import enough_samples
+from transfer.pruning.eval_mode import enough_samples, untouched
 from transfer.pruning.problem import checked
-from transfer.pruning.untouched import untouched
 
 
 @torch.no_grad()

@@ -11,12 +11,11 @@ from transfer.errors import ScoreError
 from transfer.pruning import allocation as allocations
 from transfer.pruning import saliency
 from transfer.pruning import schedule as schedules
-from transfer.pruning.kept import kept
-from transfer.pruning.masks import Masks
+from transfer.pruning.masks import Masks, kept
 from transfer.pruning.problem import Batches, Loss
-from transfer.pruning.processes import Processes
 from transfer.pruning.prunable import prunable
 from transfer.pruning.received import check_received
+from transfer.pruning.reduction import Processes
 from transfer.pruning.saliency import about, check_options, find, methods
 from transfer.pruning.scoring import score, statistics_of
 from transfer.pruning.statistics import Constants, Statistics
