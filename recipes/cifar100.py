@@ -10,8 +10,8 @@ accuracies are printed only as a figure (fig. 3). Not yet run by us on the real 
 """
 
 from transfer.data.augment import Augment
-from transfer.launch import main
 from transfer.recipe import Data, Prune, Recipe, Train
+from transfer.recipe_cli import run_recipe
 
 RECIPE = Recipe(
     name="cifar100",
@@ -22,4 +22,4 @@ RECIPE = Recipe(
 )
 
 if __name__ == "__main__":
-    main(RECIPE)
+    run_recipe(RECIPE)

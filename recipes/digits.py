@@ -4,8 +4,8 @@ python -m recipes.digits --prune.method snip --prune.sparsity 0.982
 """
 
 from transfer.data.augment import Augment
-from transfer.launch import main
 from transfer.recipe import Data, Prune, Recipe, Train
+from transfer.recipe_cli import run_recipe
 
 RECIPE = Recipe(
     name="digits",
@@ -16,4 +16,4 @@ RECIPE = Recipe(
 )
 
 if __name__ == "__main__":
-    main(RECIPE)
+    run_recipe(RECIPE)

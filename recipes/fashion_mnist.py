@@ -8,8 +8,8 @@ package ``dataset-fashion-mnist`` puts them, and are downloaded otherwise.
 """
 
 from transfer.data.augment import Augment
-from transfer.launch import main
 from transfer.recipe import Data, Prune, Recipe, Train
+from transfer.recipe_cli import run_recipe
 
 RECIPE = Recipe(
     name="fashion-mnist",
@@ -20,4 +20,4 @@ RECIPE = Recipe(
 )
 
 if __name__ == "__main__":
-    main(RECIPE)
+    run_recipe(RECIPE)

@@ -10,8 +10,8 @@ two cores. Ends with a table, a picture, and the command that does the same to y
 """
 
 from transfer.data.augment import Augment
-from transfer.launch_comparison import Comparing, main
 from transfer.recipe import Data, Prune, Recipe, Train
+from transfer.recipe_cli import Comparing, run_comparison
 
 RECIPE = Recipe(
     name="quickstart",
@@ -22,4 +22,4 @@ RECIPE = Recipe(
 )
 
 if __name__ == "__main__":
-    main(Comparing(RECIPE))
+    run_comparison(Comparing(RECIPE))

@@ -9,8 +9,8 @@ no expected range is given.
 """
 
 from transfer.data.augment import Augment
-from transfer.launch import main
 from transfer.recipe import Data, Prune, Recipe, Train
+from transfer.recipe_cli import run_recipe
 
 RECIPE = Recipe(
     name="tiny-imagenet",
@@ -21,4 +21,4 @@ RECIPE = Recipe(
 )
 
 if __name__ == "__main__":
-    main(RECIPE)
+    run_recipe(RECIPE)

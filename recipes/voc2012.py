@@ -16,8 +16,8 @@ Expected: the paper gives figures only. For a dense ResNet-50 at stride 16 train
 is 77.2 mIoU; training on the 1,464 images gives less. Not yet run by us on the real data: no expected range is given.
 """
 
-from transfer.launch import main
 from transfer.recipe import Data, Prune, Recipe, Train
+from transfer.recipe_cli import run_recipe
 
 RECIPE = Recipe(
     name="voc2012",
@@ -29,4 +29,4 @@ RECIPE = Recipe(
 )
 
 if __name__ == "__main__":
-    main(RECIPE)
+    run_recipe(RECIPE)

@@ -11,8 +11,8 @@ Ends with a table and a picture: image, truth, and what each model sees.
 """
 
 from transfer.data.augment import MapAugment
-from transfer.launch_comparison import Comparing, main
 from transfer.recipe import Data, Prune, Recipe, Train
+from transfer.recipe_cli import Comparing, run_comparison
 from transfer.recommended import RECOMMENDED
 
 RECIPE = Recipe(
@@ -25,4 +25,4 @@ RECIPE = Recipe(
 )
 
 if __name__ == "__main__":
-    main(Comparing(RECIPE, methods=(RECOMMENDED, "px", "magnitude"), sparsities=(0.5,)))
+    run_comparison(Comparing(RECIPE, methods=(RECOMMENDED, "px", "magnitude"), sparsities=(0.5,)))

@@ -50,6 +50,7 @@ from transfer.data.augment import Augment
 from transfer.data.dataset import Dataset, Split
 from transfer.data.image_batches import Batches
 from transfer.data.pruning_set import balanced, pruning_set
+from transfer.distributed import accelerator_for
 from transfer.environment import versions
 from transfer.errors import RunError
 from transfer.files import write_whole
@@ -62,7 +63,6 @@ from transfer.pruning.statistics import STATISTICS
 from transfer.recipe import Prune, Train
 from transfer.report import plots, tables
 from transfer.training import Loaders, finetune
-from transfer.training.accelerators import accelerator_for
 
 
 @dataclass(frozen=True)

@@ -46,8 +46,8 @@ from transfer.data.image_batches import Batches
 from transfer.pruning import prune, score
 from transfer.recipe import Train
 from transfer.training import Loaders, accelerator_for, finetune
+from transfer.training.checkpoint import State
 from transfer.training.loop import _Run
-from transfer.training.state import State
 
 CASES = {"resnet50": (64, 32), "resnet20": (32, 128)}  # side of the images, global batch
 METHODS = ("px", "snip")

@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PRELOAD = ["transfer.runner", "recipes.digits", "timm", "matplotlib.pyplot", "sklearn.datasets"]
+PRELOAD = ["transfer.runs.run", "recipes.digits", "timm", "matplotlib.pyplot", "sklearn.datasets"]
 APART = {"timing.json", "environment.json", ".lock"}  # times, and what only an open run needs
 PRUNINGS: dict[str, dict[str, Any]] = {"px": {"rounds": 10}, "imp": {"rounds": 2, "options": ("rewind=13",)}}
 EPOCHS = 2

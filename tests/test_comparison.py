@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from checkpoints import InputError
-from transfer.compare import cells
 from transfer.recipe import Prune, Recipe
+from transfer.runs.compare import cells
 
 RECIPE = Recipe(name="several", prune=Prune(method="px", sparsity=0.9, rounds=20))
 

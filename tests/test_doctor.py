@@ -20,7 +20,7 @@ from tests.conftest import Outcome
 from transfer import doctor, self_check
 from transfer.pruning import Masks, prune
 from transfer.self_check import PARTS, check_device
-from transfer.training.state import State
+from transfer.training.checkpoint import State
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def test_arguments_are_refused(examine: Callable[..., Outcome]) -> None:
 TWO = """
 import os, sys
 from transfer import doctor, self_check
-from transfer.training.state import State
+from transfer.training.checkpoint import State
 well = doctor.doctor()
 if os.environ["RANK"] == "1":  # one process of two finds its device broken
     State.load = lambda self: None

@@ -10,10 +10,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 import checkpoints
-from transfer import runner
 from transfer.models import classifier
 from transfer.pruning import Masks, methods, prune
 from transfer.recipe import Data, Prune, Recipe, Train
+from transfer.runs import run as runner
 
 pytestmark = [
     pytest.mark.gpu,

@@ -18,12 +18,12 @@ from transfer.data.dataset import Images
 from transfer.data.identity import difference, fingerprint
 from transfer.data.image_batches import Batches, Loaders
 from transfer.data.sources.voc_sample import cached
-from transfer.job import prepare
 from transfer.models import classifier
 from transfer.pruning import prune, saliency
 from transfer.recipe import Data, Prune, Recipe, Train
-from transfer.run_folder import RunFolder
-from transfer.runner import load_run
+from transfer.runs.folder import RunFolder
+from transfer.runs.prepare import prepare
+from transfer.runs.run import load_run
 from transfer.training import finetune
 
 SMALL = Recipe(
@@ -144,9 +144,9 @@ def test_a_stopped_run_does_not_go_on_with_swapped_labels(
     recipe = replace(on(root), prune=Prune(method="synflow", sparsity=0.5, rounds=2, per_class=2))
     with monkeypatch.context() as patch:
         if stop == "training":
-            patch.setattr("transfer.runner.report", _stop)
+            patch.setattr("transfer.runs.run.report", _stop)
         else:
-            patch.setattr("transfer.runner.prune", _after_a_round(prune))
+            patch.setattr("transfer.runs.run.prune", _after_a_round(prune))
         with pytest.raises(KeyboardInterrupt):
             transfer.run(recipe, out=out)
     (begun,) = out.iterdir()

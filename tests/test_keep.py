@@ -9,10 +9,10 @@ from safetensors.torch import load_file
 import checkpoints
 import transfer
 from checkpoints import InputError
-from transfer.compare import cells
-from transfer.job import prepare
-from transfer.prune_backbone import prune_backbone
 from transfer.recipe import Data, Prune, Recipe, Train
+from transfer.runs.backbone import prune_backbone
+from transfer.runs.compare import cells
+from transfer.runs.prepare import prepare
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 from checkpoints import InputError
-from transfer import runner
-from transfer.pruning import Masks, methods, prunable
-from transfer.pruning import rounds
+from transfer.pruning import Masks, methods, prunable, rounds
 from transfer.recipe import Data, Prune, Recipe, Train
+from transfer.runs import run as runner
 from transfer.training import imp as imp_module
 
 pytestmark = pytest.mark.filterwarnings("ignore::transfer.pruning.CollapseWarning")

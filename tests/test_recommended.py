@@ -4,10 +4,10 @@ from importlib import import_module
 
 import pytest
 
-from transfer.launch_comparison import Comparing
 from transfer.pruning import RECOMMENDED, default_rounds, methods
 from transfer.pruning.saliency import statistics
 from transfer.recipe import Recipe
+from transfer.recipe_cli import Comparing
 
 
 def test_it_is_a_method_that_looks_at_the_network_that_trains_in_several_rounds():

@@ -17,8 +17,8 @@ from tests.checkpoints.loopback import Site, serve
 from tests.checkpoints.networks import randomized
 from tests.conftest import Ended
 from transfer import data as datasets
-from transfer import job
 from transfer.recipe import Data, Prune, Recipe, Train
+from transfer.runs import prepare as job
 
 RECIPE = Recipe(
     name="away",
@@ -138,10 +138,10 @@ def test_downloads_are_allowed_again_after_an_error(site: Site) -> None:
 
 def test_a_dry_run_of_voc_needs_neither_weights_nor_data(folders: Path, ended: Ended) -> None:
     from recipes.voc2012 import RECIPE
-    from transfer import launch
+    from transfer import recipe_cli
 
     words = ["--dry-run", "--backbone", "timm:resnet18.a1_in1k", "--prune.method", "magnitude", "--data.size", "64"]
-    code, out, err = ended(lambda: launch.main(RECIPE, words))
+    code, out, err = ended(lambda: recipe_cli.run_recipe(RECIPE, words))
     assert (code, err) == (0, "")
     assert out.count("is not on this machine; a run downloads it") == 2
     assert "21 classes" in out

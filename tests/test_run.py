@@ -18,10 +18,10 @@ import transfer
 from checkpoints import InputError
 from transfer.errors import TrainingError
 from transfer.files import write_json
-from transfer.predict import predict
 from transfer.pruning import Masks
 from transfer.recipe import Data, Prune, Recipe, Train
-from transfer.runner import Result, load_run
+from transfer.runs.predictor import predict
+from transfer.runs.run import Result, load_run
 from transfer.training import evaluate
 
 RECIPE = Recipe(
@@ -40,7 +40,7 @@ import json, os, signal, sys
 from pathlib import Path
 import transfer
 from transfer.recipe import Recipe
-from transfer.training.state import State
+from transfer.training.checkpoint import State
 save = State.save
 def die_afterwards(self, content):
     save(self, content)
@@ -121,7 +121,7 @@ def test_predict_names_the_classes_that_evaluation_counts(result: Result, tmp_pa
 
 def test_the_same_recipe_again_returns_at_once(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {p: p.stat().st_mtime_ns for p in result.folder.rglob("*") if p.is_file() and p.name != ".lock"}
-    monkeypatch.setattr("transfer.runner.finetune", None)
+    monkeypatch.setattr("transfer.runs.run.finetune", None)
     again = transfer.run(RECIPE, out=result.folder.parent)
     assert again == result
     assert before == {p: p.stat().st_mtime_ns for p in before}

@@ -18,7 +18,7 @@ import transfer
 from checkpoints import InputError
 from transfer.files import write_json, write_whole
 from transfer.recipe import Data, Prune, Recipe, Train
-from transfer.run_folder import Origin, RunFolder, folder_name, read_json
+from transfer.runs.folder import Origin, RunFolder, folder_name, read_json
 
 RECIPE = Recipe(
     name="My Recipe",

@@ -17,11 +17,13 @@ from PIL import Image
 
 from checkpoints import InputError
 from tests.data.map_folders import write_voc
-from transfer import compare, runner, trained
 from transfer.data.dataset import voc_palette
 from transfer.data.sources import voc2012
-from transfer.prune_backbone import prune_backbone
 from transfer.recipe import Data, Prune, Recipe, Train
+from transfer.runs import compare
+from transfer.runs import predictor as trained
+from transfer.runs import run as runner
+from transfer.runs.backbone import prune_backbone
 
 pytestmark = pytest.mark.filterwarnings("ignore::transfer.pruning.CollapseWarning")
 
@@ -140,7 +142,7 @@ def test_the_centre_protocol_is_named(recipe, tmp_path):
 TWO = """
 import json, sys
 from pathlib import Path
-from transfer.runner import load_run
+from transfer.runs.run import load_run
 from transfer.training.evaluation import counted
 job, model = load_run(Path(sys.argv[1]))
 loss, counts = counted(model, job.loaders.test, task=job.task, accelerator=job.accelerator)
@@ -291,11 +293,11 @@ def test_predict_never_writes_over_its_images(result, home, tmp_path, command):
 )
 def test_a_mistake_in_voc2012_is_one_line_before_its_data_is_looked_for(flags, says, tmp_path, monkeypatch, ended):
     from recipes.voc2012 import RECIPE
-    from transfer import launch
+    from transfer import recipe_cli
 
     monkeypatch.setenv("TRANSFER_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(voc2012, "TAR", replace(voc2012.TAR, url="http://127.0.0.1:9/none.tar"))
     words = ["--dry-run", "--backbone", "random:resnet18", "--prune.method", "magnitude", "--data.size", "64", *flags]
-    code, _, err = ended(lambda: launch.main(RECIPE, words))
+    code, _, err = ended(lambda: recipe_cli.run_recipe(RECIPE, words))
     assert code == 2
     assert re.search(says, err)

@@ -10,14 +10,15 @@ import torch
 
 from checkpoints import InputError
 from tests.conftest import Ended
-from transfer import launch_comparison, workers
-from transfer.cell import Cell
-from transfer.compare import Comparison, compare
+from transfer import recipe_cli
 from transfer.errors import TrainingError
 from transfer.pruning import CollapseWarning
 from transfer.recipe import Data, Prune, Recipe, Train
 from transfer.report.board import Board
-from transfer.shelf import Shelf
+from transfer.runs import workers
+from transfer.runs.cell import Cell
+from transfer.runs.compare import Comparison, compare
+from transfer.runs.shelf import Shelf
 
 RECIPE = Recipe(
     name="beside",
@@ -74,8 +75,8 @@ def test_an_error_in_a_worker_names_its_cell_and_ends_all(tmp_path: Path) -> Non
 
 def test_in_this_process_too_and_on_the_command_line_it_is_one(tmp_path: Path, ended: Ended) -> None:
     wild = replace(RECIPE, train=replace(RECIPE.train, lr=1e18))
-    asked = launch_comparison.Comparing(wild, methods=("magnitude",), sparsities=(0.5,), out=tmp_path, workers=1)
-    code, out, err = ended(lambda: launch_comparison.main(asked, []))
+    asked = recipe_cli.Comparing(wild, methods=("magnitude",), sparsities=(0.5,), out=tmp_path, workers=1)
+    code, out, err = ended(lambda: recipe_cli.run_comparison(asked, []))
     assert (code, out) == (1, "[1/2] dense, seed 0\n")
     assert err.startswith("error: dense, seed 0: the ")
     assert err.count("\n") == 1
@@ -121,7 +122,7 @@ def test_several_runs_load_and_try_once(tmp_path: Path, monkeypatch: pytest.Monk
         original: Callable[..., object] = getattr(__import__(home, fromlist=[name]), name)
         monkeypatch.setattr(f"{home}.{name}", lambda *a, **k: calls.append(name) or original(*a, **k))
 
-    for home, name in (("checkpoints", "load"), ("transfer.data", "load"), ("transfer.job", "_try")):
+    for home, name in (("checkpoints", "load"), ("transfer.data", "load"), ("transfer.runs.prepare", "_try")):
         counted(home, name)
     compare(
         replace(RECIPE, backbone="embedded", train=replace(RECIPE.train, epochs=0)),
@@ -134,6 +135,6 @@ def test_an_error_of_the_disk_keeps_its_kind(tmp_path: Path, monkeypatch: pytest
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device", "masks")
 
-    monkeypatch.setattr("transfer.cell.run", full)
+    monkeypatch.setattr("transfer.runs.cell.run", full)
     with pytest.raises(OSError, match="dense, seed 0: No space left on device: 'masks'"):
         Cell(replace(RECIPE, prune=Prune(sparsity=0.0)), tmp_path).run(Shelf())

@@ -9,10 +9,10 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "run": "transfer.runner",
+    "run": "transfer.runs.run",
     "finetune": "transfer.training",
     "evaluate": "transfer.training",
-    "Result": "transfer.runner",
+    "Result": "transfer.runs.run",
     "InputError": "checkpoints.errors",
 }
 __all__ = ["InputError", "Result", "__version__", "evaluate", "finetune", "run"]

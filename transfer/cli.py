@@ -10,8 +10,8 @@ from typing import Annotated
 import tyro
 
 from checkpoints.errors import InputError, near
-from transfer.launch import one_line_errors, parse
 from transfer.recipe import KEEP, Data, Prune
+from transfer.recipe_cli import one_line_errors, parse
 
 HELP = """usage: transfer COMMAND [OPTIONS]
 
@@ -141,7 +141,7 @@ def _recipes() -> list[str]:
 
 def _prune(words: list[str]) -> None:
     asked = parse(PruneBackbone, None, words, prog="transfer prune")
-    from transfer.prune_backbone import prune_backbone
+    from transfer.runs.backbone import prune_backbone
 
     made = prune_backbone(asked.backbone, asked.data, asked.prune, seed=asked.seed, out=asked.out)
     print(f"{made.masks}\n{made.path}")
@@ -152,7 +152,7 @@ def _evaluate(words: list[str]) -> None:
     import json
 
     from transfer.environment import main_process
-    from transfer.runner import load_run
+    from transfer.runs.run import load_run
     from transfer.training.evaluation import counted
 
     job, model = load_run(asked.run, which="best" if asked.best else "last")
@@ -165,7 +165,7 @@ def _evaluate(words: list[str]) -> None:
 
 def _predict(words: list[str]) -> None:
     asked = parse(Predict, None, words, prog="transfer predict")
-    from transfer.predict import predict
+    from transfer.runs.predictor import predict
 
     which = "best" if asked.best else "last"
     for line in predict(asked.run, asked.images, out=asked.out, which=which, progress=True):

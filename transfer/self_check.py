@@ -23,7 +23,7 @@ from transfer.pruning import Masks, prune, score
 from transfer.pruning.prunable import prunable
 from transfer.recipe import Train
 from transfer.training import Loaders, finetune
-from transfer.training.state import KEYS, State
+from transfer.training.checkpoint import KEYS, State
 
 SPARSITY, BATCH, STEPS = 0.5, 16, 2
 PARTS = ("build", "score", "masks", "step", "state")

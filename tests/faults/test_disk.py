@@ -19,11 +19,10 @@ from tests.conftest import Ended
 from tests.training.small import equal, left_behind, small_loaders, small_masks, train_small
 from transfer import files as files_module
 from transfer.errors import RunError
-from transfer.launch import one_line_errors
 from transfer.recipe import Train
-from transfer.training import Loaders
-from transfer.training import state as state_module
-from transfer.training.state import KEYS, State
+from transfer.recipe_cli import one_line_errors
+from transfer.training import Loaders, checkpoint
+from transfer.training.checkpoint import KEYS, State
 
 TRAIN = Train(epochs=2, batch=8, lr=0.05, save_minutes=0.0)
 BLOCK = 1 << 16
@@ -103,7 +102,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(
             raise OSError(number, os.strerror(number), str(path))
         return open(path, mode, *more, **options)
 
-    for module in (state_module, files_module):
+    for module in (checkpoint, files_module):
         monkeypatch.setattr(module, "open", read_only, raising=False)
     for write, name in ((partial(State(tmp_path).save, big_state(2)), "state.pt"), (save_masks(tmp_path), "")):
         code, _, err = ended(one_line_errors()(write))

@@ -14,7 +14,7 @@ from transfer.errors import TrainingError
 from transfer.recipe import Train
 from transfer.tasks.classification import Classification
 from transfer.training import Loaders, accelerator_for, finetune
-from transfer.training.state import State
+from transfer.training.checkpoint import State
 
 TRAIN = Train(epochs=3, batch=8, lr=0.05, schedule="cosine", warmup=1)  # four steps an epoch
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from transfer.training.state import State
+from transfer.training.checkpoint import State
 
 COMMAND = (
     sys.executable, "-m", "recipes.digits", "--backbone", "random:resnet20", "--data.size", "8", "--prune.rounds", "1",

@@ -17,7 +17,7 @@ import checkpoints
 from checkpoints import Backbone, InputError
 from tests.checkpoints.networks import randomized
 from transfer.models import classifier, segmenter
-from transfer.models.segmenter import RATES
+from transfer.models.deeplab import RATES
 from transfer.pruning import prune, score
 from transfer.pruning.layers import live
 from transfer.recipe import TRUNK

@@ -14,7 +14,7 @@ import hashlib, json, sys, torch
 from tests.pruning.small_nets import TinyVgg, images, randomised
 from transfer.pruning import methods, prune, score
 from transfer.recipe import Train
-from transfer.training.accelerators import accelerator_for
+from transfer.distributed import accelerator_for
 import warnings
 warnings.simplefilter("ignore")
 torch.set_num_threads(1)

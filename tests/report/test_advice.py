@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from tests.data.map_folders import write_voc
-from transfer import launch
+from transfer import recipe_cli
 from transfer.recipe import Prune, Recipe
 from transfer.report.advice import advice
 
@@ -71,6 +71,6 @@ def test_the_command_for_maps_runs(tmp_path, ended):
     write_voc(tmp_path, train=4, val=2)
     recipe, *words = ready(advice(ROWS, "miou", PRUNED).split("\n")[1], tmp_path)
     assert recipe == "recipes.voc2012"
-    code, out, err = ended(lambda: launch.main(RECIPE, words))
+    code, out, err = ended(lambda: recipe_cli.run_recipe(RECIPE, words))
     assert (code, err) == (0, "")
     assert "magnitude to 98.2000%" in out

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from checkpoints import InputError
-from transfer.report.maps import BORDER, coloured, overlay, palette_png, side_by_side
+from transfer.report.masks import BORDER, coloured, overlay, palette_png, side_by_side
 
 PALETTE = [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0)]
 CLASSES = ["background", "aeroplane", "bicycle", "bird"]

@@ -34,9 +34,8 @@ from transfer.data.sources.fashion_mnist import read_idx
 from transfer.data.sources.tiny_imagenet import SIDE, decoded, read_index
 from transfer.pruning.masks import Masks
 from transfer.recipe import Recipe
-from transfer.run_folder import read_json
-from transfer.training.state import KEYS, State
-from transfer.training.weights import load_weights, save_weights
+from transfer.runs.folder import read_json
+from transfer.training.checkpoint import KEYS, State, load_weights, save_weights
 
 from .mutations import mutate, mutate_values
 from .tiny_net import ARCH, LOOK, trained

@@ -25,9 +25,8 @@ from transfer.data.sources import fashion_mnist
 from transfer.errors import RunError
 from transfer.pruning.masks import Masks
 from transfer.recipe import Recipe
-from transfer.run_folder import read_json
-from transfer.training.state import State
-from transfer.training.weights import load_weights
+from transfer.runs.folder import read_json
+from transfer.training.checkpoint import State, load_weights
 
 from .readers import STATE, saved
 from .tiny_net import ARCH, trained

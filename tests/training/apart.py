@@ -98,7 +98,7 @@ def ran(folder: Path) -> list[bool]:
     whole = run(folder / "run")
     with mock.patch.object(pruning, "score", at_call(2, pruning.score)):
         assert interrupted(lambda: run(folder / "run-stopped"))
-    with mock.patch.object(transfer.runner, "finetune", at_call(1, print)):
+    with mock.patch.object(transfer.runs.run, "finetune", at_call(1, print)):
         assert interrupted(lambda: run(folder / "run-stopped"))
     return [run(folder / "run-stopped") == whole, run(folder / "run-stopped") == whole]
 

@@ -14,7 +14,7 @@ from transfer.pruning import Masks, prune
 from transfer.recipe import Train
 from transfer.tasks.classification import Classification
 from transfer.training import History, Loaders, accelerator_for, finetune
-from transfer.training.state import State
+from transfer.training.checkpoint import State
 
 LOOK = {"size": 8, "mean": (0.5,) * 3, "std": (0.25,) * 3}
 

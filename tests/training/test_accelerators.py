@@ -11,9 +11,9 @@ import torch
 from accelerate.utils import DistributedType
 
 from checkpoints import InputError
+from transfer.distributed import SHARDING, check
 from transfer.recipe import Train
 from transfer.training import accelerator_for
-from transfer.training.accelerators import SHARDING, check
 
 PRINT = """
 import sys

@@ -10,7 +10,7 @@ from torch import nn
 from checkpoints import InputError
 from tests.training.small import Small, small_loaders
 from transfer.recipe import Train
-from transfer.training import accelerator_for, finetune, norms
+from transfer.training import accelerator_for, batchnorm, finetune
 
 TRAIN = Train(epochs=1, batch=8, lr=0.1)
 
@@ -47,12 +47,12 @@ def test_layers_are_replaced_with_their_weights_and_activation_and_put_back() ->
     inputs = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = model(inputs)
-        old = norms.synchronise(model)
+        old = batchnorm.synchronise(model)
         assert len(old) > 50
-        assert {type(m) for m in model.modules() if norms._is_norm(m)} == set()
+        assert {type(m) for m in model.modules() if batchnorm._is_norm(m)} == set()
         assert {name: id(value) for name, value in model.state_dict(keep_vars=True).items()} == state
         assert torch.equal(model(inputs), expected)
-        norms.restore(old)
+        batchnorm.restore(old)
     assert {name: type(m) for name, m in model.named_modules()} == kinds
     assert {name: id(value) for name, value in model.state_dict(keep_vars=True).items()} == state
 

@@ -11,7 +11,7 @@ from checkpoints import InputError
 from tests.training.small import Small, small_loaders
 from transfer.recipe import Data, Recipe, Train
 from transfer.training import finetune
-from transfer.training.optimizers import factor, optimizer
+from transfer.training.optim import factor, optimizer
 
 STEPS = 10
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from transfer.errors import RunError
-from transfer.training.state import State
+from transfer.training.checkpoint import State
 
 CONTENT: dict[str, Any] = {
     "model": {"w": torch.arange(2000.0)}, "optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]},

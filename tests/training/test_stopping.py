@@ -17,7 +17,7 @@ from tests.training.small import Calls, Small, images, left_behind, small_loader
 from transfer.data.dataset import ImageFiles
 from transfer.recipe import Train
 from transfer.training import accelerator_for, finetune, stopping
-from transfer.training.state import State
+from transfer.training.checkpoint import State
 from transfer.training.stopping import Pulse, Signals
 
 TRAIN = Train(epochs=2, batch=8, lr=0.05)

@@ -15,7 +15,7 @@ from checkpoints import InputError
 from tests.training.small import Small, left_behind, small_loaders, train_small
 from tests.training.together import MOVING, frozen_losses
 from transfer.training import accelerator_for, evaluate
-from transfer.training.state import State
+from transfer.training.checkpoint import State
 
 TWO = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 

@@ -9,9 +9,9 @@ from transfer.environment import main_process
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from transfer.job import Job
-    from transfer.run_folder import RunFolder
-    from transfer.runner import Result
+    from transfer.runs.folder import RunFolder
+    from transfer.runs.prepare import Job
+    from transfer.runs.run import Result
 
 
 def show(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
@@ -100,9 +100,9 @@ def data_line(m: Mapping[str, Any]) -> str:
 
 
 def plan(job: "Job", absent: dict[str, str], out: Path) -> str:
-    """Return what a run would do, in a few lines; ``absent`` is what :func:`transfer.job.rehearse` says is."""
+    """Return what a run would do, in a few lines; ``absent`` is what :func:`transfer.runs.prepare.rehearse` says is."""
     from transfer import data as datasets
-    from transfer.run_folder import RunFolder
+    from transfer.runs.folder import RunFolder
 
     recipe, data, train = job.recipe, job.dataset, job.recipe.train
     shares = "" if recipe.prune.allocation == "global" else f", {recipe.prune.allocation} allocation"

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from checkpoints.errors import InputError
 from transfer.data.image_batches import Loaders
+from transfer.distributed import from_main
 from transfer.pruning import schedule as schedules
 from transfer.pruning.masks import Masks
 from transfer.pruning.prunable import prunable
@@ -22,11 +23,9 @@ from transfer.pruning.saliency import check_options
 from transfer.pruning.selection import select
 from transfer.recipe import Train
 from transfer.tasks import Task
+from transfer.training.checkpoint import State, read_weights, save_weights
 from transfer.training.history import History
 from transfer.training.loop import finetune
-from transfer.training.main_process import from_main
-from transfer.training.state import State
-from transfer.training.weights import read_weights, save_weights
 
 _A_ROUND = 0.2  # of the weights that are left go in each round (Frankle 2019)
 

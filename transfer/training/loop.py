@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from checkpoints.errors import InputError
 from transfer.data.dataset import IGNORE
 from transfer.data.image_batches import Loaders
+from transfer.distributed import accelerator_for, check, from_main, settle
 from transfer.errors import RunError, TrainingError
 from transfer.precision import precision_of
 from transfer.pruning.masks import Masks
@@ -24,15 +25,11 @@ from transfer.recipe import Train
 from transfer.report.progress import track
 from transfer.tasks import Task
 from transfer.tasks.classification import Classification
-from transfer.training import norms
-from transfer.training.accelerators import accelerator_for, check
-from transfer.training.buckets import settle
+from transfer.training import batchnorm
+from transfer.training.checkpoint import State, all_finite, tensors_in
 from transfer.training.evaluation import counted
-from transfer.training.finite import all_finite, tensors_in
 from transfer.training.history import History
-from transfer.training.main_process import from_main
-from transfer.training.optimizers import factor, optimizer
-from transfer.training.state import State
+from transfer.training.optim import factor, optimizer
 from transfer.training.stopping import Pulse, Signals, stopped
 
 AfterEpoch = Callable[[History, bool], None]
@@ -135,7 +132,7 @@ class _Run:
         self.identity = self._identity(masks)
         self.optimizer = optimizer(self.bare, train)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.replaced = norms.synchronise(self.bare) if train.sync_norm and accelerator.num_processes > 1 else []
+        self.replaced = batchnorm.synchronise(self.bare) if train.sync_norm and accelerator.num_processes > 1 else []
         self.model, self.optimizer = accelerator.prepare(self.bare, self.optimizer)
         self.settled = False
         self.hold = masks.hold(self.bare, self.optimizer) if masks is not None else None
@@ -172,7 +169,7 @@ class _Run:
         end = history.done + count
         self.model.train()
         if self.train.freeze_norm:
-            norms.freeze(self.bare)
+            batchnorm.freeze(self.bare)
         self.pulse.restart()
         for inputs, targets in islice(batches, count):
             if not self.settled:
@@ -220,7 +217,7 @@ class _Run:
         torch.manual_seed(int.from_bytes(digest, "big"))
 
     def _test(self, epoch: int) -> dict[str, float]:
-        norms.share_buffers(self.bare, self.accelerator)
+        batchnorm.share_buffers(self.bare, self.accelerator)
         self.pulse.restart()
         watched = self._watched(self.data.test)
         loss, counts = counted(self.bare, watched, task=self.task, accelerator=self.accelerator)
@@ -244,7 +241,7 @@ class _Run:
 
     def keep(self) -> None:
         """Save the state on the main process, unless something in it is not finite."""
-        norms.share_buffers(self.bare, self.accelerator)
+        batchnorm.share_buffers(self.bare, self.accelerator)
         log = self._log()
         self._checked(log)
         if self.state is not None:
@@ -354,7 +351,7 @@ class _Run:
             self.hold.remove()
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         vars(self.bare).pop("forward", None)
-        norms.restore(self.replaced)
+        batchnorm.restore(self.replaced)
         if self.scaler_before is not None:
             self.accelerator.scaler.load_state_dict(self.scaler_before)
         self.accelerator.free_memory()

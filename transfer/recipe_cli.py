@@ -1,4 +1,4 @@
-"""Run a recipe from the command line: flags over a typed recipe, one-line errors, an exit code that says what failed.
+"""Run a recipe, or a comparison, from the command line: flags over a typed recipe, one-line errors, exit codes.
 
 Exit codes: 0 done; 1 failed during the run, what was finished is kept; 2 the input cannot be used, found before the run
 begins wherever it can be; 130 and 143 stopped by Ctrl-C or SIGTERM, the same command goes on.
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import tyro
 
@@ -22,6 +22,9 @@ from checkpoints.errors import InputError
 from transfer.environment import main_process
 from transfer.errors import RunError, out_of_memory
 from transfer.recipe import Recipe
+from transfer.recommended import RECOMMENDED
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -35,17 +38,74 @@ class Launch:
     """Check recipe, weights and data and say what would run; download nothing, train nothing."""
 
 
-def main(recipe: Recipe, argv: Sequence[str] | None = None) -> None:
+def run_recipe(recipe: Recipe, argv: Sequence[str] | None = None) -> None:
     """Override the recipe from the command line, run it, print the result."""
     launch = parse(Launch, Launch(recipe), argv, sys.modules.get("__main__"))
     with one_line_errors():
-        from transfer import job, runner
         from transfer.report import tables
+        from transfer.runs.prepare import rehearse
+        from transfer.runs.run import run
 
         if launch.dry_run:
-            print(tables.plan(*job.rehearse(launch.recipe), launch.out))
+            print(tables.plan(*rehearse(launch.recipe), launch.out))
         else:
-            tables.show_result(runner.run(launch.recipe, out=launch.out, progress=True))
+            tables.show_result(run(launch.recipe, out=launch.out, progress=True))
+
+
+@dataclass(frozen=True)
+class Comparing:
+    """A recipe, and what is compared under it."""
+
+    recipe: Annotated[Recipe, tyro.conf.arg(name="")]
+    methods: tuple[str, ...] = (RECOMMENDED, "px", "magnitude", "random")
+    """Methods to compare; a --prune.method of your own joins them, and prune.options are for it alone."""
+    sparsities: tuple[float, ...] = (0.9, 0.982)
+    """Sparsities to compare; a --prune.sparsity of your own joins them."""
+    seeds: tuple[int, ...] = ()
+    """Seeds to average over; none = the one of --seed."""
+    out: Path = Path("runs")
+    """Folder that holds the run folders."""
+    workers: int | None = None
+    """Runs at a time, which divide the processor; None = one a core up to 4, and one on a GPU."""
+    dry_run: bool = False
+    """Check everything and say what would run; download nothing, train nothing."""
+
+
+def run_comparison(default: Comparing, argv: Sequence[str] | None = None) -> None:
+    """Override the comparison from the command line, run it, print its table."""
+    asked = parse(Comparing, default, argv, sys.modules.get("__main__"))
+    recipe = asked.recipe
+    own, usual = recipe.prune, default.recipe.prune
+    methods = _joined(asked.methods, own.method, usual.method)
+    sparsities = tuple(sorted(_joined(asked.sparsities, own.sparsity, usual.sparsity)))
+    seeds = asked.seeds or (recipe.seed,)
+    with one_line_errors():
+        from transfer.report import tables
+        from transfer.runs.compare import cells, compare
+        from transfer.runs.prepare import rehearse
+
+        if asked.dry_run:
+            for cell in cells(recipe, methods, sparsities, seeds):
+                print(tables.plan(*rehearse(cell), asked.out), end="\n\n")
+            return
+        found = compare(
+            recipe, methods=methods, sparsities=sparsities, seeds=seeds, out=asked.out, workers=asked.workers,
+            progress=True,
+        )  # fmt: skip
+        tables.show(found.columns, found.lines, title=f"{found.data}\n{recipe.backbone}")
+        if main_process():
+            for path in sorted(found.folder.glob("*.png")):
+                print(f"picture {path}")
+            print(f"folder  {found.folder}")
+            if found.earlier:
+                print(found.earlier)
+            if found.advice:
+                print(f"\n{found.advice}")
+
+
+def _joined(named: tuple[T, ...], own: T, usual: T) -> tuple[T, ...]:
+    """Return what was named, and the recipe's own where the user has changed it."""
+    return tuple(dict.fromkeys((*named, own))) if own != usual else named
 
 
 def parse(kind: Any, default: Any, argv: Sequence[str] | None, module: Any = None, prog: str | None = None) -> Any:

@@ -8,11 +8,11 @@ from pathlib import Path
 import checkpoints
 from checkpoints.errors import InputError
 from transfer import data as datasets
-from transfer.job import prepare
 from transfer.models.classifier import heads
 from transfer.pruning import Masks, prune
 from transfer.pruning.calibration import recalibrate
 from transfer.recipe import KEEP, Data, Prune, Recipe
+from transfer.runs.prepare import prepare
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ from typing import Any
 import torch
 
 from checkpoints.errors import InputError
-from transfer.cell import Cell
 from transfer.data.workers import cores
 from transfer.errors import RunError
 from transfer.report.board import Board
-from transfer.runner import Result
-from transfer.shelf import Shelf
-from transfer.worker import Done, Failed, Said, serve
+from transfer.runs.cell import Cell
+from transfer.runs.run import Result
+from transfer.runs.shelf import Shelf
+from transfer.runs.worker import Done, Failed, Said, serve
 
 MOST = 4  # workers unless more are asked for: each holds a model and its activations
 

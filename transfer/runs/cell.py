@@ -8,8 +8,8 @@ import torch
 from checkpoints.errors import InputError
 from transfer.errors import RunError, ScoreError, TrainingError, out_of_memory
 from transfer.recipe import Recipe
-from transfer.runner import Result, run
-from transfer.shelf import Shelf
+from transfer.runs.run import Result, run
+from transfer.runs.shelf import Shelf
 
 _LINES = (InputError, ScoreError, TrainingError, RunError)  # made of one line each
 
@@ -30,8 +30,7 @@ class Cell:
         """Run it, or go on with it, or return what it came to before.
 
         Raises:
-            InputError, RunError, torch.OutOfMemoryError, OSError: as :func:`transfer.runner.run`; the line begins with
-                the cell.
+            InputError, RunError, torch.OutOfMemoryError, OSError: as ``run``; the line begins with the cell.
         """
         try:
             return run(self.recipe, out=self.out, progress=progress, shelf=shelf)

@@ -1,17 +1,21 @@
-"""The accelerator of a fine-tuning, and what a launcher may have asked for that cannot be given."""
+"""The processes of a run: their accelerator, what the main one tells the others, and how they leave together."""
 
 import atexit
+import gc
 import os
 import sys
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, broadcast_object_list
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from checkpoints.errors import InputError
 from transfer.recipe import Train
-from transfer.training.leaving import close_processes
 
 SHARDING = {
     "ACCELERATE_USE_FSDP": "FSDP",
@@ -20,6 +24,7 @@ SHARDING = {
     "ACCELERATE_USE_PARALLELISM_CONFIG": "accelerate's parallelism_config",
 }
 SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
+T = TypeVar("T")
 
 
 def accelerator_for(train: Train) -> Accelerator:
@@ -99,3 +104,54 @@ def _torchrun() -> str:
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     name = spec.name if spec is not None and spec.name.startswith("recipes.") else "recipes.NAME"
     return f"torchrun --nproc-per-node N -m {name} …"
+
+
+def from_main(look: Callable[[], T], accelerator: Accelerator) -> T:
+    """Return on every process what ``look`` returns on the main one, which alone calls it.
+
+    All wait for it. What it raises there is raised on all, so that none waits for a process that has left.
+    """
+    if accelerator.num_processes == 1:
+        return look()
+    told: tuple[T | None, Exception | None] = (None, None)
+    if accelerator.is_main_process:
+        try:
+            told = (look(), None)
+        except Exception as error:
+            told = (None, error)
+    answer, failure = broadcast_object_list([told])[0]
+    if failure is not None:
+        raise failure
+    return answer
+
+
+def settle(model: nn.Module, inputs: Tensor) -> None:
+    """Run one forward and backward pass, and take back what it did to gradients and buffers.
+
+    After its first backward pass DistributedDataParallel lays its buffers out anew, in the order in which the gradients
+    came. Where a gradient lies decides in which order three or more processes' parts are added, so without this the
+    first step of each start would differ in its last bits from the same step of a training that was not stopped. Does
+    nothing for one process.
+    """
+    if not isinstance(model, DistributedDataParallel):
+        return
+    before = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    model(inputs).float().sum().backward()
+    for parameter in model.parameters():
+        parameter.grad = None
+    with torch.no_grad():
+        for buffer, value in before:
+            buffer.copy_(value)
+
+
+def close_processes() -> None:
+    """Leave the group of processes; for ``atexit``. Does nothing for one process, for NCCL, and a second time.
+
+    A thread of gloo may still hold the tensors of the last exchange. Should it free them while Python ends, the process
+    aborts ("terminate called without an active exception") and a launcher calls the finished run a failure. So the
+    group goes while Python is whole.
+    """
+    if torch.distributed.is_initialized() and torch.distributed.get_backend() == "gloo":
+        gc.collect()
+        torch.distributed.destroy_process_group()
+        gc.collect()  # what still held the group: its threads end when it goes

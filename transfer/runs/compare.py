@@ -12,19 +12,20 @@ from typing import Any
 import numpy as np
 
 from checkpoints.errors import InputError
-from transfer import trained
-from transfer.cell import Cell
 from transfer.data.image_io import decode, read_mask
 from transfer.environment import main_process
 from transfer.files import write_json, write_whole
-from transfer.job import SegmentationJob, prepare, rehearse
 from transfer.pruning import saliency
 from transfer.recipe import KEEP, Recipe
-from transfer.report import maps, plots, tables
+from transfer.report import masks as maps
+from transfer.report import plots, tables
 from transfer.report.advice import advice
-from transfer.runner import Result
-from transfer.shelf import Shelf
-from transfer.workers import run_cells, workers_for
+from transfer.runs import predictor as trained
+from transfer.runs.cell import Cell
+from transfer.runs.prepare import SegmentationJob, prepare, rehearse
+from transfer.runs.run import Result
+from transfer.runs.shelf import Shelf
+from transfer.runs.workers import run_cells, workers_for
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
-from transfer.cell import Cell
 from transfer.recipe import Recipe
-from transfer.runner import Result
-from transfer.shelf import Shelf
+from transfer.runs.cell import Cell
+from transfer.runs.run import Result
+from transfer.runs.shelf import Shelf
 
 
 @dataclass(frozen=True)

@@ -12,24 +12,23 @@ from torch import nn
 
 from checkpoints.backbone import digest
 from checkpoints.errors import InputError
-from transfer import trained
 from transfer.data import identity
+from transfer.distributed import from_main
 from transfer.environment import environment, versions
-from transfer.job import Job, prepare
 from transfer.precision import precision_of
 from transfer.pruning import Masks, effective_sparsity, prune, report
 from transfer.pruning.calibration import recalibrate
 from transfer.pruning.prunable import prunable
 from transfer.recipe import KEEP, Recipe
 from transfer.report import plots
-from transfer.run_folder import RunFolder, read_json
-from transfer.shelf import Shelf
+from transfer.runs import predictor as trained
+from transfer.runs.folder import RunFolder, read_json
+from transfer.runs.prepare import Job, prepare
+from transfer.runs.shelf import Shelf
 from transfer.training import History, finetune
+from transfer.training.checkpoint import State, load_weights, save_weights
 from transfer.training.evaluation import counted
 from transfer.training.imp import imp
-from transfer.training.main_process import from_main
-from transfer.training.state import State
-from transfer.training.weights import load_weights, save_weights
 
 _ROUND = "masks-round-"  # the masks of a pruning that was stopped after so many rounds
 

@@ -4,13 +4,17 @@ import io
 import os
 import warnings
 import zipfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
-from checkpoints.weights_file import stored, unpickled
+from checkpoints.errors import InputError
+from checkpoints.weights_file import serialized, stored, unpickled
 from transfer.errors import RunError
+from transfer.files import write_whole
 
 KEYS = {
     "identity", "model", "optimizer", "scheduler_step", "scaler", "done", "log", "elapsed",
@@ -93,3 +97,59 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _reason(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """Yield every tensor in nested dicts and lists."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from tensors_in(item)
+
+
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Say whether no tensor holds nan or infinity."""
+    flags: dict[torch.device, list[Tensor]] = {}  # one wait for each device, not one for each tensor
+    for tensor in tensors:
+        flags.setdefault(tensor.device, []).append(tensor.isfinite().all())
+    return all(bool(torch.stack(found).all()) for found in flags.values())
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write the state dict, whole or not at all."""
+    write_whole(path, serialized(model.state_dict(), {}))
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read what :func:`save_weights` wrote.
+
+    Raises:
+        InputError: the file is absent or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise InputError(f"there is no file {path}; has the run finished?") from error
+    except (SafetensorError, RuntimeError) as error:
+        raise _foreign(path, error) from error
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Load what :func:`save_weights` wrote into the model.
+
+    Raises:
+        InputError: the file is absent, damaged or of another model.
+    """
+    weights = read_weights(path)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise _foreign(path, error) from error
+
+
+def _foreign(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path} does not hold this model's weights: {str(error).splitlines()[0]}")

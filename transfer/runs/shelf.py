@@ -14,7 +14,7 @@ from transfer.recipe import Recipe
 class Shelf:
     """Keeps the last backbone and the last data set, and remembers which recipes took two images of noise.
 
-    Give one to :func:`transfer.job.prepare` for several recipes, and what they share is loaded and tried once.
+    Give one to :func:`transfer.runs.prepare.prepare` for several recipes, and what they share is loaded and tried once.
     ``tried`` are :attr:`tried` of another process. What it hands out is shared: read it only.
     """
 

@@ -20,22 +20,21 @@ from transfer.data.identity import fingerprint
 from transfer.data.image_batches import Batches, Loaders
 from transfer.data.mask_batches import MapBatches, check_crop
 from transfer.data.pruning_set import MapPruningSet, PruningSet, balanced, map_pruning_set, pruning_set
+from transfer.distributed import accelerator_for, from_main
 from transfer.errors import ScoreError, out_of_memory
 from transfer.models import classifier, segmenter
 from transfer.pruning import methods, saliency, schedule, score
 from transfer.pruning.prunable import prunable
 from transfer.pruning.received import check_received
 from transfer.recipe import KEEP, Recipe
-from transfer.run_folder import Origin
-from transfer.shelf import Shelf
+from transfer.runs.folder import Origin
+from transfer.runs.shelf import Shelf
 from transfer.tasks import Task
 from transfer.tasks.classification import Classification
 from transfer.tasks.segmentation import Segmentation
-from transfer.training.accelerators import accelerator_for
 from transfer.training.evaluation import evaluate
 from transfer.training.imp import check_rewind
-from transfer.training.main_process import from_main
-from transfer.training.optimizers import optimizer
+from transfer.training.optim import optimizer
 
 
 @dataclass(frozen=True)
