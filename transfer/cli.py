@@ -174,9 +174,8 @@ def _predict(words: list[str]) -> None:
 
 def _methods(words: list[str]) -> None:
     parse(ListMethods, ListMethods(), words, prog="transfer methods")
-    from transfer.pruning import saliency
+    from transfer.pruning import rewinding, saliency
     from transfer.report import tables
-    from transfer.training import imp
 
     rows = []
     for name in saliency.methods():
@@ -184,7 +183,7 @@ def _methods(words: list[str]) -> None:
         needs = ("labels" if known.labels else "") or ("a sum over paths" if known.paths else "any network")
         rows.append((name, str(known.rounds), known.statistics or "-", needs, _as_flags(given)))
     rows.append((KEEP, "-", "-", "a backbone that was pruned", ""))
-    rows.append(("imp", "20 % each", "-", "training", _as_flags(saliency.options(imp.rewinding))))
+    rows.append(("imp", "20 % each", "-", "training", _as_flags(saliency.options(rewinding.rewinding))))
     tables.show(("method", "rounds", "statistics", "needs", "options (--prune.options name=value)"), rows)
 
 

@@ -161,14 +161,13 @@ class Recipe:
             return dataclasses.replace(self, prune=kept)
         if self.prune.dense:
             return dataclasses.replace(self, prune=Prune(method="dense", sparsity=0.0, rounds=1))
-        from transfer.pruning import default_rounds, saliency
-        from transfer.training import imp
+        from transfer.pruning import default_rounds, rewinding, saliency
 
         prune = self.prune
         rounds, statistics = prune.rounds, prune.statistics
         if rounds is None:
             guide = saliency.guide(prune.method, prune.allocation)
-            rounds = imp.default_rounds(prune.sparsity) if prune.method == "imp" else default_rounds(guide)
+            rounds = rewinding.default_rounds(prune.sparsity) if prune.method == "imp" else default_rounds(guide)
         if statistics is None:
             usual = saliency.statistics(prune.method, prune.allocation)
             statistics = "running" if usual and self.train.freeze_norm else usual
@@ -187,13 +186,12 @@ class Recipe:
         if prune.method == KEEP:
             self._check_keep()
         elif prune.sparsity > 0:
-            from transfer.pruning import allocation, saliency, schedule
+            from transfer.pruning import allocation, rewinding, saliency, schedule
             from transfer.pruning.saliency import check_options, find
-            from transfer.training import imp
 
             options = prune.method_options()
             if prune.method == "imp":
-                imp.check(options, prune.allocation, self.train.epochs)
+                rewinding.check(options, prune.allocation, self.train.epochs)
             else:
                 check_options(prune.method, find(prune.method), options)
             allocation.check(prune.allocation)

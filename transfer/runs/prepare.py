@@ -26,6 +26,7 @@ from transfer.models import classifier, segmenter
 from transfer.pruning import methods, saliency, schedule, score
 from transfer.pruning.prunable import prunable
 from transfer.pruning.received import check_received
+from transfer.pruning.rewinding import check_rewind
 from transfer.recipe import KEEP, Recipe
 from transfer.runs.folder import Origin
 from transfer.runs.shelf import Shelf
@@ -33,7 +34,6 @@ from transfer.tasks import Task
 from transfer.tasks.classification import Classification
 from transfer.tasks.segmentation import Segmentation
 from transfer.training.evaluation import evaluate
-from transfer.training.imp import check_rewind
 from transfer.training.optim import optimizer
 
 

@@ -1,17 +1,15 @@
 """Iterative magnitude pruning: train, drop the smallest weights, rewind, several times (Frankle 2019, Chen 2021)."""
 
 import copy
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from checkpoints.errors import InputError
 from transfer.data.image_batches import Loaders
 from transfer.distributed import from_main
 from transfer.pruning import schedule as schedules
@@ -19,65 +17,13 @@ from transfer.pruning.masks import Masks
 from transfer.pruning.prunable import prunable
 from transfer.pruning.received import check_received
 from transfer.pruning.reduction import Processes
-from transfer.pruning.saliency import check_options
+from transfer.pruning.rewinding import check_rewind, rewinding
 from transfer.pruning.selection import select
 from transfer.recipe import Train
 from transfer.tasks import Task
 from transfer.training.checkpoint import State, read_weights, save_weights
 from transfer.training.history import History
 from transfer.training.loop import finetune
-
-_A_ROUND = 0.2  # of the weights that are left go in each round (Frankle 2019)
-
-
-def default_rounds(sparsity: float) -> int:
-    """Return how many rounds of 20 % reach a sparsity."""
-    return max(1, math.ceil(math.log1p(-sparsity) / math.log1p(-_A_ROUND) - 1e-9))
-
-
-def check(options: Mapping[str, Any], allocation: str, epochs: int) -> None:
-    """Refuse what :func:`imp` cannot do.
-
-    Raises:
-        InputError: names what is allowed.
-    """
-    check_options("imp", rewinding, options)
-    plan = rewinding(**options)
-    if allocation != "global":
-        raise InputError(f"prune.allocation is {allocation!r}; imp has one threshold for all layers: give global")
-    if epochs < 1:
-        raise InputError("imp trains in each round; give train.epochs of 1 or more")
-    if plan["rewind"] < 0 or (plan["rewind"] and plan["rewind_to"] == "learning-rate"):
-        raise InputError(
-            f"option rewind of 'imp' is {plan['rewind']}; give an optimizer step from 0 on, and 0 with "
-            "rewind_to=learning-rate"
-        )
-
-
-def check_rewind(options: Mapping[str, Any], epochs: int, steps: int) -> None:
-    """Refuse a step that the training does not come to; ``steps`` are those of an epoch, which the data decide.
-
-    Raises:
-        InputError: names what is allowed.
-    """
-    rewind = rewinding(**options)["rewind"]
-    if rewind >= epochs * steps:
-        raise InputError(
-            f"option rewind of 'imp' is {rewind}; give an optimizer step below {epochs * steps} "
-            f"({epochs} epochs of {steps} steps)"
-        )
-
-
-def rewinding(*, rewind: int = 0, rewind_to: Literal["weights", "learning-rate"] = "weights") -> dict[str, Any]:
-    """Return the options of imp.
-
-    Args:
-        rewind: the optimizer step, below epochs times steps an epoch, whose weights each round goes back to; 0 = the
-            pretrained ones.
-        rewind_to: "weights" of that step, with the learning rate of then; or the "learning-rate" of the start only,
-            with the weights that were trained (Renda 2020).
-    """
-    return {"rewind": rewind, "rewind_to": rewind_to}
 
 
 def imp(

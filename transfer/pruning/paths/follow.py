@@ -95,9 +95,7 @@ def follow(
     device = inputs.device.type
     machine = _Follow(model, views, norm, gated, summed, device if bf16 else None, after)
     unseen = _Unseen(machine)
-    looked = all(
-        view.settled for view in views.values()
-    )  # in the pass that settled them; it costs some µs an operation
+    looked = all(view.settled for view in views.values())  # once is enough: it costs some µs an operation
     watch = nullcontext() if looked else unseen
     first = inputs.clone()
     _give(first, Scaled(start))

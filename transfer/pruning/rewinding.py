@@ -1,0 +1,60 @@
+"""What imp (iterative magnitude pruning) can be asked for; it trains in every round: :mod:`transfer.training.imp`."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from checkpoints.errors import InputError
+from transfer.pruning.saliency import check_options
+
+_A_ROUND = 0.2  # of the weights that are left go in each round (Frankle 2019)
+
+
+def default_rounds(sparsity: float) -> int:
+    """Return how many rounds of 20 % reach a sparsity."""
+    return max(1, math.ceil(math.log1p(-sparsity) / math.log1p(-_A_ROUND) - 1e-9))
+
+
+def check(options: Mapping[str, Any], allocation: str, epochs: int) -> None:
+    """Refuse what :func:`imp` cannot do.
+
+    Raises:
+        InputError: names what is allowed.
+    """
+    check_options("imp", rewinding, options)
+    plan = rewinding(**options)
+    if allocation != "global":
+        raise InputError(f"prune.allocation is {allocation!r}; imp has one threshold for all layers: give global")
+    if epochs < 1:
+        raise InputError("imp trains in each round; give train.epochs of 1 or more")
+    if plan["rewind"] < 0 or (plan["rewind"] and plan["rewind_to"] == "learning-rate"):
+        raise InputError(
+            f"option rewind of 'imp' is {plan['rewind']}; give an optimizer step from 0 on, and 0 with "
+            "rewind_to=learning-rate"
+        )
+
+
+def check_rewind(options: Mapping[str, Any], epochs: int, steps: int) -> None:
+    """Refuse a step that the training does not come to; ``steps`` are those of an epoch, which the data decide.
+
+    Raises:
+        InputError: names what is allowed.
+    """
+    rewind = rewinding(**options)["rewind"]
+    if rewind >= epochs * steps:
+        raise InputError(
+            f"option rewind of 'imp' is {rewind}; give an optimizer step below {epochs * steps} "
+            f"({epochs} epochs of {steps} steps)"
+        )
+
+
+def rewinding(*, rewind: int = 0, rewind_to: Literal["weights", "learning-rate"] = "weights") -> dict[str, Any]:
+    """Return the options of imp.
+
+    Args:
+        rewind: the optimizer step, below epochs times steps an epoch, whose weights each round goes back to; 0 = the
+            pretrained ones.
+        rewind_to: "weights" of that step, with the learning rate of then; or the "learning-rate" of the start only,
+            with the weights that were trained (Renda 2020).
+    """
+    return {"rewind": rewind, "rewind_to": rewind_to}
