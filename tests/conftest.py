@@ -9,6 +9,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # workers side by side, and what they start, divide the cores
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))))
+
 # a shell that starts the tests in the background lets Ctrl-C be ignored, in them and in the processes they start
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -22,6 +26,12 @@ def pytest_configure(config: pytest.Config) -> None:
         home = tempfile.TemporaryDirectory(prefix="px-transfer-tests-")
         config.add_cleanup(home.cleanup)
         os.environ["TRANSFER_HOME"] = home.name
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Return one worker for the tests of a GPU, of which there may be one; None: as many as there are cores."""
+    return 1 if config.option.markexpr == "gpu" else None
 
 
 Outcome = tuple[int, str, str]
