@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from checkpoints.errors import InputError
-from transfer.data import has_maps
+from transfer import data as datasets
 from transfer.data.augment import Augment, MapAugment
 from transfer.recommended import RECOMMENDED
 
@@ -259,7 +259,7 @@ class Recipe:
 
     def _check_task(self) -> None:
         """Refuse a setting that the task would not look at."""
-        maps, plain = has_maps(self.data.name), Recipe(name="")
+        maps, plain = datasets.task(self.data.name) == "segmentation", Recipe(name="")
         for path in _FOR_LABELS if maps else _FOR_MAPS:
             if self._at(path) != plain._at(path):
                 raise InputError(

@@ -1,9 +1,10 @@
 """Data sets: where the images are, how they become batches, and the fixed set that pruning sees.
 
-To add a data set: write ``transfer/data/sources/<name>.py`` with one function ``load(root: Path) -> Dataset`` (a dash
-in the name is an underscore in the file's), and add the name to ``_NAMES``. Small images go into ``Images``
-(one uint8 tensor), large ones into ``ImageFiles`` (paths). Raise ``InputError`` for what the user can mend.
-A data set with a label for each pixel is a ``MapDataset``; ``sources.voc.read_voc`` reads one in the layout of VOC.
+To add a data set: write ``transfer/data/sources/<name>.py`` with one function ``load(root: Path) -> Dataset``
+(a dash in the name is an underscore in the file's), and a line in ``_SOURCES``, which says its task. Small
+images go into ``Images`` (one uint8 tensor), large ones into ``ImageFiles`` (paths). Raise ``InputError`` for
+what the user can mend. A data set with a label for each pixel is a ``MapDataset``; ``sources.voc.read_voc``
+reads one in the layout of VOC.
 """
 
 from __future__ import annotations
@@ -19,20 +20,51 @@ from checkpoints.errors import InputError, near
 if TYPE_CHECKING:
     from transfer.data.dataset import Dataset, MapDataset
 
-__all__ = ["Outlook", "has_maps", "load", "names", "outlook"]
+__all__ = ["Outlook", "load", "names", "outlook", "task"]
 
-_NAMES = (
-    "digits", "fashion-mnist", "cifar10", "cifar100", "tiny-imagenet", "voc2012", "voc2012-aug", "voc-sample",
-)  # fmt: skip
-_PUBLISHED = {  # classes of each
-    "fashion-mnist": 10, "cifar10": 10, "cifar100": 100, "tiny-imagenet": 200, "voc2012": 21, "voc2012-aug": 21,
-}  # fmt: skip
-_FOLDERS = {"imagefolder:": "imagefolder", "voc-folder:": "voc_folder"}
+
+@dataclass(frozen=True)
+class Source:
+    """Where a data set is read, and what is known of it before."""
+
+    module: str
+    """Of ``transfer.data.sources``, with ``load(root)``, or ``load(path)`` for folders by path."""
+    task: str = "classification"
+    """Or "segmentation": a label for each pixel."""
+    classes: int | None = None
+    """Of a data set that has to be fetched or put in place; None: it is there, or its folder says."""
+
+
+_SOURCES = {  # a name that ends in a colon is followed by a path
+    "digits": Source("digits"),
+    "fashion-mnist": Source("fashion_mnist", classes=10),
+    "cifar10": Source("cifar10", classes=10),
+    "cifar100": Source("cifar100", classes=100),
+    "tiny-imagenet": Source("tiny_imagenet", classes=200),
+    "voc2012": Source("voc2012", "segmentation", 21),
+    "voc2012-aug": Source("voc2012_aug", "segmentation", 21),
+    "voc-sample": Source("voc_sample", "segmentation"),
+    "imagefolder:": Source("imagefolder"),
+    "voc-folder:": Source("voc_folder", "segmentation"),
+}
 
 
 def names() -> list[str]:
     """Return what :func:`load` takes; the last two stand for any folder of class folders or in VOC layout."""
-    return [*_NAMES, *(f"{prefix}<path>" for prefix in _FOLDERS)]
+    return [f"{name}<path>" if name.endswith(":") else name for name in _SOURCES]
+
+
+def _find(name: str) -> tuple[Source, str | None]:
+    """Return the source of a data set, and the path in its name."""
+    for known, source in _SOURCES.items():
+        if known == name or (known.endswith(":") and name.startswith(known)):
+            return source, name.removeprefix(known) if known.endswith(":") else None
+    raise InputError(f"dataset {name!r} is unknown; {near(name, names())}")
+
+
+def task(name: str) -> str:
+    """Return the task of a data set: "classification" or "segmentation". Raises InputError for an unknown name."""
+    return _find(name)[0].task
 
 
 @dataclass(frozen=True)
@@ -41,19 +73,12 @@ class Outlook:
 
     classes: tuple[str, ...]
     """Stand-ins for the names."""
-    maps: bool
-    """Whether each pixel has a label."""
-
-
-def has_maps(name: str) -> bool:
-    """Say whether a data set of this name has a label for each pixel."""
-    return name.startswith("voc")
 
 
 def outlook(name: str) -> Outlook | None:
     """Return what is known of a data set that has to be fetched or put in place; None for the others."""
-    count = _PUBLISHED.get(name, 0)
-    return Outlook(tuple(map(str, range(count))), has_maps(name)) if count else None
+    count = _find(name)[0].classes
+    return Outlook(tuple(map(str, range(count)))) if count else None
 
 
 def load(name: str, *, root: Path | None = None) -> Dataset | MapDataset:
@@ -63,13 +88,8 @@ def load(name: str, *, root: Path | None = None) -> Dataset | MapDataset:
     ``./data``. ``digits``, ``voc-sample`` and folders by path do not look at it. Raises InputError for an
     unknown name and for files that are absent, damaged or of the wrong form.
     """
-    dataset: Dataset | MapDataset
-    for prefix, module in _FOLDERS.items():
-        if name.startswith(prefix):
-            dataset = import_module(f"transfer.data.sources.{module}").load(name.removeprefix(prefix))
-            return dataset
-    if name not in _NAMES:
-        raise InputError(f"dataset {name!r} is unknown; {near(name, names())}")
+    source, path = _find(name)
+    read = import_module(f"transfer.data.sources.{source.module}").load
     home = root or Path(os.environ.get("TRANSFER_DATA") or "data")
-    dataset = import_module(f"transfer.data.sources.{name.replace('-', '_')}").load(Path(home).expanduser())
+    dataset: Dataset | MapDataset = read(home.expanduser() if path is None else path)
     return dataset

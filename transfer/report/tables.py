@@ -114,7 +114,7 @@ def plan(job: "Job", absent: dict[str, str], out: Path) -> str:
     lines = [
         f"backbone  {recipe.backbone} ({job.backbone.arch})",
         f"data      {recipe.data.name}: {images}{len(data.classes)} classes, {recipe.data.size} px"
-        + (tested if datasets.has_maps(recipe.data.name) else ""),
+        + (tested if datasets.task(recipe.data.name) == "segmentation" else ""),
         f"pruning   {_held(recipe.prune.dense, pruning if recipe.prune.sparsity else '')}",
         f"training  {train.epochs} epochs, batch {train.batch}, {train.optimizer} {train.lr:g}",
         f"device    {job.accelerator.device}, {job.accelerator.num_processes} process(es)",

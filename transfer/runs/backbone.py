@@ -41,7 +41,7 @@ def prune_backbone(backbone: str, data: Data, pruning: Prune, *, seed: int = 0, 
         )
     if pruning.method == "imp":
         raise InputError("prune.method is imp, which trains the model of a task; use a recipe: transfer run RECIPE")
-    if datasets.has_maps(data.name):
+    if datasets.task(data.name) == "segmentation":
         raise InputError(f"data.name is {data.name}, which has label maps; a backbone is pruned with labelled images")
     job = prepare(Recipe(name="prune", backbone=backbone, data=data, prune=pruning, seed=seed))
     head = tuple(heads(job.model, job.backbone.arch))

@@ -247,7 +247,7 @@ def _check_data(job: Job) -> None:
 
 
 def _assembled(recipe: Recipe, backbone: Backbone, dataset: Any, accelerator: Any) -> Job:
-    classes, maps = len(dataset.classes), datasets.has_maps(recipe.data.name)
+    classes, maps = len(dataset.classes), datasets.task(recipe.data.name) == "segmentation"
     if maps:
         model = segmenter(backbone, classes, output_stride=recipe.output_stride, seed=recipe.seed)
         check_crop(recipe.data.size, recipe.output_stride)
