@@ -9,6 +9,7 @@ import pickle
 import pickletools
 import re
 import struct
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -126,7 +127,7 @@ def stored(path: Path) -> list[zipfile.ZipInfo]:
     """
     try:
         entries = _entries(path)
-    except (OSError, ValueError, RuntimeError, struct.error, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, RuntimeError, struct.error, zipfile.BadZipFile) as error:
         raise _unreadable(path, error) from None
     if any(entry.filename.endswith("/constants.pkl") for entry in entries):
         raise InputError(f"{path} is a TorchScript archive, so code; save its state_dict() as .safetensors")
@@ -141,8 +142,10 @@ def stored(path: Path) -> list[zipfile.ZipInfo]:
 def _assert_no_bytearray(path: Path) -> None:
     """Refuse a pickle that names bytearray: torch.load makes one of any size that a few bytes ask for."""
     try:
-        found = any(wanted in ("builtins bytearray", "__builtin__ bytearray") for wanted in _globals(path))
-    except (OSError, ValueError, RuntimeError, struct.error, zipfile.BadZipFile, MemoryError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pickletools' own, of strings in a damaged file
+            found = any(wanted in ("builtins bytearray", "__builtin__ bytearray") for wanted in _globals(path))
+    except (OSError, EOFError, ValueError, RuntimeError, struct.error, zipfile.BadZipFile, MemoryError):
         return  # damaged: torch.load says how
     if found:
         raise InputError(f"{path} holds a bytearray, only tensors are read; save its state dict alone as .safetensors")
