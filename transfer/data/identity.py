@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from checkpoints.errors import InputError
+
+_ANY = ("utf-8", "surrogateescape")  # a file's name need not be text
 
 
 def of_tensors(*tensors: Tensor) -> str:
@@ -27,14 +29,7 @@ def of_names(paths: Iterable[Path]) -> str:
     Raises:
         InputError: a file is gone.
     """
-    sha = hashlib.sha256()
-    for path in paths:
-        try:
-            size = path.stat().st_size
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror}); was it removed just now?") from None
-        sha.update(f"{path.parent.name}/{path.name}\0{size}\0".encode(errors="surrogateescape"))
-    return sha.hexdigest()
+    return _of_files(paths, lambda path: f"{path.parent.name}/{path.name}\0{path.stat().st_size}\0".encode(*_ANY))
 
 
 def of_contents(paths: Iterable[Path]) -> str:
@@ -43,13 +38,16 @@ def of_contents(paths: Iterable[Path]) -> str:
     Raises:
         InputError: a file is gone.
     """
+    return _of_files(paths, lambda path: f"{path.name}\0".encode(*_ANY) + hashlib.sha256(path.read_bytes()).digest())
+
+
+def _of_files(paths: Iterable[Path], told: Callable[[Path], bytes]) -> str:
     sha = hashlib.sha256()
     for path in paths:
         try:
-            content = path.read_bytes()
+            sha.update(told(path))
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror}); was it removed just now?") from None
-        sha.update(f"{path.name}\0".encode(errors="surrogateescape") + hashlib.sha256(content).digest())
     return sha.hexdigest()
 
 
