@@ -1,6 +1,6 @@
 """Which parameters are prunable: the weights of convolutions and linear layers, by type."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from fnmatch import fnmatchcase
 
 import torch
@@ -66,6 +66,11 @@ def _refuse_unready(model: nn.Module) -> None:
                 f"layer {name or '(the model)'} ({type(module).__name__}) has no weights yet; run the model on one "
                 "batch first"
             )
+
+
+def zeros(weights: Mapping[str, Tensor]) -> tuple[int, int]:
+    """Return how many of the weights are 0, and how many there are."""
+    return sum(int((w == 0).sum()) for w in weights.values()), sum(w.numel() for w in weights.values())
 
 
 def refuse_half(*tensors: Tensor) -> None:

@@ -13,7 +13,7 @@ from transfer.pruning import saliency
 from transfer.pruning import schedule as schedules
 from transfer.pruning.masks import Masks, kept
 from transfer.pruning.problem import Batches, Loss
-from transfer.pruning.prunable import prunable
+from transfer.pruning.prunable import prunable, zeros
 from transfer.pruning.received import check_received
 from transfer.pruning.reduction import Processes
 from transfer.pruning.saliency import about, check_options, find, methods
@@ -159,10 +159,10 @@ def _refuse_empty(method: str, scores: Mapping[str, Tensor]) -> None:
 
 
 def _warn_of_zeros(weights: Mapping[str, Tensor]) -> None:
-    zeros, total = sum(int((w == 0).sum()) for w in weights.values()), sum(w.numel() for w in weights.values())
-    if zeros > total // 100:
+    none, total = zeros(weights)
+    if none > total // 100:
         warnings.warn(
-            f"{zeros} of {total} prunable weights are 0 already; they count as kept until they are pruned",
+            f"{none} of {total} prunable weights are 0 already; they count as kept until they are pruned",
             stacklevel=3,
         )
 

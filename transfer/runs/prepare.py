@@ -24,7 +24,7 @@ from transfer.distributed import accelerator_for, from_main
 from transfer.errors import ScoreError, out_of_memory
 from transfer.models import classifier, segmenter
 from transfer.pruning import methods, saliency, schedule, score
-from transfer.pruning.prunable import prunable
+from transfer.pruning.prunable import prunable, zeros
 from transfer.pruning.received import check_received
 from transfer.pruning.rewinding import check_rewind
 from transfer.recipe import KEEP, Recipe
@@ -267,16 +267,16 @@ def _check_rounds(job: Job) -> None:
 
 def _check_zeros(job: Job) -> None:
     """Refuse to keep the zeros of a backbone without any; warn when those of a pruned one would fill up."""
-    prune, weights = job.recipe.prune, prunable(job.model, job.recipe.prune.exclude)
-    zeros, total = sum(int((w == 0).sum()) for w in weights.values()), sum(w.numel() for w in weights.values())
-    if prune.method == KEEP and not zeros:
+    prune = job.recipe.prune
+    none, total = zeros(prunable(job.model, prune.exclude))
+    if prune.method == KEEP and not none:
         raise InputError(
             f"prune.method is {KEEP}, but no weight of {job.recipe.backbone} is 0; give a backbone that was pruned, or "
             "another method"
         )
-    if prune.dense and zeros > total // 100:
+    if prune.dense and none > total // 100:
         warnings.warn(
-            f"{zeros:,} of {total:,} weights of {job.recipe.backbone} are 0 and will be trained like the others; "
+            f"{none:,} of {total:,} weights of {job.recipe.backbone} are 0 and will be trained like the others; "
             f"--prune.method {KEEP} holds them at 0",
             stacklevel=3,
         )
