@@ -10,7 +10,7 @@ Ends with a table and a picture: image, truth, and what each model sees.
     python -m recipes.voc_quickstart --backbone imagenet-lite0 --output-stride 16
 """
 
-from transfer.data.augment import MapAugment
+from transfer.data.augment import MaskAugment
 from transfer.recipe import Data, Prune, Recipe, Train
 from transfer.recipe_cli import Comparing, run_comparison
 from transfer.recommended import RECOMMENDED
@@ -19,7 +19,7 @@ RECIPE = Recipe(
     name="voc-quickstart",
     backbone="embedded",
     output_stride=4,
-    data=Data(name="voc-sample", size=64, maps=MapAugment(scale=(1.0, 1.0), flip=False), workers=0),
+    data=Data(name="voc-sample", size=64, mask_augment=MaskAugment(scale=(1.0, 1.0), flip=False), workers=0),
     prune=Prune(sparsity=0.5, rounds=20, images=24, batch=12),
     train=Train(epochs=10, batch=4, optimizer="adamw", lr=3e-3, schedule="cosine", warmup=1),
 )

@@ -1,4 +1,4 @@
-"""How fast are batches? ``Batches`` and ``MapBatches`` against a DataLoader with per-image transforms.
+"""How fast are batches? ``Batches`` and ``MaskBatches`` against a DataLoader with per-image transforms.
 
 Images of 32 px: both do the same: pad 4, crop 32, flip, scale, normalise, in batches of 128, from the same random
 images. The DataLoader decodes nothing (PIL images from memory) and has 2 persistent workers; one walk of each,
@@ -14,7 +14,7 @@ another and ``batches`` may fall below the DataLoader; one thread (OMP_NUM_THREA
 
 Images with masks: the training split of the offline sample (JPEG and PNG files, 64 to 104 px), decoded, scaled
 by 0.5 to 2, flipped, cropped to 96 px and padded, normalised, in batches of 8, in one process of one thread:
-``segmentation`` is MapBatches, ``segmentation-torchvision`` transforms as in torchvision's reference training
+``segmentation`` is MaskBatches, ``segmentation-torchvision`` transforms as in torchvision's reference training
 for segmentation, where a scale is of the mean shorter side of the split (``base``), not of each image.
 """
 
@@ -41,10 +41,10 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from transfer import data
-from transfer.data.augment import Augment, MapAugment
-from transfer.data.dataset import Images, MapDataset, MaskFiles
+from transfer.data.augment import Augment, MaskAugment
+from transfer.data.dataset import Images, MaskDataset, MaskFiles
 from transfer.data.image_batches import Batches
-from transfer.data.mask_batches import MapBatches
+from transfer.data.mask_batches import MaskBatches
 
 SIDE, BATCH, PAD, WORKERS = 32, 128, 4, 2
 CROP, MAP_BATCH = 96, 8
@@ -114,7 +114,7 @@ def mean_shorter_side(split: MaskFiles) -> float:
 def map_walks(split: MaskFiles) -> dict[str, tuple[int, Iterable[Any]]]:
     """Return what is compared for maps, as :func:`walks` does."""
     loader = DataLoader(PilMaps(split), MAP_BATCH, shuffle=True)
-    batches = MapBatches(split, crop=CROP, batch=MAP_BATCH, mean=MEAN, std=STD, augment=MapAugment(), shuffle=True)
+    batches = MaskBatches(split, crop=CROP, batch=MAP_BATCH, mean=MEAN, std=STD, augment=MaskAugment(), shuffle=True)
     return {"segmentation-torchvision": (1, loader), "segmentation": (1, batches)}
 
 
@@ -165,7 +165,7 @@ def main() -> None:
         parser.error("--images and --turns must be 1 or more")
     load = [round(os.getloadavg()[0], 2)]
     sample = data.load("voc-sample")
-    assert isinstance(sample, MapDataset)
+    assert isinstance(sample, MaskDataset)
     images, maps = walks(options.images), map_walks(sample.train)
     found = [measure(images, options.turns), measure(maps, options.turns)]
     load.append(round(os.getloadavg()[0], 2))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from checkpoints import InputError
-from transfer.data.augment import Augment, MapAugment
+from transfer.data.augment import Augment, MaskAugment
 from transfer.recipe import Data, Prune, Recipe, Train
 
 REAL = st.floats(0, 1e6, allow_nan=False)
@@ -84,7 +84,7 @@ IDLE = {
     "data.augment": Recipe("r", data=replace(MAPS, augment=Augment(pad_crop=4))),
     "prune.per_class": Recipe("r", data=MAPS, prune=Prune(per_class=3)),
     "output_stride": Recipe("r", output_stride=8),
-    "data.maps": Recipe("r", data=Data(maps=MapAugment(flip=False))),
+    "data.mask_augment": Recipe("r", data=Data(mask_augment=MaskAugment(flip=False))),
     "data.protocol": Recipe("r", data=Data(protocol="center")),
     "prune.images": Recipe("r", prune=Prune(images=3)),
     "train.lr_trunk": Recipe("r", train=Train(lr_trunk=0.1)),

@@ -12,11 +12,18 @@ from typing import Any, Literal
 
 from checkpoints.errors import InputError
 from transfer import data as datasets
-from transfer.data.augment import Augment, MapAugment
+from transfer.data.augment import Augment, MaskAugment
 from transfer.recommended import RECOMMENDED
 
 _FOR_LABELS = ("stem", "data.augment", "prune.per_class")  # settings of classification alone
-_FOR_MAPS = ("output_stride", "data.maps", "data.protocol", "prune.images", "train.lr_trunk")  # of segmentation alone
+_FOR_MAPS = (
+    "output_stride",
+    "data.mask_augment",
+    "data.protocol",
+    "prune.images",
+    "train.lr_trunk",
+)  # of segmentation alone
+_RENAMED = {"maps": "mask_augment"}  # settings of the data in recipe.json of version 0.1.0
 KEEP = "keep"  # the method that removes nothing and holds the zeros that a pruned backbone's file has
 TRUNK = "encoder."  # what the names of a segmentation model's pretrained parameters begin with
 
@@ -32,7 +39,7 @@ class Data:
     """Side of the images that the model sees, in pixels; of the training crops with label maps."""
     augment: Augment = field(default_factory=Augment)
     """Random geometry during training."""
-    maps: MapAugment = field(default_factory=MapAugment)
+    mask_augment: MaskAugment = field(default_factory=MaskAugment)
     """Random geometry during training with label maps."""
     protocol: Literal["whole", "center"] = "whole"
     """How label maps are tested: whole images at their own size, or the papers' centre crops."""
@@ -285,11 +292,14 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, content: Any) -> "Recipe":
-        """Read what :meth:`to_dict` gave.
+        """Read what :meth:`to_dict` gave, also before a setting had its present name.
 
         Raises:
             InputError: a key is unknown or a value has the wrong type; names it.
         """
+        if isinstance(content, dict) and isinstance(content.get("data"), dict):
+            data = {_RENAMED.get(key, key): value for key, value in content["data"].items()}
+            content = {**content, "data": data}
         return typing.cast("Recipe", _read(cls, content, "recipe"))
 
 

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from checkpoints.errors import InputError
-from transfer.data.augment import MapAugment
+from transfer.data.augment import MaskAugment
 from transfer.data.dataset import MaskFiles
-from transfer.data.mask_batches import MapBatches
+from transfer.data.mask_batches import MaskBatches
 
 from .map_folders import MEAN, STD, blobs, pairs
 
-LOOKS = {"augment": {"augment": MapAugment()}, "whole": {"protocol": "whole"}, "center": {"protocol": "center"}}
+LOOKS = {"augment": {"augment": MaskAugment()}, "whole": {"protocol": "whole"}, "center": {"protocol": "center"}}
 
 
 @pytest.fixture
@@ -27,8 +27,8 @@ def look(request) -> dict:
     return LOOKS[request.param]
 
 
-def batches(split: MaskFiles, **options) -> MapBatches:
-    return MapBatches(split, **{"crop": 32, "batch": 3, "mean": MEAN, "std": STD, **options})
+def batches(split: MaskFiles, **options) -> MaskBatches:
+    return MaskBatches(split, **{"crop": 32, "batch": 3, "mean": MEAN, "std": STD, **options})
 
 
 def same(a: list, b: list) -> bool:
@@ -71,17 +71,17 @@ def test_a_second_walk_is_the_same_and_another_epoch_is_not(split, look):
 
 
 def test_augmentation_alone_differs_by_epoch_and_seed(split):
-    walk = batches(split, augment=MapAugment())
+    walk = batches(split, augment=MaskAugment())
     first = list(walk)
     walk.set_epoch(1)
     assert not same(first, list(walk))
-    assert not same(first, list(batches(split, augment=MapAugment(), seed=1)))
+    assert not same(first, list(batches(split, augment=MaskAugment(), seed=1)))
 
 
 def test_the_random_part_of_a_sample_is_its_own(split):
     """Not of its place in a batch: a shuffled walk has the same images as one in order."""
-    ordered = {x.numpy().tobytes() for x, _ in images([list(batches(split, augment=MapAugment()))])}
-    shuffled = {x.numpy().tobytes() for x, _ in images([list(batches(split, augment=MapAugment(), shuffle=True))])}
+    ordered = {x.numpy().tobytes() for x, _ in images([list(batches(split, augment=MaskAugment()))])}
+    shuffled = {x.numpy().tobytes() for x, _ in images([list(batches(split, augment=MaskAugment(), shuffle=True))])}
     assert ordered == shuffled
 
 
@@ -143,7 +143,7 @@ def test_nothing_before_the_start_is_decoded(split):
 
 
 def test_an_epoch_holds_for_walks_that_start_after_it(split):
-    walk = batches(split, augment=MapAugment(), shuffle=True)
+    walk = batches(split, augment=MaskAugment(), shuffle=True)
     first, running = list(walk), iter(walk)
     walk.set_epoch(1, start=2)
     assert same(first, list(running))
@@ -160,9 +160,9 @@ def test_random_state_is_neither_read_nor_changed(split, look):
 
 
 def test_drop_last_drops_a_smaller_batch_unless_it_is_the_only_one(split):
-    walk = batches(split, batch=4, drop_last=True, augment=MapAugment())
+    walk = batches(split, batch=4, drop_last=True, augment=MaskAugment())
     assert ([len(x) for x, _ in walk], len(walk), walk.samples) == ([4], 1, 4)
-    only = batches(split, batch=9, drop_last=True, augment=MapAugment())
+    only = batches(split, batch=9, drop_last=True, augment=MaskAugment())
     assert ([len(x) for x, _ in only], only.samples) == ([7], 7)
 
 
@@ -203,4 +203,4 @@ def test_an_empty_split_and_a_wrong_rank(split):
 @pytest.mark.parametrize("scale", [(0, 1), (2, 1), (0.5, float("inf")), (float("nan"), 1)])
 def test_scales_that_are_refused(scale):
     with pytest.raises(InputError, match="scale must be two finite factors with 0 < low <= high"):
-        MapAugment(scale=scale)
+        MaskAugment(scale=scale)

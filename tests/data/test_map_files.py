@@ -12,7 +12,7 @@ from PIL import Image
 from checkpoints.errors import InputError
 from transfer.data.dataset import MaskFiles
 from transfer.data.image_io import read_mask, read_pair
-from transfer.data.mask_batches import MapBatches
+from transfer.data.mask_batches import MaskBatches
 
 from .map_folders import MEAN, STD, blobs, save_mask, write_pair
 
@@ -128,7 +128,7 @@ def test_while_walking_a_bad_file_is_one_line(tmp_path, workers, bad):
     else:
         save_mask(masks[1], np.full_like(mask, 9))
         said = r"b\.png: has the label 9"
-    walk = MapBatches(split, crop=32, batch=1, mean=MEAN, std=STD, protocol="center", workers=workers)
+    walk = MaskBatches(split, crop=32, batch=1, mean=MEAN, std=STD, protocol="center", workers=workers)
     found: list[torch.Tensor] = []
     with pytest.raises(InputError, match=said) as caught:
         found.extend(inputs for inputs, _ in walk)

@@ -9,17 +9,17 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from transfer.data.augment import MapAugment
+from transfer.data.augment import MaskAugment
 from transfer.data.dataset import MaskFiles
 from transfer.data.geometry import resize_pair
-from transfer.data.mask_batches import MapBatches
+from transfer.data.mask_batches import MaskBatches
 
 from .map_folders import COLOURS, MEAN, STD, blobs, pairs, pixels
 
 LOOKS = {
-    "augment": {"augment": MapAugment()},
-    "bicubic": {"augment": MapAugment(), "interpolation": "bicubic"},
-    "smaller": {"augment": MapAugment(scale=(0.3, 0.6))},
+    "augment": {"augment": MaskAugment()},
+    "bicubic": {"augment": MaskAugment(), "interpolation": "bicubic"},
+    "smaller": {"augment": MaskAugment(scale=(0.3, 0.6))},
     "whole": {"protocol": "whole"},
     "center": {"protocol": "center"},
 }
@@ -32,7 +32,7 @@ def look(request) -> dict:
 
 def walked(split: MaskFiles, epochs: int = 3, **options) -> list[tuple[Tensor, Tensor]]:
     """Each image and its target over some epochs."""
-    walk = MapBatches(split, **{"crop": 48, "batch": 4, "mean": MEAN, "std": STD, **options})
+    walk = MaskBatches(split, **{"crop": 48, "batch": 4, "mean": MEAN, "std": STD, **options})
     found = []
     for epoch in range(epochs):
         walk.set_epoch(epoch)
@@ -140,7 +140,7 @@ def coordinates(tmp_path, count: int, height: int = 80, width: int = 100) -> Mas
 def test_scale_place_and_flip_are_as_asked(tmp_path):
     """Read off the images: the step of red from one column to the next is 2 / factor, its sign is the flip."""
     factors, mirrored, lefts = [], [], []
-    for image, target in walked(coordinates(tmp_path, 400), epochs=1, crop=32, augment=MapAugment()):
+    for image, target in walked(coordinates(tmp_path, 400), epochs=1, crop=32, augment=MaskAugment()):
         red = pixels(image)[0, 15]
         assert not (target == 255).any()  # 80 × 0.5 is 40: the crop is always full
         step = float(red[31 - 4] - red[4]) / (27 - 4)

@@ -5,8 +5,8 @@ import torch
 
 from checkpoints.errors import InputError
 from transfer.data.dataset import MaskFiles
-from transfer.data.mask_batches import MapBatches
-from transfer.data.pruning_set import MapPruningSet, map_pruning_set
+from transfer.data.mask_batches import MaskBatches
+from transfer.data.pruning_set import MaskPruningSet, mask_pruning_set
 
 from .map_folders import MEAN, STD, blobs, pairs, write_pair
 
@@ -16,14 +16,14 @@ def split(tmp_path) -> MaskFiles:
     return pairs(tmp_path, [blobs(20 + i, 45 - i, [0, 1, 2, 255], seed=i) for i in range(11)], 3)
 
 
-def chosen(split: MaskFiles, **options) -> MapPruningSet:
-    return map_pruning_set(split, **{"crop": 16, "mean": MEAN, "std": STD, **options})
+def chosen(split: MaskFiles, **options) -> MaskPruningSet:
+    return mask_pruning_set(split, **{"crop": 16, "mean": MEAN, "std": STD, **options})
 
 
 def test_the_images_are_those_of_the_centre_protocol(split):
     found = chosen(split, count=6)
     subset = split.subset(found.indices)
-    expected = list(MapBatches(subset, crop=16, batch=4, mean=MEAN, std=STD, protocol="center"))
+    expected = list(MaskBatches(subset, crop=16, batch=4, mean=MEAN, std=STD, protocol="center"))
     assert [len(inputs) for inputs, _ in found] == [4, 2]
     for _ in range(2):
         for (x, y), (u, v) in zip(found, expected, strict=True):

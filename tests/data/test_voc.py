@@ -10,14 +10,14 @@ from PIL import Image
 
 from checkpoints.errors import InputError
 from transfer import data
-from transfer.data.dataset import MapDataset, MaskFiles, voc_palette
+from transfer.data.dataset import MaskDataset, MaskFiles, voc_palette
 
 from .map_folders import write_list, write_pair, write_voc
 
 
-def load(home: Path) -> MapDataset:
+def load(home: Path) -> MaskDataset:
     loaded = data.load(f"voc-folder:{home}")
-    assert isinstance(loaded, MapDataset)
+    assert isinstance(loaded, MaskDataset)
     return loaded
 
 
@@ -144,11 +144,11 @@ def test_checks_of_the_types(tmp_path):
             MaskFiles(files, files, classes)
     some, none, names = MaskFiles(files, files, 2), MaskFiles((), (), 2), ("background", "cat")
     with pytest.raises(InputError, match="mine: the val split has no images"):
-        MapDataset("mine", some, none, names, voc_palette(), "train", "val")
+        MaskDataset("mine", some, none, names, voc_palette(), "train", "val")
     with pytest.raises(InputError, match="the train split is of 2 classes, the data set of 3"):
-        MapDataset("mine", some, some, (*names, "dog"), voc_palette(), "train", "val")
+        MaskDataset("mine", some, some, (*names, "dog"), voc_palette(), "train", "val")
     with pytest.raises(InputError, match="a palette has 256 colours, got 2"):
-        MapDataset("mine", some, some, names, voc_palette(2), "train", "val")
+        MaskDataset("mine", some, some, names, voc_palette(2), "train", "val")
 
 
 def test_a_name_with_dots(tmp_path):

@@ -17,7 +17,7 @@ from scripts import make_voc_sample
 from transfer import data
 from transfer.data.dataset import voc_palette
 from transfer.data.image_io import decode, read_mask
-from transfer.data.mask_batches import MapBatches
+from transfer.data.mask_batches import MaskBatches
 from transfer.data.sources import voc_sample
 
 SCRIPT = Path(make_voc_sample.__file__)
@@ -172,6 +172,6 @@ def test_scripts_say_the_sizes_of_the_images(script):
 
 def test_it_walks(sample):
     split = data.load(f"voc-folder:{sample}").test
-    walk = MapBatches(split, crop=96, batch=8, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+    walk = MaskBatches(split, crop=96, batch=8, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
     seen = {label for _, targets in walk for label in targets.unique().tolist()}
     assert seen == {*range(11), 255}

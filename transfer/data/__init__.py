@@ -3,7 +3,7 @@
 To add a data set: write ``transfer/data/sources/<name>.py`` with one function ``load(root: Path) -> Dataset``
 (a dash in the name is an underscore in the file's), and a line in ``_SOURCES``, which says its task. Small
 images go into ``Images`` (one uint8 tensor), large ones into ``ImageFiles`` (paths). Raise ``InputError`` for
-what the user can mend. A data set with a label for each pixel is a ``MapDataset``; ``sources.voc.read_voc``
+what the user can mend. A data set with a label for each pixel is a ``MaskDataset``; ``sources.voc.read_voc``
 reads one in the layout of VOC.
 """
 
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from checkpoints.errors import InputError, near
 
 if TYPE_CHECKING:
-    from transfer.data.dataset import Dataset, MapDataset
+    from transfer.data.dataset import Dataset, MaskDataset
 
 __all__ = ["Outlook", "load", "names", "outlook", "task"]
 
@@ -81,7 +81,7 @@ def outlook(name: str) -> Outlook | None:
     return Outlook(tuple(map(str, range(count)))) if count else None
 
 
-def load(name: str, *, root: Path | None = None) -> Dataset | MapDataset:
+def load(name: str, *, root: Path | None = None) -> Dataset | MaskDataset:
     """Load a data set by name.
 
     ``root`` is the folder where the user keeps data: by default the environment variable TRANSFER_DATA, else
@@ -91,5 +91,5 @@ def load(name: str, *, root: Path | None = None) -> Dataset | MapDataset:
     source, path = _find(name)
     read = import_module(f"transfer.data.sources.{source.module}").load
     home = root or Path(os.environ.get("TRANSFER_DATA") or "data")
-    dataset: Dataset | MapDataset = read(home.expanduser() if path is None else path)
+    dataset: Dataset | MaskDataset = read(home.expanduser() if path is None else path)
     return dataset

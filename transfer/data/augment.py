@@ -38,7 +38,7 @@ class Augment:
 
 
 @dataclass(frozen=True)
-class MapAugment:
+class MaskAugment:
     """Random scale, flip and crop of an image and its mask (the crop's side is the batches').
 
     Raises InputError for a scale out of range.

@@ -163,7 +163,7 @@ class MaskFiles:
 
 
 @dataclass(frozen=True, eq=False)
-class MapDataset:
+class MaskDataset:
     """A named data set of K classes with a label for each pixel.
 
     ``classes``: K names; a label is an index into them (in VOC 0 is the background). ``palette``: 256 colours,

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
-from transfer.data.augment import MapAugment
+from transfer.data.augment import MaskAugment
 from transfer.data.draws import Draws
 
 # interpolation -> (reach in pixels of the coarser grid, filter): those of antialiasing in Pillow and torch
@@ -67,7 +67,7 @@ def _weights(start: Tensor, length: Tensor, full: int, size: int, interpolation:
 
 
 def random_crop(
-    image: Tensor, mask: Tensor, augment: MapAugment, crop: int, interpolation: str, source: torch.Generator
+    image: Tensor, mask: Tensor, augment: MaskAugment, crop: int, interpolation: str, source: torch.Generator
 ) -> Pair:
     """Scale both sides by a random factor, cut out ``crop`` × ``crop`` somewhere, mirror or not.
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from checkpoints.errors import InputError, near
-from transfer.data.augment import MapAugment
+from transfer.data.augment import MaskAugment
 from transfer.data.dataset import IGNORE, MaskFiles
 from transfer.data.geometry import Pair, centre_crop, random_crop
 from transfer.data.image_io import read_pair
@@ -23,7 +23,7 @@ Size = tuple[int, int]  # height, width
 Packed = tuple[Tensor, Tensor, list[Size]]
 
 
-class MapBatches(Walk):
+class MaskBatches(Walk):
     """Walks over a split; each yields (inputs float32 (n, 3, H, W), targets int64 (n, H, W)) on ``device``.
 
     Targets are class indices, and 255 where no label counts: VOC's borders and all padding. Padding of inputs
@@ -55,7 +55,7 @@ class MapBatches(Walk):
         mean: Sequence[float],
         std: Sequence[float],
         interpolation: str = "bilinear",
-        augment: MapAugment | None = None,
+        augment: MaskAugment | None = None,
         protocol: str = "whole",
         stride: int = 16,
         shuffle: bool = False,
@@ -71,7 +71,7 @@ class MapBatches(Walk):
         if protocol not in PROTOCOLS:
             raise InputError(f"protocol {protocol!r} is unknown; {near(protocol, [*PROTOCOLS])}")
         self._look = Preprocess(crop, tuple(mean), tuple(std), interpolation, channels_last=channels_last)
-        self._decoder = MapDecoder(
+        self._decoder = MaskDecoder(
             split, crop=crop, interpolation=interpolation, augment=augment, protocol=protocol, stride=stride, seed=seed
         )
         order = Order(len(split), world if self._decoder.whole else batch, shuffle, drop_last, seed)
@@ -112,7 +112,7 @@ def check_crop(crop: int, stride: int) -> None:
         raise InputError(f"crop {crop} is no multiple of the output stride {stride}; use {allowed}")
 
 
-class MapDecoder(TorchDataset[Pair]):
+class MaskDecoder(TorchDataset[Pair]):
     """Reads images and masks and applies the geometry of one protocol."""
 
     def __init__(
@@ -121,7 +121,7 @@ class MapDecoder(TorchDataset[Pair]):
         *,
         crop: int,
         interpolation: str,
-        augment: MapAugment | None,
+        augment: MaskAugment | None,
         protocol: str,
         stride: int,
         seed: int,

@@ -11,7 +11,7 @@ from torch import Tensor
 from checkpoints.errors import InputError
 from transfer.data.dataset import Images, MaskFiles, Split
 from transfer.data.image_batches import Batches, Decoder
-from transfer.data.mask_batches import MapDecoder, check_crop
+from transfer.data.mask_batches import MaskDecoder, check_crop
 from transfer.data.preprocess import Preprocess
 from transfer.data.sampler import Order, generator, part
 
@@ -84,12 +84,12 @@ def balanced(labels: Tensor, classes: Sequence[str], *, per_class: int, seed: in
     return grouped[first + torch.arange(per_class)[:, None]].flatten()
 
 
-class MapPruningSet:
+class MaskPruningSet:
     """Batches that are the same on each walk: (inputs float32 (n, 3, S, S), targets int64 (n, S, S)).
 
     Pixels and labels are held as uint8 on the device; ``look`` normalises them. ``indices``: int64 (n,),
     where the images stand in the split. ``digest``: 16 hexadecimal digits that name them by their pixels and
-    labels. Each process yields its part of each global batch, as :class:`MapBatches` does.
+    labels. Each process yields its part of each global batch, as :class:`MaskBatches` does.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class MapPruningSet:
             yield self._look.normalise(self._pixels[here]), self._labels[here].long()
 
 
-def map_pruning_set(
+def mask_pruning_set(
     split: MaskFiles,
     *,
     count: int = COUNT,
@@ -131,11 +131,11 @@ def map_pruning_set(
     device: torch.device | str = "cpu",
     rank: int = 0,
     world: int = 1,
-) -> MapPruningSet:
+) -> MaskPruningSet:
     """Choose ``count`` images from the seed, all of them where the split has fewer, in a random order.
 
-    The shorter side is resized to ``crop`` and the centre cut out (``MapBatches``' protocol "center"); files
-    are decoded once, here. Raises InputError for ``count`` or ``batch`` below 1, and as :class:`MapBatches`.
+    The shorter side is resized to ``crop`` and the centre cut out (``MaskBatches``' protocol "center"); files
+    are decoded once, here. Raises InputError for ``count`` or ``batch`` below 1, and as :class:`MaskBatches`.
     """
     check_crop(crop, stride)
     for name, value in (("count", count), ("batch", batch)):
@@ -145,14 +145,14 @@ def map_pruning_set(
         raise InputError("the split has no images; give it at least one")
     look = Preprocess(crop, tuple(mean), tuple(std), interpolation)
     indices = torch.randperm(len(split), generator=generator("map pruning set", seed))[:count]
-    decoder = MapDecoder(
+    decoder = MaskDecoder(
         split, crop=crop, interpolation=interpolation, augment=None, protocol="center", stride=stride, seed=seed
     )
     pixels = torch.empty(len(indices), 3, crop, crop, dtype=torch.uint8)
     labels = torch.empty(len(indices), crop, crop, dtype=torch.uint8)
     for i, index in enumerate(indices.tolist()):
         pixels[i], labels[i] = decoder[index, 0]
-    return MapPruningSet(pixels, labels, indices, look, batch=batch, device=device, rank=rank, world=world)
+    return MaskPruningSet(pixels, labels, indices, look, batch=batch, device=device, rank=rank, world=world)
 
 
 def _digest(*tensors: Tensor) -> str:

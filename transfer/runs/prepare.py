@@ -15,11 +15,11 @@ import checkpoints
 from checkpoints import Backbone
 from checkpoints.errors import InputError
 from transfer import data as datasets
-from transfer.data.dataset import Dataset, MapDataset
+from transfer.data.dataset import Dataset, MaskDataset
 from transfer.data.identity import fingerprint
 from transfer.data.image_batches import Batches, Loaders
-from transfer.data.mask_batches import MapBatches, check_crop
-from transfer.data.pruning_set import MapPruningSet, PruningSet, balanced, map_pruning_set, pruning_set
+from transfer.data.mask_batches import MaskBatches, check_crop
+from transfer.data.pruning_set import MaskPruningSet, PruningSet, balanced, mask_pruning_set, pruning_set
 from transfer.distributed import accelerator_for, from_main
 from transfer.errors import ScoreError, out_of_memory
 from transfer.models import classifier, segmenter
@@ -58,7 +58,7 @@ class Job:
         raise NotImplementedError
 
     @property
-    def pruning_set(self) -> PruningSet | MapPruningSet:
+    def pruning_set(self) -> PruningSet | MaskPruningSet:
         """The fixed images that pruning sees."""
         raise NotImplementedError
 
@@ -133,7 +133,7 @@ class ClassificationJob(Job):
 class SegmentationJob(Job):
     """One label a pixel."""
 
-    dataset: MapDataset
+    dataset: MaskDataset
 
     @property
     def task(self) -> Task:
@@ -144,16 +144,21 @@ class SegmentationJob(Job):
     def loaders(self) -> Loaders:
         """Random crops for training; whole images, or centre crops, for the test."""
         recipe, shared = self.recipe, {**self._share(), **self._cut()}
-        train = MapBatches(
-            self.dataset.train, augment=recipe.data.maps, shuffle=True, drop_last=True, seed=recipe.seed, **shared
+        train = MaskBatches(
+            self.dataset.train,
+            augment=recipe.data.mask_augment,
+            shuffle=True,
+            drop_last=True,
+            seed=recipe.seed,
+            **shared,
         )
-        return Loaders(train, MapBatches(self.dataset.test, protocol=recipe.data.protocol, **shared))
+        return Loaders(train, MaskBatches(self.dataset.test, protocol=recipe.data.protocol, **shared))
 
     @property
-    def pruning_set(self) -> MapPruningSet:
+    def pruning_set(self) -> MaskPruningSet:
         """Images chosen at random: one of a map has no class to balance."""
         prune = self.recipe.prune
-        return map_pruning_set(
+        return mask_pruning_set(
             self.dataset.train, count=prune.images, batch=prune.batch, seed=self.recipe.seed, **self._cut(),
             **self._look(),
         )  # fmt: skip

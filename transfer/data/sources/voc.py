@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 
 from checkpoints.errors import InputError
-from transfer.data.dataset import MapDataset, MaskFiles, voc_palette
+from transfer.data.dataset import MaskDataset, MaskFiles, voc_palette
 from transfer.data.image_io import check_pairs
 
 IMAGES, MASKS, LISTS = "JPEGImages", "SegmentationClass", "ImageSets/Segmentation"
@@ -27,7 +27,7 @@ def read_voc(
     train_split: str = "train",
     train_list: str = "train.txt",
     train_masks: str = MASKS,
-) -> MapDataset:
+) -> MaskDataset:
     """Read the training split and ``val`` of a folder in VOC layout, and the headers of all files they list.
 
     Pixels are decoded later, by the batches. Raises InputError for a folder or list that is absent, an empty
@@ -46,7 +46,7 @@ def read_voc(
     )
     for split in splits:
         check_pairs(split)
-    return MapDataset(name, *splits, classes, voc_palette(), train_split, "val")
+    return MaskDataset(name, *splits, classes, voc_palette(), train_split, "val")
 
 
 def listed(path: Path) -> list[str]:

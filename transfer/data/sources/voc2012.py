@@ -10,7 +10,7 @@ from filelock import FileLock
 from checkpoints.download import by_hand, download, may_download, may_make
 from checkpoints.errors import InputError
 from checkpoints.fetch import Source, check
-from transfer.data.dataset import MapDataset
+from transfer.data.dataset import MaskDataset
 from transfer.data.sources.download import unpack
 from transfer.data.sources.voc import IMAGES, LISTS, listed, read_voc
 
@@ -27,7 +27,7 @@ FOLDER = "VOCdevkit/VOC2012"
 COUNTS = {"train": 1_464, "val": 1_449, "train_aug": 10_582}
 
 
-def load(root: Path) -> MapDataset:
+def load(root: Path) -> MaskDataset:
     """Load from ``root/VOCdevkit/VOC2012``, else from the tar in ``root``, else download the tar (2 GB).
 
     Raises InputError when none works, for a tar with another md5, and as :func:`read_voc` does.

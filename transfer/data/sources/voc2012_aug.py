@@ -7,7 +7,7 @@ from pathlib import Path
 from checkpoints.download import NotReady
 from checkpoints.errors import InputError
 from checkpoints.fetch import Source
-from transfer.data.dataset import MapDataset
+from transfer.data.dataset import MaskDataset
 from transfer.data.sources.voc import LISTS, read_voc
 from transfer.data.sources.voc2012 import CLASSES, check_counts, obtained
 
@@ -20,7 +20,7 @@ MASKS = "SegmentationClassAug"
 TRAIN = ("trainaug.txt", "train_aug.txt")
 
 
-def load(root: Path) -> MapDataset:
+def load(root: Path) -> MaskDataset:
     """Load VOC 2012, obtained as ``voc2012`` does, with SegmentationClassAug and its list in the same folder.
 
     ``scripts/make_sbd_masks.py`` makes both from SBD, which is not downloaded. Raises InputError when one of

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from checkpoints.errors import InputError
-from transfer.data.dataset import IGNORE, MapDataset
+from transfer.data.dataset import IGNORE, MaskDataset
 from transfer.data.sources.voc import IMAGES, LISTS, MASKS, read_text, read_voc
 
 CLASSES = "classes.txt"
 LAYOUT = f"want <path>/{IMAGES}, <path>/{MASKS}, <path>/{LISTS}/train.txt and val.txt, <path>/{CLASSES}"
 
 
-def load(path: str) -> MapDataset:
+def load(path: str) -> MaskDataset:
     """Load a folder; line i of ``classes.txt`` (from 0 = background) names label i.
 
     Raises InputError for an absent folder, an absent or unusable class list, and as :func:`read_voc` does.

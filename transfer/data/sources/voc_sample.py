@@ -20,7 +20,7 @@ from PIL import Image, ImageFilter
 
 from checkpoints.errors import InputError
 from transfer.data.cache import cache_folder
-from transfer.data.dataset import IGNORE, MapDataset, voc_palette
+from transfer.data.dataset import IGNORE, MaskDataset, voc_palette
 from transfer.data.sources.voc import IMAGES, LISTS, MASKS, read_voc
 from transfer.data.sources.voc_folder import CLASSES
 
@@ -53,7 +53,7 @@ class Source:
     labels: NDArray[np.int64]
 
 
-def load(root: Path) -> MapDataset:
+def load(root: Path) -> MaskDataset:
     """Load the sample, made on first use (seconds) in the user's cache folder; ``root`` is not used.
 
     The folder is in $TRANSFER_HOME, else in the platform's cache folder. Raises InputError when it cannot be
