@@ -1,8 +1,10 @@
 """The ``transfer`` command."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -21,13 +23,14 @@ commands:
   run RECIPE [flags]         run a recipe; the same as python -m recipes.RECIPE [flags]
   prune [flags]              prune a backbone and write it to a file that timm and torchvision load
   evaluate RUN [flags]       test the model of a run folder again
-  predict RUN IMAGE...       show it new images or folders: a class each, or a map as PNG and overlay
+  predict RUN IMAGE...       show it new images or folders: a class each, or a mask as PNG and overlay
   methods                    show the pruning methods and their options
   backbones list             show the pretrained backbones and whether they are on this machine
   backbones fetch NAME       download one
   backbones verify NAME      check the file of one
   doctor                     show what this machine has and check that it works
 
+Before a command, --import MODULE imports a module of yours that registers a task, a data set or a pruning method.
 Each command has --help. Recipes: {recipes}.
 Example: transfer run digits --prune.method px --prune.sparsity 0.982"""
 
@@ -73,7 +76,7 @@ class Doctor:
 
 @dataclass(frozen=True)
 class Predict:
-    """Show new images to the model of a finished run: a class for each, or a map as palette PNG and overlay.
+    """Show new images to the model of a finished run: a class for each, or a mask as palette PNG and overlay.
 
     Prints one line an image: its path, then class and probability, or the files that were written. Neither the data
     set nor the backbone's file is needed.
@@ -84,7 +87,7 @@ class Predict:
     images: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Image files, and folders of them."""
     out: Path = Path("predictions")
-    """Folder for the maps of a segmentation."""
+    """Folder for the masks of a segmentation."""
     best: bool = False
     """The weights of the best epoch instead of the last."""
 
@@ -110,9 +113,29 @@ def main(argv: Sequence[str] | None = None) -> None:
         "backbones": _backbones, "doctor": _doctor,
     }  # fmt: skip
     with one_line_errors():
+        words = _import(words)
         if words[0] not in commands:
             raise InputError(f"unknown command {words[0]!r}; {near(words[0], list(commands))}")
         commands[words[0]](words[1:])
+
+
+def _import(words: list[str]) -> list[str]:
+    """Import the modules named by leading ``--import MODULE``; return the command that follows."""
+    while words and words[0] == "--import":
+        if len(words) < 3:
+            raise InputError("say which module to import, and a command: transfer --import MODULE COMMAND ...")
+        if "" not in sys.path and os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())  # as python -m does
+        try:
+            import_module(words[1])
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{words[1]}.".startswith(f"{error.name}."):
+                raise
+            raise InputError(
+                f"there is no module {words[1]} to import; give its name without .py, from the folder that holds it"
+            ) from error
+        words = words[2:]
+    return words
 
 
 def _run(words: list[str]) -> None:
@@ -152,15 +175,11 @@ def _evaluate(words: list[str]) -> None:
     import json
 
     from transfer.environment import main_process
-    from transfer.runs.run import load_run
-    from transfer.training.evaluation import counted
+    from transfer.runs.finished import evaluate_run
 
-    job, model = load_run(asked.run, which="best" if asked.best else "last")
-    loss, counts = counted(model, job.loaders.test, task=job.task, accelerator=job.accelerator)
-    found = {"loss": loss, **job.task.metrics(counts), **job.facts()}
-    rows = job.task.table(counts)
+    found = evaluate_run(asked.run, which="best" if asked.best else "last")
     if main_process():
-        print(json.dumps(found | ({"classes": rows} if rows else {}), sort_keys=True))
+        print(json.dumps(found, sort_keys=True))
 
 
 def _predict(words: list[str]) -> None:

@@ -11,18 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from checkpoints.errors import InputError
-from transfer import data as datasets
 from transfer.data.augment import Augment, MaskAugment
 from transfer.recommended import RECOMMENDED
 
-_FOR_LABELS = ("stem", "data.augment", "prune.per_class")  # settings of classification alone
-_FOR_MAPS = (
-    "output_stride",
-    "data.mask_augment",
-    "data.protocol",
-    "prune.images",
-    "train.lr_trunk",
-)  # of segmentation alone
 _RENAMED = {"maps": "mask_augment"}  # settings of the data in recipe.json of version 0.1.0
 KEEP = "keep"  # the method that removes nothing and holds the zeros that a pruned backbone's file has
 TRUNK = "encoder."  # what the names of a segmentation model's pretrained parameters begin with
@@ -225,7 +216,7 @@ class Recipe:
         }
         least |= {"train.warmup": 0, "seed": 0}
         for path, low in least.items():
-            value = self._at(path)
+            value = self.at(path)
             if not (low <= value < 2**63):
                 raise InputError(f"{path} is {value}; give {low} or more, below 2**63")
         if self.seed >= 2**32:
@@ -237,7 +228,6 @@ class Recipe:
             raise InputError(f"train.lr_trunk is {train.lr_trunk}; give 0 or more, or leave it out")
         if train.clip_norm is not None and not train.clip_norm > 0:
             raise InputError(f"train.clip_norm is {train.clip_norm}; give a positive norm, or leave it out")
-        self._check_task()
 
     def _check_keep(self) -> None:
         plain = Prune()
@@ -264,17 +254,8 @@ class Recipe:
         if train.epochs and train.warmup > train.epochs:
             raise InputError(f"train.warmup is {train.warmup} epochs of {train.epochs}; give {train.epochs} or fewer")
 
-    def _check_task(self) -> None:
-        """Refuse a setting that the task would not look at."""
-        maps, plain = datasets.task(self.data.name) == "segmentation", Recipe(name="")
-        for path in _FOR_LABELS if maps else _FOR_MAPS:
-            if self._at(path) != plain._at(path):
-                raise InputError(
-                    f"{path} is set, but does nothing with {'label maps' if maps else 'one label an image'} "
-                    f"({self.data.name}); leave it out"
-                )
-
-    def _at(self, path: str) -> Any:
+    def at(self, path: str) -> Any:
+        """Return a setting by its path, such as "data.augment"."""
         value: Any = self
         for part in path.split("."):
             value = getattr(value, part)

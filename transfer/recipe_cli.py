@@ -19,6 +19,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import tyro
 
 from checkpoints.errors import InputError
+from transfer import log
 from transfer.environment import main_process
 from transfer.errors import RunError, out_of_memory
 from transfer.recipe import Recipe
@@ -36,20 +37,25 @@ class Launch:
     """Folder that holds the run folders."""
     dry_run: bool = False
     """Check recipe, weights and data and say what would run; download nothing, train nothing."""
+    verbosity: log.Verbosity = "info"
+    """Log lines on stderr: quiet, info, or debug (of every process, and each pruning round)."""
+    track: str | None = None
+    """Also send the metrics of each epoch to tensorboard, wandb, trackio or another tracker that accelerate knows."""
 
 
 def run_recipe(recipe: Recipe, argv: Sequence[str] | None = None) -> None:
     """Override the recipe from the command line, run it, print the result."""
     launch = parse(Launch, Launch(recipe), argv, sys.modules.get("__main__"))
     with one_line_errors():
-        from transfer.report import tables
-        from transfer.runs.prepare import rehearse
+        log.show(launch.verbosity)
+        from transfer import terminal
+        from transfer.runs.prepare import dry_run
         from transfer.runs.run import run
 
         if launch.dry_run:
-            print(tables.plan(*rehearse(launch.recipe), launch.out))
+            print(terminal.plan(*dry_run(launch.recipe), launch.out))
         else:
-            tables.show_result(run(launch.recipe, out=launch.out, progress=True))
+            terminal.show_result(run(launch.recipe, out=launch.out, progress=True, track=launch.track))
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,8 @@ class Comparing:
     """Runs at a time, which divide the processor; None = one a core up to 4, and one on a GPU."""
     dry_run: bool = False
     """Check everything and say what would run; download nothing, train nothing."""
+    verbosity: log.Verbosity = "info"
+    """Log lines on stderr: quiet, info, or debug (of every process, and each pruning round)."""
 
 
 def run_comparison(default: Comparing, argv: Sequence[str] | None = None) -> None:
@@ -80,13 +88,15 @@ def run_comparison(default: Comparing, argv: Sequence[str] | None = None) -> Non
     sparsities = tuple(sorted(_joined(asked.sparsities, own.sparsity, usual.sparsity)))
     seeds = asked.seeds or (recipe.seed,)
     with one_line_errors():
+        log.show(asked.verbosity)
+        from transfer import terminal
         from transfer.report import tables
         from transfer.runs.compare import cells, compare
-        from transfer.runs.prepare import rehearse
+        from transfer.runs.prepare import dry_run
 
         if asked.dry_run:
             for cell in cells(recipe, methods, sparsities, seeds):
-                print(tables.plan(*rehearse(cell), asked.out), end="\n\n")
+                print(terminal.plan(*dry_run(cell), asked.out), end="\n\n")
             return
         found = compare(
             recipe, methods=methods, sparsities=sparsities, seeds=seeds, out=asked.out, workers=asked.workers,

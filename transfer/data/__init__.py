@@ -10,32 +10,30 @@ reads one in the layout of VOC.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from checkpoints.errors import InputError, near
 
-if TYPE_CHECKING:
-    from transfer.data.dataset import Dataset, MaskDataset
-
-__all__ = ["Outlook", "load", "names", "outlook", "task"]
+__all__ = ["Outlook", "load", "names", "outlook", "register", "task"]
 
 
 @dataclass(frozen=True)
 class Source:
     """Where a data set is read, and what is known of it before."""
 
-    module: str
-    """Of ``transfer.data.sources``, with ``load(root)``, or ``load(path)`` for folders by path."""
+    load: str | Callable[[Any], Any]
+    """``load(root)``, or ``load(path)`` for folders by path; or the module of ``transfer.data.sources`` that has it."""
     task: str = "classification"
-    """Or "segmentation": a label for each pixel."""
+    """Its name in :mod:`transfer.tasks`."""
     classes: int | None = None
     """Of a data set that has to be fetched or put in place; None: it is there, or its folder says."""
 
 
-_SOURCES = {  # a name that ends in a colon is followed by a path
+_SOURCES: dict[str, Source] = {  # a name that ends in a colon is followed by a path
     "digits": Source("digits"),
     "fashion-mnist": Source("fashion_mnist", classes=10),
     "cifar10": Source("cifar10", classes=10),
@@ -50,8 +48,25 @@ _SOURCES = {  # a name that ends in a colon is followed by a path
 
 
 def names() -> list[str]:
-    """Return what :func:`load` takes; the last two stand for any folder of class folders or in VOC layout."""
+    """Return what :func:`load` takes; ``<path>`` stands for any folder, of class folders or in VOC layout."""
     return [f"{name}<path>" if name.endswith(":") else name for name in _SOURCES]
+
+
+def register(name: str, load: Callable[[Any], Any], *, task: str = "classification") -> None:
+    """Add a data set of your own.
+
+    Args:
+        name: what ``data.name`` calls it; after a name that ends in a colon users write a path.
+        load: takes the folder where users keep data, or that path, and returns the data set.
+        task: its name in :mod:`transfer.tasks`.
+
+    Raises:
+        InputError: the name is taken.
+    """
+    known = _SOURCES.get(name)
+    if known is not None and getattr(known.load, "__qualname__", None) != load.__qualname__:
+        raise InputError(f"dataset {name!r} exists; choose another name")
+    _SOURCES[name] = Source(load, task)
 
 
 def _find(name: str) -> tuple[Source, str | None]:
@@ -59,11 +74,11 @@ def _find(name: str) -> tuple[Source, str | None]:
     for known, source in _SOURCES.items():
         if known == name or (known.endswith(":") and name.startswith(known)):
             return source, name.removeprefix(known) if known.endswith(":") else None
-    raise InputError(f"dataset {name!r} is unknown; {near(name, names())}")
+    raise InputError(f"dataset {name!r} is unknown; {near(name, names())}, or --import the module that registers it")
 
 
 def task(name: str) -> str:
-    """Return the task of a data set: "classification" or "segmentation". Raises InputError for an unknown name."""
+    """Return the name of a data set's task. Raises InputError for an unknown data set."""
     return _find(name)[0].task
 
 
@@ -73,6 +88,8 @@ class Outlook:
 
     classes: tuple[str, ...]
     """Stand-ins for the names."""
+    palette: tuple[tuple[int, int, int], ...] = ()
+    test: None = None
 
 
 def outlook(name: str) -> Outlook | None:
@@ -81,15 +98,16 @@ def outlook(name: str) -> Outlook | None:
     return Outlook(tuple(map(str, range(count)))) if count else None
 
 
-def load(name: str, *, root: Path | None = None) -> Dataset | MaskDataset:
-    """Load a data set by name.
+def load(name: str, *, root: Path | None = None) -> Any:
+    """Load a data set by name: a ``Dataset`` or ``MaskDataset`` of :mod:`transfer.data.dataset`, or one of your own.
 
     ``root`` is the folder where the user keeps data: by default the environment variable TRANSFER_DATA, else
     ``./data``. ``digits``, ``voc-sample`` and folders by path do not look at it. Raises InputError for an
     unknown name and for files that are absent, damaged or of the wrong form.
     """
     source, path = _find(name)
-    read = import_module(f"transfer.data.sources.{source.module}").load
+    read = source.load
+    if isinstance(read, str):
+        read = import_module(f"transfer.data.sources.{read}").load
     home = root or Path(os.environ.get("TRANSFER_DATA") or "data")
-    dataset: Dataset | MaskDataset = read(home.expanduser() if path is None else path)
-    return dataset
+    return read(home.expanduser() if path is None else path)

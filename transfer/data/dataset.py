@@ -22,8 +22,8 @@ IGNORE = 255
 class Images:
     """Images in memory.
 
-    ``pixels``: uint8 (N, 3, H, W), 0 to 255. ``labels``: int64 (N,). Raises InputError for another shape or
-    dtype.
+    ``pixels``: uint8 (N, 3, H, W), 0 to 255. ``labels``: class indices, int64 (N,), or what a task of your own
+    wants of each image, float32 (N, ...). Raises InputError for another shape or dtype.
     """
 
     pixels: Tensor
@@ -54,7 +54,7 @@ class Images:
 class ImageFiles:
     """Images on disk, decoded when they are asked for.
 
-    ``paths``: N image files. ``labels``: int64 (N,). Raises InputError when the two do not fit.
+    ``paths``: N image files. ``labels``: as of :class:`Images`. Raises InputError when the two do not fit.
     """
 
     paths: tuple[Path, ...]
@@ -81,10 +81,11 @@ Split = Images | ImageFiles
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A named data set of K classes.
+    """A named data set of K classes, or of float labels without classes.
 
     ``classes``: K names; a label is an index into them. ``test_split``: the name of the split that stands in
-    ``test``, "test" or "val". Raises InputError for an empty split and for labels outside [0, K).
+    ``test``, "test" or "val". Raises InputError for an empty split, for labels outside [0, K), and for float labels
+    that are not finite.
     """
 
     name: str
@@ -98,6 +99,12 @@ class Dataset:
         for split, part in (("train", self.train), (self.test_split, self.test)):
             if len(part) == 0:
                 raise InputError(f"{self.name}: the {split} split has no images; give it at least one")
+            if part.labels.is_floating_point():
+                if not part.labels.isfinite().all():
+                    raise InputError(
+                        f"{self.name}: labels of the {split} split are not all finite; remove those images"
+                    )
+                continue
             low, high = int(part.labels.min()), int(part.labels.max())
             if low < 0 or high >= len(self.classes):
                 raise InputError(
@@ -108,10 +115,13 @@ class Dataset:
 
 
 def _check_labels(labels: Tensor, count: int) -> None:
-    if labels.dtype != torch.int64:
-        raise InputError(f"labels must be int64 class indices, got {labels.dtype}; convert them with .long()")
-    if tuple(labels.shape) != (count,):
-        raise InputError(f"labels must have the shape ({count},), one an image, got {tuple(labels.shape)}")
+    if labels.dtype not in (torch.int64, torch.float32):
+        raise InputError(
+            f"labels must be int64 class indices, or float32, got {labels.dtype}; convert them with .long() or .float()"
+        )
+    shape = tuple(labels.shape)
+    if shape[:1] != (count,) or (len(shape) > 1 and labels.dtype == torch.int64):
+        raise InputError(f"labels must have the shape ({count},), one per image, got {shape}")
 
 
 def voc_palette(count: int = 256) -> Palette:

@@ -131,7 +131,9 @@ class Decoder(TorchDataset[Tensor]):
         image, augment = decode(self.paths[index], self.paths[index]), self.preprocess.augment
         if augment is not None:
             image = self._augment(image, augment, generator("augment", self.seed, epoch, index))
-        return transforms.pil_to_tensor(image if self._random_size else self._centre(image))
+        if self._random_size:
+            return transforms.pil_to_tensor(image)
+        return resized(image, self.preprocess, centre_crop=True)
 
     def __getitems__(self, keys: list[Key]) -> Tensor | InputError:
         """Return a batch, uint8 (n, 3, S, S), or the error as a value: raised, it gains a traceback."""
@@ -157,10 +159,20 @@ class Decoder(TorchDataset[Tensor]):
             image = transforms.crop(transforms.pad(image, [augment.pad_crop]), *box)
         return transforms.horizontal_flip(image) if draws.flip else image
 
-    def _centre(self, image: Image.Image) -> Image.Image:
-        """Resize the shorter side to 256/224 of the size, cut out the centre."""
-        size, mode = self.preprocess.size, InterpolationMode(self.preprocess.interpolation)
-        return transforms.center_crop(transforms.resize(image, [round(size * 256 / 224)], interpolation=mode), [size])
+
+def resized(image: Image.Image, look: Preprocess, *, centre_crop: bool) -> Tensor:
+    """Return an image as the test sees it, uint8 (3, S, S).
+
+    With ``centre_crop`` the shorter side is resized to 256/224 of the size and the centre cut out; otherwise the image
+    is resized to the size.
+    """
+    size, mode = look.size, InterpolationMode(look.interpolation)
+    if centre_crop:
+        image = transforms.resize(image, [round(size * 256 / 224)], interpolation=mode)
+        image = transforms.center_crop(image, [size])
+    else:
+        image = transforms.resize(image, [size, size], interpolation=mode)
+    return transforms.pil_to_tensor(image)
 
 
 class FromFiles:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,37 +30,51 @@ class PruningSet(Batches):
     digest: str
 
 
-def pruning_set(
+def pruning_set(split: Split, classes: Sequence[str], *, per_class: int = 10, seed: int = 0, **look: Any) -> PruningSet:
+    """Choose ``per_class`` images of each class from the seed, in turn, so that each batch is about balanced.
+
+    ``look``: as :func:`chosen`. Raises InputError when a class has fewer images, and as :class:`Batches` does.
+    """
+    return chosen(split, balanced(split.labels, classes, per_class=per_class, seed=seed), **look)
+
+
+def chosen(
     split: Split,
-    classes: Sequence[str],
+    indices: Tensor,
     *,
-    per_class: int = 10,
     size: int,
     mean: Sequence[float],
     std: Sequence[float],
     interpolation: str = "bilinear",
     batch: int = 128,
-    seed: int = 0,
     device: torch.device | str = "cpu",
     rank: int = 0,
     world: int = 1,
 ) -> PruningSet:
-    """Choose ``per_class`` images of each class from the seed, in turn, so that each batch is about balanced.
+    """Return the images at ``indices`` (int64, (n,)) with the test-time transform; files are decoded once, here.
 
-    They get the test-time transform; files are decoded once, here. Raises InputError when a class has fewer
-    images, and as :class:`Batches` does.
+    Raises InputError as :class:`Batches` does.
     """
-    indices = balanced(split.labels, classes, per_class=per_class, seed=seed)
-    chosen = split.subset(indices)
-    if not isinstance(chosen, Images):
-        decoder = Decoder(chosen, Preprocess(size, mean, std, interpolation), seed=seed)
-        chosen = Images(torch.stack([decoder[i, 0] for i in range(len(chosen))]), chosen.labels)
+    found = split.subset(indices)
+    if not isinstance(found, Images):
+        decoder = Decoder(found, Preprocess(size, mean, std, interpolation), seed=0)
+        found = Images(torch.stack([decoder[i, 0] for i in range(len(found))]), found.labels)
     batches = PruningSet(
-        chosen, size=size, batch=batch, mean=mean, std=std, interpolation=interpolation,
+        found, size=size, batch=batch, mean=mean, std=std, interpolation=interpolation,
         device=device, rank=rank, world=world,
     )  # fmt: skip
-    batches.indices, batches.digest = indices, _digest(chosen.pixels, chosen.labels)
+    batches.indices, batches.digest = indices, _digest(found.pixels, found.labels)
     return batches
+
+
+def drawn(images: int, count: int, seed: int) -> Tensor:
+    """Return int64 indices of ``count`` of so many images, all of them where there are fewer, in a random order.
+
+    Raises InputError for ``count`` below 1.
+    """
+    if count < 1:
+        raise InputError(f"pruning set: count must be 1 image or more, got {count}")
+    return torch.randperm(images, generator=generator("map pruning set", seed))[:count]
 
 
 def balanced(labels: Tensor, classes: Sequence[str], *, per_class: int, seed: int) -> Tensor:
@@ -138,13 +153,12 @@ def mask_pruning_set(
     are decoded once, here. Raises InputError for ``count`` or ``batch`` below 1, and as :class:`MaskBatches`.
     """
     check_crop(crop, stride)
-    for name, value in (("count", count), ("batch", batch)):
-        if value < 1:
-            raise InputError(f"pruning set: {name} must be 1 image or more, got {value}")
+    if batch < 1:
+        raise InputError(f"pruning set: batch must be 1 image or more, got {batch}")
     if len(split) == 0:
         raise InputError("the split has no images; give it at least one")
     look = Preprocess(crop, tuple(mean), tuple(std), interpolation)
-    indices = torch.randperm(len(split), generator=generator("map pruning set", seed))[:count]
+    indices = drawn(len(split), count, seed)
     decoder = MaskDecoder(
         split, crop=crop, interpolation=interpolation, augment=None, protocol="center", stride=stride, seed=seed
     )

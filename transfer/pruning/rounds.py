@@ -1,5 +1,7 @@
 """prune(): rounds of score, select, apply."""
 
+import logging
+import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -8,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from transfer.errors import ScoreError
+from transfer.log import track
 from transfer.pruning import allocation as allocations
 from transfer.pruning import saliency
 from transfer.pruning import schedule as schedules
@@ -21,8 +24,8 @@ from transfer.pruning.scoring import score, statistics_of
 from transfer.pruning.statistics import Constants, Statistics
 from transfer.pruning.statistics import check as check_statistics
 from transfer.recommended import RECOMMENDED
-from transfer.report.progress import track
 
+_log = logging.getLogger(__name__)
 _ROUND = 1_000_003  # between the seeds of two rounds, so that no round repeats the draws of another
 
 
@@ -110,6 +113,7 @@ def prune(
     before = {name: w.detach().clone() for name, w in weights.items()}
     done, masks = begin or (0, masks)
     masks = Masks(kept(weights, masks))
+    start = time.perf_counter()
     try:
         masks.apply_(bare)
         label = f"prune {method} {sparsity:.2%}"
@@ -122,6 +126,7 @@ def prune(
             chosen = allocations.choose(scores, masks, keep, "global" if guided else allocation)
             masks = Masks(processes.of_first(chosen))
             masks.apply_(bare)
+            _tell(label, f"round {round_} of {rounds}", masks, time.perf_counter() - start, last=round_ == rounds)
             if after_round and round_ < rounds:
                 after_round(round_, masks)
         if guided:
@@ -137,6 +142,13 @@ def prune(
         raise
     _warn_of_collapse(method, masks)
     return masks
+
+
+def _tell(label: str, place: str, masks: Masks, seconds: float, *, last: bool) -> None:
+    """Log a round; those before the last are many, and so are for the debugging log only."""
+    empty = len(masks.collapsed())
+    level = logging.INFO if last else logging.DEBUG
+    _log.log(level, "%s: %s, density %.4f, %d empty layers, %.1f s", label, place, masks.density, empty, seconds)
 
 
 @torch.no_grad()

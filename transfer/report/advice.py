@@ -5,36 +5,37 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transfer.recipe import Prune, Recipe
+from transfer.tasks import Task
 
-_TASKS = {"accuracy": ("accuracy", "digits", "imagefolder:PATH"), "miou": ("mIoU", "voc2012", "voc-folder:PATH")}
 
+def advice(rows: Sequence[Mapping[str, Any]], task: type[Task], pruned: Sequence[Recipe]) -> str | None:
+    """Return a sentence, and a command on a line of its own if the task has one; None when nothing was pruned.
 
-def advice(rows: Sequence[Mapping[str, Any]], headline: str, pruned: Sequence[Recipe]) -> str | None:
-    """Return a sentence and a command, on a line each; None when nothing was pruned.
-
-    ``rows`` are a comparison's, by method and sparsity with the mean of the ``headline`` metric, and ``pruned`` the
-    recipes that were run. The method is the one with the highest mean at the highest sparsity.
+    ``rows`` are a comparison's, by method and sparsity with the mean of the task's headline metric, and ``pruned`` the
+    recipes that were run. The method is the one with the best mean at the highest sparsity.
     """
-    highest = max(row["sparsity"] for row in rows)
+    highest, metric = max(row["sparsity"] for row in rows), task.headline
     if not highest:
         return None
-    best = max((row for row in rows if row["sparsity"] == highest), key=lambda row: row["mean"])
+    best, *others = (row for row in rows if row["sparsity"] == highest)
+    for row in others:
+        best = row if metric.better(row["mean"], best["mean"]) else best
     (dense,) = (row for row in rows if not row["sparsity"])
-    kept, of = (f"{row['mean']:.2%}" for row in (best, dense))
     recipe = next(r for r in reversed(pruned) if r.prune.method == best["method"])
-    return (
-        f"At {highest:.2%} sparsity {best['method']} kept most: {kept} {_TASKS[headline][0]}, dense {of}. "
-        f"For your own images:\npython -m {_command(recipe, headline)}"
+    sentence = (
+        f"At {highest:.2%} sparsity {best['method']} kept most: {metric.text(best['mean'])} {metric.label}, "
+        f"dense {metric.text(dense['mean'])}."
     )
+    if not task.own_images:
+        return sentence
+    return f"{sentence} For your own images:\npython -m {_command(recipe, task.own_images)}"
 
 
-def _command(recipe: Recipe, headline: str) -> str:
+def _command(recipe: Recipe, own_images: Sequence[str]) -> str:
     """Return the recipe to start from, with the pruning of this one, and the backbone where it suits large images."""
-    _, name, data = _TASKS[headline]
     small = recipe.backbone == "embedded" or recipe.backbone.startswith("random:")
-    words = [f"recipes.{name}", "--backbone", "imagenet-v1" if small else recipe.backbone, "--data.name", data]
-    if headline == "accuracy":
-        words += ["--data.size", "224"]
+    module, *flags = own_images
+    words = [module, "--backbone", "imagenet-v1" if small else recipe.backbone, *flags]
     return shlex.join([*words, *_flags(recipe.resolved().prune)])
 
 

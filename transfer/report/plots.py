@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from transfer.files import write_whole
+from transfer.tasks import Metric
 
 COLOURS = {
     "dense": "#555555",
@@ -31,17 +32,16 @@ COLOURS = {
     "hts": "#9edae5",
     "imp": "#edc948",
 }
-NAMES = {"accuracy": "test accuracy (%)", "miou": "test mIoU (%)"}  # of the headlines of tasks
 
 
-def metric(epochs: Sequence[Mapping[str, float]], headline: str, path: Path, title: str) -> None:
+def metric(epochs: Sequence[Mapping[str, float]], headline: Metric, path: Path, title: str) -> None:
     """Draw a test metric by epoch."""
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = _figure(title)
-    values = [100 * row[headline] for row in epochs]
+    values = [headline.plotted(row[headline.name]) for row in epochs]
     axes.plot([row["epoch"] for row in epochs], values, marker="o", markersize=3, color=COLOURS["px"])
-    axes.set(xlabel="epoch", ylabel=NAMES[headline])
+    axes.set(xlabel="epoch", ylabel=headline.axis)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _write(figure, path)
 
@@ -65,15 +65,15 @@ def density(layers: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> N
     _write(figure, path)
 
 
-def comparison(rows: Sequence[Mapping[str, Any]], headline: str, path: Path, *, title: str) -> None:
-    """Draw a metric against sparsity: one line a method, the dense model as a dashed line, ± std where seeds differ.
+def comparison(rows: Sequence[Mapping[str, Any]], headline: Metric, path: Path, *, title: str) -> None:
+    """Draw a metric against sparsity: one line per method, the dense model as a dashed line, ± std where seeds differ.
 
-    Rows hold method, sparsity (fraction), mean and std (fractions).
+    Rows hold method, sparsity (fraction), and mean and std of the metric.
     """
     figure, axes = _figure(title)
     for method in dict.fromkeys(row["method"] for row in rows):
         own = [row for row in rows if row["method"] == method]
-        mean, std = [100 * row["mean"] for row in own], [100 * row["std"] for row in own]
+        mean, std = ([headline.plotted(row[key]) for row in own] for key in ("mean", "std"))
         colour = COLOURS.get(method)
         if method == "dense":
             axes.axhline(mean[0], linestyle="--", color=colour, label=method)
@@ -88,7 +88,7 @@ def comparison(rows: Sequence[Mapping[str, Any]], headline: str, path: Path, *, 
             color=colour,
             label=method,
         )
-    axes.set(xlabel="weights removed (%)", ylabel=NAMES[headline])
+    axes.set(xlabel="weights removed (%)", ylabel=headline.axis)
     axes.legend(frameon=False)
     _write(figure, path)
 
@@ -120,7 +120,7 @@ def ways(columns: Mapping[str, Mapping[str, Sequence[float]]], order: Sequence[s
         if by_way.get("dense"):
             dense = 100 * sum(by_way["dense"]) / len(by_way["dense"])
             axes.axvline(dense, linestyle="--", color=COLOURS["dense"])
-        axes.set_xlabel(NAMES["accuracy"], fontsize=8)
+        axes.set_xlabel("test accuracy (%)", fontsize=8)
         axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.invert_yaxis()
     _write(figure, path)

@@ -41,21 +41,24 @@ def prune_backbone(backbone: str, data: Data, pruning: Prune, *, seed: int = 0, 
         )
     if pruning.method == "imp":
         raise InputError("prune.method is imp, which trains the model of a task; use a recipe: transfer run RECIPE")
-    if datasets.task(data.name) == "segmentation":
-        raise InputError(f"data.name is {data.name}, which has label maps; a backbone is pruned with labelled images")
-    job = prepare(Recipe(name="prune", backbone=backbone, data=data, prune=pruning, seed=seed))
-    head = tuple(heads(job.model, job.backbone.arch))
-    asked = job.recipe.prune
+    if datasets.task(data.name) != "classification":
+        raise InputError(
+            f"data.name is {data.name}, whose task is {datasets.task(data.name)}; a backbone is pruned with a data set "
+            "of labelled images"
+        )
+    setup = prepare(Recipe(name="prune", backbone=backbone, data=data, prune=pruning, seed=seed))
+    head = tuple(heads(setup.model, setup.backbone.arch))
+    asked = setup.recipe.prune
     masks = prune(
-        job.model, job.pruning_set,
+        setup.model, setup.pruning_set,
         method=asked.method, sparsity=asked.sparsity, rounds=asked.rounds, schedule=asked.schedule,
-        exclude=(*asked.exclude, *head), seed=seed, accelerator=job.accelerator, progress=True,
+        exclude=(*asked.exclude, *head), seed=seed, accelerator=setup.accelerator, progress=True,
         allocation=asked.allocation, statistics=asked.statistics, **asked.method_options(),
     )  # fmt: skip
     if asked.recalibrate:
-        recalibrate(job.model, job.pruning_set)
-    kept = {key: value.cpu() for key, value in job.model.state_dict().items() if key.rpartition(".")[0] not in head}
-    pruned = dataclasses.replace(job.backbone, state_dict=kept)
+        recalibrate(setup.model, setup.pruning_set)
+    kept = {key: value.cpu() for key, value in setup.model.state_dict().items() if key.rpartition(".")[0] not in head}
+    pruned = dataclasses.replace(setup.backbone, state_dict=kept)
     how = {
         "pruned_from": backbone, "pruning": json.dumps(dataclasses.asdict(asked)), "seed": str(seed),
         "data": json.dumps(dataclasses.asdict(data)), "masks": masks.digest(),

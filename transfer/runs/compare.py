@@ -9,37 +9,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from checkpoints.errors import InputError
-from transfer.data.image_io import decode, read_mask
 from transfer.environment import main_process
 from transfer.files import write_json, write_whole
 from transfer.pruning import saliency
 from transfer.recipe import KEEP, Recipe
-from transfer.report import masks as maps
 from transfer.report import plots, tables
 from transfer.report.advice import advice
-from transfer.runs import predictor as trained
+from transfer.runs import predictor
 from transfer.runs.cell import Cell
-from transfer.runs.prepare import SegmentationJob, prepare, rehearse
+from transfer.runs.prepare import check, dry_run, prepare
 from transfer.runs.run import Result
 from transfer.runs.shelf import Shelf
 from transfer.runs.workers import run_cells, workers_for
+from transfer.tasks import Task
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Rows (method, sparsity, kept, mean, std, empty, values) and the folder with the table and the plot.
 
-    ``data`` says of all of them what they were trained and tested on.
-
-    Mean and std are of the values of the ``headline`` metric, one a seed; ``results`` are the runs, all seeds of a row
-    after each other.
+    ``data`` says what all of them were trained and tested on. Mean and std are of the values of the task's headline
+    metric, one per seed; ``results`` are the runs, all seeds of a row after each other.
     """
 
     folder: Path
-    headline: str
+    task: type[Task]
     data: str
     rows: list[dict[str, Any]]
     results: list[Result]
@@ -62,7 +57,7 @@ class Comparison:
     @property
     def columns(self) -> tuple[str, ...]:
         """Titles of :attr:`lines`."""
-        return ("method", "sparsity", "weights kept", self.headline, "empty layers")
+        return ("method", "sparsity", "weights kept", self.task.headline.name, "empty layers")
 
     @property
     def lines(self) -> list[tuple[str, ...]]:
@@ -72,7 +67,7 @@ class Comparison:
                 row["method"],
                 f"{row['sparsity']:.2%}",
                 f"{row['kept']:,}",
-                f"{row['mean']:.2%}" + (f" ± {100 * row['std']:.2f}" if len(row["values"]) > 1 else ""),
+                self.task.headline.text(row["mean"], row["std"] if len(row["values"]) > 1 else None),
                 _some(row["empty"]),
             )
             for row in self.rows
@@ -101,7 +96,7 @@ def cells(recipe: Recipe, methods: Sequence[str], sparsities: Sequence[float], s
         prune = dataclasses.replace(asked, rounds=None if one_shot else asked.rounds, options=own, statistics=seen)
         found += [dataclasses.replace(recipe, prune=prune, seed=seed) for seed in seeds]
     for cell in found:
-        cell.check()
+        check(cell)
     return found
 
 
@@ -122,16 +117,16 @@ def compare(
     number, shelf = workers_for(workers, len(todo)), Shelf()
     *others, last = {cell.prune.method: cell for cell in todo}.values()  # one of each method
     for recipe_ in others:
-        rehearse(recipe_, shelf)
-    job = prepare(last, shelf)
+        dry_run(recipe_, shelf)
+    setup = prepare(last, shelf)
     named = [Cell(each, out) for each in todo]
     results = run_cells(named, workers=number, shelf=shelf, progress=progress and main_process())
     rows = [_row([r.metrics for r in results[i : i + len(seeds)]]) for i in range(0, len(results), len(seeds))]
-    headline = results[0].metrics["headline"]
+    task, metrics = setup.task, results[0].metrics
     names = "\n".join(sorted(result.folder.name for result in results))
     folder = out / f"{recipe.name}-comparison-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
-    data = tables.data_line(results[0].metrics)
-    found = Comparison(folder, headline, data, rows, results, advice(rows, headline, todo))
+    data = task.data_line(metrics)
+    found = Comparison(folder, type(task), data, rows, results, advice(rows, type(task), todo))
     if not main_process():
         return found
     runs = [result.folder.name for result in results]
@@ -139,24 +134,18 @@ def compare(
     write_whole(folder / "comparison.md", f"{data}\n\n{tables.markdown(found.columns, found.lines)}")
     spread = f"mean ± std over {len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}"
     title = f"{textwrap.fill(data, 72)}\n{recipe.backbone}, {recipe.train.epochs} epochs, {spread}"
-    plots.comparison(rows, headline, folder / "comparison.png", title=title)
-    if isinstance(job, SegmentationJob):
+    plots.comparison(rows, task.headline, folder / "comparison.png", title=title)
+    if task.pictured:
         firsts = results[:: len(seeds)]  # the first seed of each row
         shown = [r for r in firsts if r.metrics["sparsity_asked"] in (0.0, max(sparsities))]
-        _maps(job, shown, folder / "maps.png")
+        predictors = {_title(result): predictor.load(result.folder) for result in shown}
+        task.pictures(setup.dataset, predictors, folder / "predictions.png")
     return found
 
 
-def _maps(job: SegmentationJob, results: Sequence[Result], path: Path, count: int = 5) -> None:
-    """Draw the first test images, their truth, and what the models see."""
-    models = [trained.load(result.folder) for result in results]
-    names = [f"{m['method']} {m['sparsity']:.1%}".removesuffix(" 0.0%") for m in (r.metrics for r in results)]
-    rows = []
-    for image, mask in zip(job.dataset.test.images[:count], job.dataset.test.masks[:count], strict=True):
-        picture = decode(image, image)
-        truth = read_mask(mask, len(job.dataset.classes))
-        rows.append([np.asarray(picture), truth.numpy(), *(model.labels(picture).numpy() for model in models)])
-    maps.side_by_side(rows, path, job.dataset.palette, ["image", "truth", *names], job.dataset.classes)
+def _title(result: Result) -> str:
+    m = result.metrics
+    return f"{m['method']} {m['sparsity']:.1%}".removesuffix(" 0.0%")
 
 
 def _some(names: Sequence[str], most: int = 2) -> str:

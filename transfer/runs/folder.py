@@ -18,6 +18,7 @@ from checkpoints.errors import InputError
 from transfer.data import identity
 from transfer.files import write_json, write_whole
 from transfer.recipe import Recipe
+from transfer.training.checkpoint import State
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,20 @@ class RunFolder:
             return None
         return datetime.fromtimestamp(result.stat().st_mtime)
 
+    def state(self) -> str:
+        """Say what a run would find here."""
+        when = self.finished()
+        if when is not None:
+            return told(when, self.path)
+        return "begun: it would go on" if self.path.exists() else "not made: dry run"
+
+    def clear(self) -> None:
+        """Remove what only a run that is not finished needs."""
+        State(self.path).clear()
+        for part in self.file("imp").glob("*"):
+            State(part).clear()
+            (part / "model.safetensors").unlink(missing_ok=True)
+
     def file(self, name: str) -> Path:
         """Return the path of a file of the run."""
         return self.path / name
@@ -151,6 +166,11 @@ class RunFolder:
         table.writeheader()
         table.writerows(rows)
         write_whole(self.file(name), text.getvalue())
+
+
+def told(finished: datetime, folder: Path) -> str:
+    """Say that a run is not run again."""
+    return f"finished on {finished:%Y-%m-%d at %H:%M}; remove {folder} to run it again"
 
 
 def read_json(path: Path) -> Any:

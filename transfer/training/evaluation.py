@@ -9,7 +9,6 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from checkpoints.errors import InputError
-from transfer.data.dataset import IGNORE
 from transfer.precision import precision_of
 from transfer.tasks import Task
 from transfer.tasks.classification import Classification
@@ -42,8 +41,8 @@ def counted(
 ) -> tuple[float, Tensor]:
     """Return the mean loss and the task's counts, on the CPU, over all batches of all processes.
 
-    The loss is the mean over images, of maps over labelled pixels, whatever the batches were. The model is left as it
-    was.
+    The loss is weighted by :meth:`transfer.tasks.Task.weight`, so that it does not depend on how the data are batched.
+    The model is left as it was.
 
     Raises:
         InputError: the batches yield nothing.
@@ -62,7 +61,7 @@ def counted(
                     outputs = model(inputs)
                 new = task.counts(outputs, targets)
                 counts = new if counts is None else counts + new
-                weight = int((targets != IGNORE).sum()) if targets.dim() > 1 else len(targets)
+                weight = int(task.weight(targets))
                 loss += torch.tensor([float(task.loss(outputs.float(), targets)) * weight, weight], dtype=loss.dtype)
     finally:
         for module, training in modes:

@@ -4,13 +4,15 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from transfer.tasks import Metric
+
 
 @dataclass
 class History:
-    """One row of metrics an epoch, where the best weights were, and the task's counts of the last test.
+    """One row of metrics per epoch, which epoch was the best, and the task's counts of the last test.
 
     Of an epoch that has begun: the steps ``done``, the seconds they took, and this process's ``log`` of them, (2, steps
-    an epoch): loss and number of images.
+    per epoch): loss and number of images.
     """
 
     epochs: list[dict[str, float]] = field(default_factory=list)
@@ -22,6 +24,12 @@ class History:
     log: Tensor | None = None
 
     @property
+    def place(self) -> str:
+        """Where in the training this is, in words."""
+        epoch = len(self.epochs)
+        return f"epoch {epoch + 1}, step {self.done}" if self.done else f"the end of epoch {epoch}"
+
+    @property
     def last(self) -> dict[str, float]:
         """Metrics after the last epoch."""
         return self.epochs[-1]
@@ -31,9 +39,9 @@ class History:
         """Metrics of the best epoch."""
         return self.epochs[self.best_epoch - 1] if self.best_epoch else self.epochs[-1]
 
-    def add(self, row: dict[str, float], headline: str, seconds: float) -> bool:
-        """Add the row of an epoch, which ends it; return whether its ``headline`` is the largest so far."""
-        best = not self.best_epoch or row[headline] > self.best[headline]
+    def add(self, row: dict[str, float], headline: Metric, seconds: float) -> bool:
+        """Add the row of an epoch, which ends it; return whether its ``headline`` is the best so far."""
+        best = not self.best_epoch or headline.better(row[headline.name], self.best[headline.name])
         self.epochs.append(row)
         self.best_epoch = len(self.epochs) if best else self.best_epoch
         self.seconds.append(seconds)

@@ -1,6 +1,7 @@
 """Iterative magnitude pruning: train, drop the smallest weights, rewind, several times (Frankle 2019, Chen 2021)."""
 
 import copy
+import logging
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,8 @@ from transfer.tasks import Task
 from transfer.training.checkpoint import State, read_weights, save_weights
 from transfer.training.history import History
 from transfer.training.loop import finetune
+
+_log = logging.getLogger(__name__)
 
 
 def imp(
@@ -82,8 +85,7 @@ def imp(
         here = folder / f"round-{round_}"
         found = from_main(partial(_masks_of, here), accelerator)
         if found is None:
-            if progress and main:
-                print(f"imp: training {round_} of {rounds}, {masks.sparsity:.2%} pruned", flush=True)
+            _log.info("imp: training %d of %d, %.2f %% pruned", round_, rounds, 100 * masks.sparsity)
             finetune(model, masks, data, train, folder=here, history=copy.deepcopy(history), **shared)
             masks = _smallest_dropped(model, masks, sparsity, rounds, round_, schedule)
             masks = Masks(Processes(accelerator).of_first(masks))

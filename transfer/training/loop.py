@@ -1,38 +1,38 @@
 """finetune(): one loop for one process or many, through accelerate; stopped anywhere, it goes on to the same bits."""
 
-import dataclasses
-import hashlib
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
 from checkpoints.errors import InputError
-from transfer.data.dataset import IGNORE
 from transfer.data.image_batches import Loaders
-from transfer.distributed import accelerator_for, check, from_main, settle
+from transfer.distributed import accelerator_for, check, settle
 from transfer.errors import RunError, TrainingError
+from transfer.log import duration, track
 from transfer.precision import precision_of
 from transfer.pruning.masks import Masks
 from transfer.pruning.tied import moved
 from transfer.recipe import Train
-from transfer.report.progress import track
+from transfer.seeds import seed_of
 from transfer.tasks import Task
 from transfer.tasks.classification import Classification
 from transfer.training import batchnorm
-from transfer.training.checkpoint import State, all_finite, tensors_in
+from transfer.training.checkpoint import all_finite, tensors_in
 from transfer.training.evaluation import counted
 from transfer.training.history import History
 from transfer.training.optim import factor, optimizer
+from transfer.training.resume import Resumption, identity
 from transfer.training.stopping import Pulse, Signals, stopped
 
 AfterEpoch = Callable[[History, bool], None]
+_log = logging.getLogger(__name__)
 
 
 def finetune(
@@ -66,7 +66,7 @@ def finetune(
         history: what the model has behind it; training goes on from that step, with a fresh optimizer.
         until: the optimizer step after which to stop, without a test within an epoch; None = the end.
         after_epoch: called on the main process with the history and whether the epoch is the best so far.
-        progress: show a progress bar an epoch.
+        progress: show a progress bar per epoch.
 
     Returns:
         Training loss, test loss and metrics of each epoch.
@@ -80,12 +80,25 @@ def finetune(
     accelerator = accelerator or accelerator_for(train)
     check(accelerator)
     with Signals() as signals, precision_of(accelerator):
-        run = _Run(model, masks, data, train, task or Classification(), accelerator, seed, folder, signals)
+        run = _Training(model, masks, data, train, task or Classification(), accelerator, seed, folder, signals)
         try:
-            _train(run, history or History(), until, after_epoch, progress)
+            run.resume(history or History())
+            last = train.epochs * run.steps if until is None else until
+            while run.trained or run.step < last:
+                for inputs, targets in run.batches(last, progress):
+                    run.train_on(inputs, targets)
+                    run.save_or_stop()
+                if not run.trained:  # `until` lies within the epoch
+                    break
+                best = run.end_epoch()
+                if after_epoch and accelerator.is_main_process:
+                    after_epoch(run.history, best)
+                run.save()
+                run.save_or_stop(at_once=True)
+            run.finish()
         except RuntimeError as error:
             if str(error).startswith("DataLoader worker"):  # torch raises it anywhere, from a signal handler
-                raise RunError(f"a process that decodes images died ({error}); {run.last_state()}") from error
+                raise RunError(f"a process that decodes images died ({error}); {run.saved.last()}") from error
             raise
         finally:
             run.close()
@@ -94,21 +107,7 @@ def finetune(
     return run.history
 
 
-def _train(run: "_Run", history: History, until: int | None, after_epoch: AfterEpoch | None, progress: bool) -> None:
-    run.restore(history)
-    while run.steps_to(run.train.epochs * run.steps if until is None else until, progress):
-        best = run.end_epoch()
-        if after_epoch and run.accelerator.is_main_process:
-            after_epoch(run.history, best)
-        run.keep()
-        run.pulse.restart()
-        run.tick()
-    if run.history.done:
-        run.keep()
-        run.history.log = run.log
-
-
-class _Run:
+class _Training:
     """The moving parts of one fine-tuning."""
 
     def __init__(
@@ -116,12 +115,11 @@ class _Run:
         accelerator: Accelerator, seed: int, folder: Path | None, signals: Signals,
     ) -> None:  # fmt: skip
         self.data, self.train, self.task, self.accelerator, self.seed = data, train, task, accelerator, seed
-        self.state = State(folder) if folder is not None else None
         self.pulse = Pulse(accelerator, signals, train.save_minutes)
         self.steps = len(data.train)
         if not self.steps:
             raise InputError("the training batches yield nothing; give at least one image")
-        self.history, self.kept = History(), ""
+        self.history = History()
         self.log = torch.zeros(2, self.steps, device=accelerator.device)  # of the epoch's steps: loss, number of images
         self.bare = model
         moved(model, lambda model: model.to(accelerator.device))
@@ -129,7 +127,7 @@ class _Run:
             moved(model, lambda model: model.to(memory_format=torch.channels_last))
         if masks is not None:
             masks.apply_(self.bare)
-        self.identity = self._identity(masks)
+        self.saved = Resumption(folder, accelerator, identity(self.bare, masks, data, train, accelerator, seed))
         self.optimizer = optimizer(self.bare, train)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.replaced = batchnorm.synchronise(self.bare) if train.sync_norm and accelerator.num_processes > 1 else []
@@ -137,55 +135,53 @@ class _Run:
         self.settled = False
         self.hold = masks.hold(self.bare, self.optimizer) if masks is not None else None
         self.scaler_before = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
+        self.start = time.perf_counter()
 
     @property
     def step(self) -> int:
         """The optimizer steps that the model has behind it."""
         return len(self.history.epochs) * self.steps + self.history.done
 
-    def steps_to(self, last: int, progress: bool) -> bool:
-        """Train to the end of the epoch, or to step ``last`` if that is before; return whether the epoch is trained."""
-        left = min(self.steps - self.history.done, last - self.step)
-        if left > 0:
-            epoch = len(self.history.epochs)
-            self.data.train.set_epoch(epoch, self.history.done)
-            shown = progress and self.accelerator.is_main_process
-            batches = track(self.data.train, f"epoch {epoch + 1}/{self.train.epochs}", shown=shown)
-            self._steps(batches, left)
+    @property
+    def trained(self) -> bool:
+        """Whether all steps of the epoch are done, so that its test is next."""
         return self.history.done == self.steps
 
-    def end_epoch(self) -> bool:
-        """Test, add the epoch to the history; return whether it is the best so far."""
-        start, epoch = time.perf_counter() - self.history.elapsed, len(self.history.epochs)
-        losses, images = self._checked(self._log())
-        tested = self._test(epoch)
-        row = {"epoch": epoch + 1, "lr": self._lr(0), "train_loss": float(losses @ images / images.sum()), **tested}
-        best = self.history.add(row, self.task.headline, time.perf_counter() - start)
-        self.log.zero_()
-        return best
+    def resume(self, history: History) -> None:
+        """Go on from the saved state, if there is one, else after ``history``."""
+        self.history = self.saved.restore(self.bare, self.optimizer) or history
+        if self.history.log is not None:
+            self.log.copy_(self.history.log)
 
-    def _steps(self, batches: Iterable[tuple[Tensor, Tensor]], count: int) -> None:
-        start, history = time.perf_counter() - self.history.elapsed, self.history
-        end = history.done + count
+    def batches(self, last: int, progress: bool) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield what is left of the epoch's batches, up to optimizer step ``last``; the model is in training mode."""
+        history, epoch = self.history, len(self.history.epochs)
+        self.start = time.perf_counter() - history.elapsed
+        end = min(self.steps, last - epoch * self.steps)
+        if end <= history.done:  # stopped between the last step and the test
+            return
+        self.data.train.set_epoch(epoch, history.done)
         self.model.train()
         if self.train.freeze_norm:
             batchnorm.freeze(self.bare)
         self.pulse.restart()
-        for inputs, targets in islice(batches, count):
-            if not self.settled:
-                settle(self.model, inputs)
-                self.settled = True
-            self._reseed()
-            self.log[0, history.done] = self._step(inputs, targets)
-            self.log[1, history.done] = len(inputs)
-            history.done, history.elapsed = history.done + 1, time.perf_counter() - start
-            self.tick()
+        shown = progress and self.accelerator.is_main_process
+        batches = islice(self.data.train, end - history.done)
+        label = f"epoch {epoch + 1}/{self.train.epochs}"
+        yield from track(batches, label, shown=shown, total=end - history.done)
         if history.done < end:
             raise InputError(
                 f"the training batches end after {history.done} of {self.steps}; their length must be true"
             )
 
-    def _step(self, inputs: Tensor, targets: Tensor) -> Tensor:
+    def train_on(self, inputs: Tensor, targets: Tensor) -> None:
+        """Take one optimizer step."""
+        if not self.settled:
+            settle(self.model, inputs)
+            self.settled = True
+        # dropout and the like draw by the place in the training, so that a resumed step draws what it would have
+        place = (self.seed, len(self.history.epochs), self.history.done, self.accelerator.process_index)
+        torch.manual_seed(seed_of(*place))
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor(self.train, self.step, self.steps)
         self.optimizer.zero_grad(set_to_none=True)
@@ -195,26 +191,30 @@ class _Run:
         if self.train.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.train.clip_norm)
         self.optimizer.step()
-        return loss.detach()
+        self.log[0, self.history.done], self.log[1, self.history.done] = loss.detach(), len(inputs)
+        self.history.done += 1
+        self.history.elapsed = time.perf_counter() - self.start
 
-    def _share(self, targets: Tensor) -> Tensor | float:
-        """Return the factor with which the mean over processes is the mean over the global batch's targets."""
-        if self.accelerator.num_processes == 1:
-            return 1.0
-        if not len(targets):
-            raise InputError(
-                f"a batch has fewer images than the {self.accelerator.num_processes} processes; "
-                "use fewer processes, or more images"
-            )
-        own = (targets != IGNORE).sum() if targets.dim() > 1 else targets.new_tensor(len(targets))
-        every = self.accelerator.reduce(own, "sum")
-        return own.float() * self.accelerator.num_processes / every.clamp(min=1).float()
+    def end_epoch(self) -> bool:
+        """Test, add the epoch to the history; return whether it is the best so far."""
+        trained_s, epoch = self.history.elapsed, len(self.history.epochs)
+        start = time.perf_counter() - trained_s
+        losses, images = self._checked(self._gathered_log())
+        tested = self._test(epoch)
+        row = {"epoch": epoch + 1, "lr": self._lr(0), "train_loss": float(losses @ images / images.sum()), **tested}
+        best = self.history.add(row, self.task.headline, time.perf_counter() - start)
+        self.log.zero_()
+        self._tell(row, float(images.sum()) / max(trained_s, 1e-9))
+        return best
 
-    def _reseed(self) -> None:
-        """Seed dropout and the like by the place in the training, so that a resumed step draws what it would have."""
-        place = (self.seed, len(self.history.epochs), self.history.done, self.accelerator.process_index)
-        digest = hashlib.blake2b(repr(place).encode(), digest_size=7).digest()
-        torch.manual_seed(int.from_bytes(digest, "big"))
+    def _tell(self, row: dict[str, float], speed: float) -> None:
+        headline, seconds = self.task.headline, self.history.seconds
+        left = (self.train.epochs - len(self.history.epochs)) * sum(seconds) / len(seconds)
+        _log.info(
+            "epoch %d/%d: train loss %.4g, test loss %.4g, %s %s, lr %.3g, %.0f images/s, %s left",
+            row["epoch"], self.train.epochs, row["train_loss"], row["test_loss"], headline.label,
+            headline.text(row[headline.name]), row["lr"], speed, duration(left),
+        )  # fmt: skip
 
     def _test(self, epoch: int) -> dict[str, float]:
         batchnorm.share_buffers(self.bare, self.accelerator)
@@ -229,29 +229,51 @@ class _Run:
     def _watched(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
         for batch in batches:
             yield batch
-            self.tick()
+            self.save_or_stop()
 
-    def tick(self) -> None:
-        """Save when it is time; save and stop when a signal asks for it, all processes at the same step."""
+    def _share(self, targets: Tensor) -> Tensor | float:
+        """Return the factor with which the mean over processes is the mean over the global batch's targets."""
+        if self.accelerator.num_processes == 1:
+            return 1.0
+        if not len(targets):
+            raise InputError(
+                f"a batch has fewer images than the {self.accelerator.num_processes} processes; "
+                "use fewer processes, or more images"
+            )
+        own = self.task.weight(targets)
+        every = self.accelerator.reduce(own, "sum")
+        return own.float() * self.accelerator.num_processes / every.clamp(min=1).float()
+
+    def save_or_stop(self, *, at_once: bool = False) -> None:
+        """Save when it is time; save and stop when a signal asks for it, all processes at the same step.
+
+        ``at_once``: ask all processes now, not when it is their time.
+        """
+        if at_once:
+            self.pulse.restart()
         number, late = self.pulse.beat()
         if number or late:
-            self.keep()
+            self.save()
         if number:
+            _log.info("stopped by signal %d; %s", number, self.saved.last())
             raise stopped(number)
 
-    def keep(self) -> None:
+    def save(self) -> None:
         """Save the state on the main process, unless something in it is not finite."""
         batchnorm.share_buffers(self.bare, self.accelerator)
-        log = self._log()
+        log = self._gathered_log()
         self._checked(log)
-        if self.state is not None:
-            if self.accelerator.is_main_process:
-                self.state.save(self._snapshot(log))
-            self.kept = self._place()
+        self.saved.save(self.bare, self.optimizer, self.history, log, self.step)
         self.pulse.saved()
         self.accelerator.wait_for_everyone()
 
-    def _log(self) -> Tensor:
+    def finish(self) -> None:
+        """Save what was trained of an epoch that was not ended."""
+        if self.history.done:
+            self.save()
+            self.history.log = self.log
+
+    def _gathered_log(self) -> Tensor:
         """Return the losses and image counts of the epoch's steps, float64 (processes, 2, steps)."""
         return self.accelerator.gather(self.log[None]).cpu().double()
 
@@ -275,75 +297,12 @@ class _Run:
 
     def _broken(self, what: str, step: int) -> TrainingError:
         return TrainingError(
-            f"{what}, learning rate {self._lr(max(step, 0)):g}; {self.last_state()}; "
+            f"{what}, learning rate {self._lr(max(step, 0)):g}; {self.saved.last()}; "
             "try a lower train.lr, train.clip_norm or train.precision no"
         )
 
-    def last_state(self) -> str:
-        """Say which state is kept."""
-        return f"the state of {self.kept} is kept" if self.kept else "no state was saved before"
-
-    def _place(self) -> str:
-        epoch = len(self.history.epochs)
-        return f"epoch {epoch + 1}, step {self.history.done}" if self.history.done else f"the end of epoch {epoch}"
-
     def _lr(self, step: int) -> float:
         return self.train.lr * factor(self.train, len(self.history.epochs) * self.steps + step, self.steps)
-
-    def _identity(self, masks: Masks | None) -> dict[str, str]:
-        settings = {f"train.{key}": value for key, value in dataclasses.asdict(self.train).items()}
-        del settings["train.save_minutes"]
-        shapes = repr([(name, tuple(value.shape)) for name, value in self.bare.state_dict().items()])
-        facts = {
-            **settings,
-            "processes": self.accelerator.num_processes,
-            "precision": self.accelerator.mixed_precision,
-            "seed": self.seed,
-            "masks": masks.digest()[:12] if masks is not None else "dense",
-            "steps an epoch": self.steps,
-            "training images": getattr(self.data.train, "split_digest", "unknown")[:12],
-            "model": hashlib.blake2b(shapes.encode(), digest_size=6).hexdigest(),
-        }
-        return {key: str(value) for key, value in facts.items()}
-
-    def _snapshot(self, log: Tensor) -> dict[str, Any]:
-        scaler = self.accelerator.scaler
-        return {
-            "identity": self.identity,
-            "model": self.bare.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler_step": self.step,
-            "scaler": scaler.state_dict() if scaler is not None else None,
-            **vars(self.history),
-            "log": log.float(),
-        }
-
-    def restore(self, history: History) -> None:
-        """Go on from the saved state, if there is one, else after ``history``."""
-        saved = from_main(self.state.load, self.accelerator) if self.state is not None else None
-        if saved is None:
-            self.history = history
-        else:
-            self._take(saved)
-        if self.history.log is not None:
-            self.log.copy_(self.history.log)
-
-    def _take(self, saved: dict[str, Any]) -> None:
-        was, now = saved["identity"], self.identity
-        other = [f"{key} {was.get(key)}, now {now.get(key)}" for key in {**was, **now} if was.get(key) != now.get(key)]
-        if other:
-            assert self.state is not None
-            raise InputError(
-                f"{self.state.path} holds another fine-tuning ({'; '.join(other)}); go on as it began, "
-                "or use another folder"
-            )
-        self.bare.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        if saved["scaler"] is not None and self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(saved["scaler"])
-        self.history = History(**{field.name: saved[field.name] for field in dataclasses.fields(History)})
-        self.history.log = saved["log"][self.accelerator.process_index]
-        self.kept = self._place()
 
     def close(self) -> None:
         """Give the model back as it came: no hooks, no wrapped forward, its own BatchNorm layers; the scaler too."""

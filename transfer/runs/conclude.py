@@ -1,0 +1,98 @@
+"""The end of a run: the content of result.json, and the files that are written last."""
+
+from typing import Any
+
+from transfer.environment import versions
+from transfer.pruning import Masks, effective_sparsity
+from transfer.report import plots
+from transfer.runs import predictor
+from transfer.runs.folder import RunFolder
+from transfer.runs.prepare import Setup
+from transfer.training import History
+from transfer.training.checkpoint import save_weights
+
+Layers = list[dict[str, Any]]
+
+
+def described(
+    setup: Setup, masks: Masks | None, layers: Layers, seen: dict[str, Any] | None, history: History, digest: str
+) -> dict[str, Any]:
+    """Return the content of ``result.json``.
+
+    Args:
+        setup: what ran.
+        masks: None = dense.
+        layers: the report on them.
+        seen: the pruning set.
+        history: the epochs.
+        digest: of the weights.
+    """
+    return {
+        **_asked(setup),
+        **_pruning(setup, masks, layers, seen),
+        **_scores(setup, history),
+        "weights_digest": digest,
+    }
+
+
+def conclude(setup: Setup, folder: RunFolder, layers: Layers, history: History, metrics: dict[str, Any]) -> None:
+    """Write tables, plots and weights, then the result, which says that the run is finished; remove what is left."""
+    assert history.counts is not None  # of the last epoch's test
+    classes, headline, title = setup.task.table(history.counts), setup.task.headline, folder.path.name
+    save_weights(setup.model, folder.file("model.safetensors"))
+    folder.write_json(predictor.NAME, predictor.describe(setup))
+    if classes:
+        folder.write_table("classes.csv", classes)
+    folder.write_table("layers.csv", layers)
+    plots.metric(history.epochs, headline, folder.file("plots") / f"{headline.name}.png", title)
+    plots.density(layers, folder.file("plots/density.png"), title=title)
+    folder.write_json("result.json", metrics)
+    folder.clear()
+
+
+def _asked(setup: Setup) -> dict[str, Any]:
+    recipe, backbone = setup.recipe, setup.backbone
+    return {
+        "recipe": recipe.name,
+        "backbone": recipe.backbone,
+        "arch": backbone.arch,
+        "backbone_digest": backbone.digest(),
+        "licence": backbone.card.licence,
+        "dataset": recipe.data.name,
+        **setup.task.facts(setup.dataset, recipe),
+        "image_size": recipe.data.size,
+        "method": recipe.prune.method,
+        "sparsity_asked": recipe.prune.sparsity,
+        "rounds": recipe.prune.rounds,
+        "statistics": recipe.prune.statistics,
+        "seed": recipe.seed,
+        "epochs": recipe.train.epochs,
+        "device": setup.accelerator.device.type,
+        "processes": setup.accelerator.num_processes,
+        "precision": str(setup.accelerator.mixed_precision),
+        "versions": versions(),
+    }
+
+
+def _pruning(setup: Setup, masks: Masks | None, layers: Layers, seen: dict[str, Any] | None) -> dict[str, Any]:
+    if masks is None:
+        total = sum(row["total"] for row in layers)
+        return {"sparsity": 0.0, "kept": total, "total": total, "pruning_set": None}
+    asked = setup.recipe.prune
+    return {
+        "sparsity": masks.sparsity, "effective_sparsity": effective_sparsity(layers),
+        "kept": masks.kept, "total": masks.total, "masks_digest": masks.digest(),
+        "empty_layers": [name.removesuffix(".weight") for name in masks.collapsed()],
+        "dead_units": sum(row["dead_units"] for row in layers), "recalibrated": asked.recalibrate,
+        "allocation": asked.allocation, "options": asked.method_options(), "pruning_set": seen,
+    }  # fmt: skip
+
+
+def _scores(setup: Setup, history: History) -> dict[str, Any]:
+    assert history.counts is not None
+    name, last, best = setup.task.headline.name, history.last, history.best
+    measured = {key: value for key, value in last.items() if key not in ("epoch", "lr", "train_loss")}
+    found = {**measured, "headline": name, f"best_{name}": best[name], "best_epoch": best["epoch"]}
+    if setup.task.table(history.counts):
+        found["absent_classes"] = setup.task.absent(history.counts)
+    return found

@@ -1,0 +1,93 @@
+"""The pruning of a run: the masks are made now, or were by an earlier start of the run."""
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from transfer.distributed import from_main
+from transfer.pruning import Masks, prune
+from transfer.pruning.calibration import recalibrate
+from transfer.pruning.prunable import prunable
+from transfer.recipe import KEEP
+from transfer.runs.folder import RunFolder, read_json
+from transfer.runs.prepare import Setup
+from transfer.training import History
+from transfer.training.imp import imp
+
+_ROUND = "masks-round-"  # the masks of a pruning that was stopped after so many rounds
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """What the run's files say of the pruning beside the masks."""
+
+    seen: dict[str, Any] | None = None
+    """The pruning set: its images and digest."""
+    seconds: float = 0.0
+
+
+def prune_model(setup: Setup, folder: RunFolder, progress: bool) -> tuple[Masks | None, Pruning, History]:
+    """Prune the model in place; return its masks (None: dense), and the training that it has behind it."""
+    asked, history = setup.recipe.prune, History()
+    if asked.dense:
+        return None, Pruning(), history
+    start, path, timing = time.perf_counter(), folder.file("masks.safetensors"), folder.file("timing.json")
+    main = setup.accelerator.is_main_process
+    images = setup.pruning_set if asked.method not in ("imp", KEEP) or asked.recalibrate else None
+    if asked.method == "imp":
+        masks, history = imp(
+            setup.model, setup.loaders, setup.recipe.train,
+            sparsity=asked.sparsity, rounds=asked.rounds or 1, schedule=asked.schedule, exclude=asked.exclude,
+            task=setup.task, accelerator=setup.accelerator, folder=folder.file("imp"), seed=setup.recipe.seed,
+            progress=progress, **asked.method_options(),
+        )  # fmt: skip
+    else:
+        found = from_main(lambda: Masks.load(path) if path.exists() else None, setup.accelerator)
+        if found is not None:
+            _log.info("masks of an earlier start are in %s", path)
+        elif asked.method == KEEP:
+            found = Masks({name: w != 0 for name, w in prunable(setup.model, asked.exclude).items()})
+        masks = found or _rounds(setup, images, folder, progress)
+        masks.apply_(setup.model)
+    if asked.recalibrate and images is not None:
+        recalibrate(setup.model, images)
+    if main and not path.exists():
+        folder.write_json("timing.json", {"prune_s": time.perf_counter() - start, "epochs_s": []})
+        masks.save(path)
+        for part in folder.path.glob(f"{_ROUND}*"):
+            part.unlink()
+    seen = None if images is None else {"images": len(images.indices), "digest": images.digest}
+    known = main and timing.exists()
+    seconds = read_json(timing)["prune_s"] if known else time.perf_counter() - start
+    return masks, Pruning(seen, seconds), history
+
+
+def _rounds(setup: Setup, images: Any, folder: RunFolder, progress: bool) -> Masks:
+    """Prune, round by round, from the last round that an earlier start of this run finished."""
+    asked, main = setup.recipe.prune, setup.accelerator.is_main_process
+    begin = from_main(lambda: _last_round(folder), setup.accelerator)
+    if begin is not None:
+        _log.info("resumed after pruning round %d of %s", begin[0], asked.rounds)
+
+    def keep(round_: int, masks: Masks) -> None:
+        if main:
+            masks.save(folder.file(f"{_ROUND}{round_}.safetensors"))
+            folder.file(f"{_ROUND}{round_ - 1}.safetensors").unlink(missing_ok=True)
+
+    return prune(
+        setup.model, images,
+        method=asked.method, sparsity=asked.sparsity, allocation=asked.allocation, rounds=asked.rounds,
+        schedule=asked.schedule, loss=setup.task.loss, exclude=asked.exclude, seed=setup.recipe.seed,
+        accelerator=setup.accelerator, statistics=asked.statistics, progress=progress and main, begin=begin,
+        after_round=keep,
+        **asked.method_options(),
+    )  # fmt: skip
+
+
+def _last_round(folder: RunFolder) -> tuple[int, Masks] | None:
+    """Return the last round that is done, and its masks."""
+    done = {int(p.stem.removeprefix(_ROUND)): p for p in folder.path.glob(f"{_ROUND}*.safetensors")}
+    last = max(done, default=0)
+    return (last, Masks.load(done[last])) if last else None

@@ -1,0 +1,68 @@
+"""Experiment trackers (TensorBoard, Weights & Biases, trackio ...) through accelerate."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from accelerate import Accelerator
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, filter_trackers
+
+from checkpoints.errors import InputError, near
+from transfer.recipe import Recipe
+from transfer.training import History
+
+
+@contextmanager
+def tracked(name: str | None, accelerator: Accelerator, folder: Path, recipe: Recipe) -> Iterator[None]:
+    """Open a tracker for a run, which writes into its ``folder`` if it writes files; None: do nothing.
+
+    Raises:
+        InputError: the tracker is unknown or its package is not installed.
+    """
+    if name is None:
+        yield
+        return
+    accelerator.project_configuration.logging_dir = str(folder)
+    accelerator.log_with = filter_trackers([name], str(folder))
+    named = {"wandb": {"name": folder.name}, "trackio": {"name": folder.name}}
+    accelerator.init_trackers(recipe.name, config=_flat(recipe), init_kwargs=named)
+    try:
+        yield
+    finally:
+        if accelerator.is_main_process:  # accelerate's end_training() would leave the group of processes, too
+            for tracker in accelerator.trackers:
+                tracker.finish()
+        accelerator.trackers = []
+
+
+def check(name: str | None) -> None:
+    """Refuse a tracker that cannot be used.
+
+    Raises:
+        InputError: it is unknown or its package is not installed.
+    """
+    known = {str(getattr(kind, "value", kind)): tracker for kind, tracker in LOGGER_TYPE_TO_CLASS.items()}
+    if name is None:
+        return
+    if name not in known:
+        raise InputError(f"tracker {name!r} is unknown; {near(name, list(known))}")
+    if not filter_trackers([name], "."):
+        raise InputError(f"tracker {name} is not installed; pip install 'px-transfer[trackers]', or pip install {name}")
+
+
+def log(name: str | None, accelerator: Accelerator, history: History) -> None:
+    """Send the last epoch's metrics to the tracker."""
+    if name is not None:
+        row = dict(history.last)
+        accelerator.log(row, step=int(row.pop("epoch")))
+
+
+def _flat(recipe: Recipe) -> dict[str, int | float | str | bool]:
+    """Return the recipe's settings by path, as every tracker takes them."""
+    found: dict[str, int | float | str | bool] = {}
+    for key, value in recipe.to_dict().items():
+        inner = value if isinstance(value, dict) else None
+        for name, item in ({f"{key}.{k}": v for k, v in inner.items()} if inner is not None else {key: value}).items():
+            found[name] = item if isinstance(item, (int, float, str, bool)) else json.dumps(item)
+    return found

@@ -1,0 +1,91 @@
+"""What a terminal shows of a run: its result as a table, and what it would do."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transfer import tasks
+from transfer.environment import main_process
+from transfer.report import tables
+from transfer.runs.folder import RunFolder
+from transfer.runs.prepare import Setup
+from transfer.runs.run import Result
+
+
+def show_result(result: Result) -> None:
+    """Print what a finished run found and where it is."""
+    m: Mapping[str, Any] = result.metrics
+    task = tasks.find(m["task"])
+    headline = task.headline
+    last, best = headline.text(m[headline.name]), headline.text(m[f"best_{headline.name}"])
+    method = f"{m['method']}, {_rounds(m['rounds'])}"
+    method += f", statistics {m['statistics']}" if m.get("statistics") else ""
+    rows = [
+        ("backbone", f"{m['backbone']} ({m['arch']})"),
+        ("data", task.data_line(m)),
+        ("method", method if m["sparsity"] else "dense, no pruning"),
+        (
+            "sparsity",
+            f"{m['sparsity']:.4%} (density {1 - m['sparsity']:.4%}; {m['kept']:,} of {m['total']:,} weights)",
+        ),
+        (headline.name, f"{last} after the last epoch, {best} after epoch {m['best_epoch']}"),
+        ("folder", str(result.folder)),
+    ]
+    if m.get("absent_classes"):
+        rows.insert(-1, ("absent classes", ", ".join(m["absent_classes"])))
+    if m.get("empty_layers"):
+        rows.insert(4, ("empty layers", ", ".join(m["empty_layers"])))
+    if (m.get("effective_sparsity") or 0) > m["sparsity"]:
+        off = round((m["effective_sparsity"] - m["sparsity"]) * m["total"])
+        rows.insert(4, ("effective", f"{m['effective_sparsity']:.4%}: {off:,} kept weights lie on no path"))
+    tables.show(("run", m["recipe"]), rows)
+    if result.earlier and main_process():
+        print(result.earlier)
+
+
+def plan(setup: Setup, absent: Mapping[str, str], out: Path) -> str:
+    """Return what a run would do, in a few lines.
+
+    Args:
+        setup: of :func:`transfer.runs.prepare.dry_run`.
+        absent: what is not on this machine, each with where a run gets it.
+        out: the folder that holds the run folders.
+    """
+    recipe, train = setup.recipe, setup.recipe.train
+    protocol = setup.task.protocol(recipe)
+    lines = [
+        f"backbone  {recipe.backbone} ({setup.backbone.arch})",
+        f"data      {recipe.data.name}: {_images(setup, absent)}{recipe.data.size} px"
+        + (f", tested on {protocol}" if protocol else ""),
+        f"pruning   {_pruning(setup)}",
+        f"training  {train.epochs} epochs, batch {train.batch}, {train.optimizer} {train.lr:g}",
+        f"device    {setup.accelerator.device}, {setup.accelerator.num_processes} process(es)",
+        f"folder    {f'in {out}' if absent else _place(RunFolder(out, recipe, setup.origin()))}",
+        *(f"absent    {line}" for line in absent.values()),
+    ]
+    return "\n".join(lines)
+
+
+def _images(setup: Setup, absent: Mapping[str, str]) -> str:
+    data, classes = setup.dataset, len(setup.dataset.classes)
+    images = "" if "data" in absent else f"{len(data.train)} training, {len(data.test)} {data.test_split} images, "
+    return images + (f"{classes} classes, " if classes else "")
+
+
+def _pruning(setup: Setup) -> str:
+    asked = setup.recipe.prune
+    if asked.dense:
+        return "none (dense)"
+    if not asked.sparsity:
+        return "none; the zeros that are there are kept"
+    shares = "" if asked.allocation == "global" else f", {asked.allocation} allocation"
+    statistics = f", statistics {asked.statistics}" if asked.statistics else ""
+    return f"{asked.method} to {asked.sparsity:.4%} in {_rounds(asked.rounds)}{shares}{statistics}"
+
+
+def _place(folder: RunFolder) -> str:
+    return f"{folder.path} ({folder.state()})"
+
+
+def _rounds(count: int | None) -> str:
+    return f"{count} round{'s' * (count != 1)}"

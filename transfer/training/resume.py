@@ -1,0 +1,112 @@
+"""What a training needs to go on after a stop: saved from its parts, put back into them."""
+
+import dataclasses
+import hashlib
+import logging
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from checkpoints.errors import InputError
+from transfer.data.image_batches import Loaders
+from transfer.distributed import from_main
+from transfer.pruning.masks import Masks
+from transfer.recipe import Train
+from transfer.training.checkpoint import State
+from transfer.training.history import History
+
+_log = logging.getLogger(__name__)
+
+
+def identity(
+    model: nn.Module, masks: Masks | None, data: Loaders, train: Train, accelerator: Accelerator, seed: int
+) -> dict[str, str]:
+    """Return what a saved state and the training that goes on from it must have in common."""
+    settings = {f"train.{key}": value for key, value in dataclasses.asdict(train).items()}
+    del settings["train.save_minutes"]
+    shapes = repr([(name, tuple(value.shape)) for name, value in model.state_dict().items()])
+    facts = {
+        **settings,
+        "processes": accelerator.num_processes,
+        "precision": accelerator.mixed_precision,
+        "seed": seed,
+        "masks": masks.digest()[:12] if masks is not None else "dense",
+        "steps an epoch": len(data.train),
+        "training images": getattr(data.train, "split_digest", "unknown")[:12],
+        "model": hashlib.blake2b(shapes.encode(), digest_size=6).hexdigest(),
+    }
+    return {key: str(value) for key, value in facts.items()}
+
+
+class Resumption:
+    """The state of one training in its folder, which the main process writes and reads; None: it is not kept."""
+
+    def __init__(self, folder: Path | None, accelerator: Accelerator, identity: dict[str, str]) -> None:
+        self._state = State(folder) if folder is not None else None
+        self._accelerator, self._identity = accelerator, identity
+        self._kept = ""
+
+    def save(
+        self, model: nn.Module, optimizer: Optimizer, history: History, log: Tensor, step: int
+    ) -> None:
+        """Write the state.
+
+        Args:
+            model: the bare model.
+            optimizer: as prepared by accelerate.
+            history: the epochs so far.
+            log: of the epoch's steps on all processes, (processes, 2, steps per epoch).
+            step: the optimizer steps that the model has behind it.
+        """
+        if self._state is None:
+            return
+        if self._accelerator.is_main_process:
+            scaler = self._accelerator.scaler
+            self._state.save({
+                "identity": self._identity,
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "scheduler_step": step,
+                "scaler": scaler.state_dict() if scaler is not None else None,
+                **vars(history),
+                "log": log.float(),
+            })  # fmt: skip
+            _log.debug("saved %s: %s", history.place, self._state.path)
+        self._kept = history.place
+
+    def restore(self, model: nn.Module, optimizer: Optimizer) -> History | None:
+        """Put the saved state back; return its history, None when nothing was saved.
+
+        Raises:
+            InputError: it is the state of another training.
+            RunError: it is damaged.
+        """
+        saved = from_main(self._state.load, self._accelerator) if self._state is not None else None
+        if saved is None:
+            return None
+        assert self._state is not None
+        self._refuse_other(saved["identity"], self._state.path)
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        if saved["scaler"] is not None and self._accelerator.scaler is not None:
+            self._accelerator.scaler.load_state_dict(saved["scaler"])
+        history = History(**{field.name: saved[field.name] for field in dataclasses.fields(History)})
+        history.log = saved["log"][self._accelerator.process_index]
+        self._kept = history.place
+        _log.info("resumed at %s from %s", history.place, self._state.path)
+        return history
+
+    def _refuse_other(self, was: dict[str, Any], path: Path) -> None:
+        now = self._identity
+        other = [f"{key} {was.get(key)}, now {now.get(key)}" for key in {**was, **now} if was.get(key) != now.get(key)]
+        if other:
+            raise InputError(
+                f"{path} holds another fine-tuning ({'; '.join(other)}); go on as it began, or use another folder"
+            )
+
+    def last(self) -> str:
+        """Say which state is kept."""
+        return f"the state of {self._kept} is kept" if self._kept else "no state was saved before"
