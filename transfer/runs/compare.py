@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from checkpoints.errors import InputError
+from checkpoints.files import write_json, write_whole
 from transfer.data.image_io import decode, read_mask
 from transfer.environment import main_process
-from transfer.files import write_json, write_whole
 from transfer.pruning import saliency
 from transfer.recipe import KEEP, Recipe
 from transfer.report import masks as maps

@@ -14,12 +14,12 @@ from torchvision.transforms.v2 import functional as transforms
 
 import checkpoints
 from checkpoints.errors import InputError
+from checkpoints.files import write_whole
 from transfer.data.dataset import Images, Palette
 from transfer.data.image_io import decode
 from transfer.data.preprocess import Preprocess
 from transfer.data.sources.imagefolder import images_in
 from transfer.errors import RunError
-from transfer.files import write_whole
 from transfer.models import classifier, segmenter
 from transfer.report import masks as maps
 from transfer.report.progress import track
