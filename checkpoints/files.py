@@ -1,4 +1,4 @@
-"""Write files and folders whole or not at all."""
+"""Where files are kept, and how they are written: whole or not at all."""
 
 import json
 import os
@@ -8,6 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+
+def cache_folder(part: str = "") -> Path:
+    """Return $TRANSFER_HOME, else the folder ``part`` of this project's folder in the platform's cache folder."""
+    chosen = os.environ.get("TRANSFER_HOME")
+    if chosen:
+        return Path(chosen).expanduser()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("px-transfer") / part
 
 
 @contextmanager

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from checkpoints.errors import InputError
-from checkpoints.files import whole
-from transfer.data.cache import cache_folder
+from checkpoints.files import cache_folder, whole
 from transfer.data.dataset import IGNORE, MapDataset, voc_palette
 from transfer.data.sources.voc import IMAGES, LISTS, MASKS, read_voc
 from transfer.data.sources.voc_folder import CLASSES
