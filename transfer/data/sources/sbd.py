@@ -137,9 +137,10 @@ def _of_tgz(source: Path) -> Iterator[tuple[str, bytes]]:
     check(source, SBD)
     try:
         with tarfile.open(source, "r|gz") as tar:
-            for place, content in members(source, tar, DEFLATED * source.stat().st_size):
-                file = place.as_posix().partition("dataset/")[2]
-                if content is not None and (file in SPLITS or (file.startswith("cls/") and place.suffix == ".mat")):
+            for member in members(source, tar, DEFLATED * source.stat().st_size):
+                file = member.name.partition("dataset/")[2]
+                content = tar.extractfile(member)
+                if content is not None and (file in SPLITS or (file.startswith("cls/") and file.endswith(".mat"))):
                     yield file, content.read(LARGEST + 1)
     except (tarfile.TarError, EOFError, zlib.error) as error:
         reason = " ".join(str(error).split())
