@@ -31,7 +31,7 @@ class Broken(Exception):
 
 
 class NotReady(InputError):
-    """A file that a run would download, unpack or decode first, within :func:`only_looking`."""
+    """A file is not on this machine, or not unpacked or decoded yet. Raised instead of the work that would mend it."""
 
 
 @contextmanager

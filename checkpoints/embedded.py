@@ -13,6 +13,7 @@ from .backbone import PREPARATION, Backbone, Card, preparation
 from .catalog import Entry
 from .errors import InputError
 from .fetch import Source, digests
+from .files import write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,11 +59,6 @@ def write(state_dict: Mapping[str, Tensor], card: dict[str, Any], folder: str | 
     about = Card(NAME, licence=card["licence"])
     backbone = Backbone(arch=card["arch"], state_dict=weights, card=about, **preparation(card))
     path = save(backbone, Path(folder) / WEIGHTS)
-    _write_card(Path(folder) / CARD, card | {"sha256": digests(path)["sha256"]})
+    text = json.dumps(card | {"sha256": digests(path)["sha256"]}, indent=2, ensure_ascii=False)
+    write_whole(Path(folder) / CARD, f"{text}\n")
     return path.parent
-
-
-def _write_card(path: Path, card: dict[str, Any]) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    os.replace(part, path)

@@ -14,6 +14,7 @@ from pathlib import Path
 from . import installed
 from .download import by_hand, download, may_download, may_make
 from .errors import InputError
+from .files import cache_folder
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,7 @@ class Source:
 
 def home(root: str | os.PathLike[str] | None = None) -> Path:
     """Return the user folder of weights: ``root``, else $TRANSFER_HOME, else the platform's cache folder."""
-    chosen = root or os.environ.get("TRANSFER_HOME")
-    if chosen:
-        return Path(chosen).expanduser()
-    from platformdirs import user_cache_path
-
-    return user_cache_path("px-transfer") / "checkpoints"
+    return Path(root).expanduser() if root else cache_folder("checkpoints")
 
 
 def find(source: Source, root: str | os.PathLike[str] | None = None) -> Path | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from . import catalog, embedded, fetch
 from .backbone import Backbone
 from .catalog import Entry
+from .download import NotReady
 from .errors import InputError, near
 
 Root = str | os.PathLike[str] | None
@@ -80,14 +81,16 @@ def obtain(name: str, *, root: Root = None) -> Path:
 def verify(name: str, *, root: Root = None) -> Verified:
     """Check the file of a published backbone on this machine; nothing is downloaded.
 
-    Raises InputError when it is absent, of another size, or has another hash.
+    Raises:
+        NotReady: the file is not on this machine.
+        InputError: the file has another size or another hash.
     """
     entry = describe(name)
     path = fetch.find(entry.source, _folder(entry, root))
     if path is None:
         where = fetch.home(root) / entry.source.file
         how = entry.source.remedy(where) if entry.source.package else f"fetch it, or put the file at {where}"
-        raise InputError(f"{name} is not on this machine; {how}")
+        raise NotReady(f"{name} is not on this machine; {how}")
     return Verified(path, fetch.check(path, entry.source), fetch.measure(path, entry.source))
 
 

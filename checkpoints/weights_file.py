@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pickle
@@ -18,6 +17,7 @@ from typing import IO, Any
 from torch import Tensor
 
 from .errors import InputError
+from .files import write_whole
 
 # Where training scripts keep the weights beside the optimizer, averaged weights first (DINO: the teacher).
 CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model", "teacher", "student")
@@ -73,14 +73,9 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
 
     Raises InputError when the folder cannot be written.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(serialized(tensors, metadata))
-        os.replace(part, path)
+        write_whole(path, serialized(tensors, metadata))
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
         raise InputError(f"cannot write {path}: {error}; give a folder you can write") from None
 
 

@@ -45,6 +45,7 @@ from torch import Tensor
 import checkpoints
 from checkpoints import Backbone
 from checkpoints.errors import InputError
+from checkpoints.files import write_whole
 from transfer import data as datasets
 from transfer.data.augment import Augment
 from transfer.data.dataset import Dataset, Split
@@ -53,7 +54,6 @@ from transfer.data.pruning_set import balanced, pruning_set
 from transfer.distributed import accelerator_for
 from transfer.environment import versions
 from transfer.errors import RunError
-from transfer.files import write_whole
 from transfer.models import classifier
 from transfer.pruning import CollapseWarning, Masks, default_rounds, methods, prune
 from transfer.pruning.allocation import check as check_allocation

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 import checkpoints
 from checkpoints.errors import InputError
+from checkpoints.files import write_json, write_whole
 from transfer import data as datasets
 from transfer.analysis.ntk import ntk, spectrum, trace
 from transfer.analysis.overlap import expected_overlap, overlap
@@ -36,7 +37,6 @@ from transfer.data.dataset import Dataset
 from transfer.data.pruning_set import PruningSet, pruning_set
 from transfer.environment import versions
 from transfer.errors import ScoreError
-from transfer.files import write_json, write_whole
 from transfer.models import classifier
 from transfer.pruning import CollapseWarning, Masks, default_rounds, effective_sparsity, methods, prune, report
 from transfer.pruning.allocation import check as check_allocation

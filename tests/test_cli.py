@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from transfer import cli
+
 COMMAND = [sys.executable, "-c", "from transfer.cli import main; main()"]
 ROOT = Path(__file__).parents[1]
 Outcome = tuple[int, str, str]
@@ -234,3 +236,9 @@ def test_methods_shows_rounds_statistics_and_options(command: Callable[..., Outc
         "px-released": ["100", "batch"],
     }  # fmt: skip
     assert "power=4" in rows["px-released"]
+
+
+def test_a_backbone_that_is_absent_is_not_called_damaged(here: Path) -> None:
+    (here.parent / "home").mkdir()
+    (here.parent / "home/moco_v2_800ep_pretrain.pth.tar").write_bytes(b"something else")
+    assert [cli._here(name) for name in ("embedded", "imagenet-v1", "mocov2")] == ["yes", "no", "damaged"]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import checkpoints
-from checkpoints import InputError
+from checkpoints import InputError, NotReady
 from tests.conftest import Outcome
 from transfer import doctor, self_check
 from transfer.pruning import Masks, prune
@@ -157,9 +157,9 @@ def test_what_a_launcher_cannot_have_is_a_failure_and_the_device_is_still_checke
 
 def test_a_damaged_backbone_is_a_failure(examine: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
     def verify(name: str) -> None:
-        raise InputError(
-            f"{name} is not on this machine" if name != "clip" else "clip has 3 bytes, expected 4; delete it"
-        )
+        if name == "clip":
+            raise InputError("clip has 3 bytes, expected 4; delete it")
+        raise NotReady(f"{name} is nowhere")
 
     monkeypatch.setattr(checkpoints, "verify", verify)
     code, out, _ = examine()

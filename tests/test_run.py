@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 
 import transfer
 from checkpoints import InputError
+from checkpoints.files import write_json
 from transfer.errors import TrainingError
-from transfer.files import write_json
 from transfer.pruning import Masks
 from transfer.recipe import Data, Prune, Recipe, Train
 from transfer.runs.predictor import predict

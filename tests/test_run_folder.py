@@ -16,7 +16,7 @@ from filelock import FileLock
 
 import transfer
 from checkpoints import InputError
-from transfer.files import write_json, write_whole
+from checkpoints.files import write_json, write_whole
 from transfer.recipe import Data, Prune, Recipe, Train
 from transfer.runs.folder import Origin, RunFolder, folder_name, read_json
 

@@ -254,6 +254,8 @@ def _here(name: str) -> str:
 
     try:
         checkpoints.verify(name)
-    except InputError as error:
-        return "no" if "not on this machine" in str(error) else "damaged"
+    except checkpoints.NotReady:
+        return "no"
+    except InputError:
+        return "damaged"
     return "yes"

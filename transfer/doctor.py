@@ -146,9 +146,10 @@ def _folders() -> bool:
         try:
             checkpoints.verify(name)
             here.append(name)
+        except checkpoints.NotReady:
+            pass
         except InputError as error:
-            if "not on this machine" not in str(error):
-                damaged.append(f"{name}: {error}")
+            damaged.append(f"{name}: {error}")
     _say("backbones here", ", ".join(here) or "none")
     for words in damaged:
         _failed("backbone", words)

@@ -13,7 +13,7 @@ from safetensors.torch import save
 from torch import nn
 
 import checkpoints
-from checkpoints import InputError, catalog
+from checkpoints import InputError, NotReady, catalog
 from checkpoints.fetch import Source, obtain
 
 from .loopback import Site
@@ -86,7 +86,7 @@ def test_only_published_backbones_are_obtained() -> None:
 
 
 def test_verifying_downloads_nothing(home: Path) -> None:
-    with pytest.raises(InputError, match=f"put the file at {home / 'resnet50-0676ba61.pth'}"):
+    with pytest.raises(NotReady, match=f"put the file at {home / 'resnet50-0676ba61.pth'}"):
         checkpoints.verify("imagenet-v1")
 
 

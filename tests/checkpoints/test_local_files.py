@@ -97,11 +97,10 @@ def test_a_write_that_fails_leaves_the_old_file(
     path = checkpoints.save(backbone, tmp_path / "mine.safetensors")
     before = path.read_bytes()
 
-    def full(part: Path, content: bytes) -> None:
-        part.open("wb").close()
+    def full(_: int) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(InputError, match="No space left"):
         checkpoints.save(backbone, path)
     assert path.read_bytes() == before

@@ -54,8 +54,7 @@ def test_rights_of_the_tar_are_not_taken_over(tar, tmp_path):
         (member("../evil"), "leads out of the folder"),
         (member("in/../../evil"), "leads out of the folder"),
         (member("/tmp/evil-of-a-tar"), "leads out of the folder"),
-        (member("in\\..\\evil"), "leads out of the folder"),
-        (member("C:evil"), "leads out of the folder"),
+        (member("in/evil", pax_headers={"path": "in/\0evil"}), "leads out of the folder"),
         (member("in/link", b"", type=tarfile.SYMTYPE, linkname="/etc/passwd"), "is a link or device"),
         (member("in/hard", b"", type=tarfile.LNKTYPE, linkname="in/good"), "is a link or device"),
         (member("in/device", b"", type=tarfile.CHRTYPE), "is a link or device"),
@@ -120,3 +119,10 @@ def test_what_a_killed_process_left_is_no_hindrance(tar, tmp_path):
     unpack(tar(), "in", tmp_path / "target")
     assert (tmp_path / "target/good").read_bytes() == b"x"
     assert left(tmp_path) == ["good", "some.tar", "target"]
+
+
+def test_a_python_without_filters_is_refused(tar, tmp_path, monkeypatch):
+    monkeypatch.delattr(tarfile, "data_filter")
+    with pytest.raises(InputError, match=r"unpacks no tar safely; use Python 3\.10\.12"):
+        unpack(tar(), "in", tmp_path / "target")
+    assert left(tmp_path) == ["some.tar"]

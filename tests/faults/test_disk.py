@@ -15,9 +15,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from checkpoints import files as files_module
 from tests.conftest import Ended
 from tests.training.small import equal, left_behind, small_loaders, small_masks, train_small
-from transfer import files as files_module
 from transfer.errors import RunError
 from transfer.recipe import Train
 from transfer.recipe_cli import one_line_errors

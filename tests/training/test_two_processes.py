@@ -80,7 +80,7 @@ from pathlib import Path
 from tests.training.small import train_small
 from tests.training.together import MOVING
 from dataclasses import replace
-from transfer.files import write_whole
+from checkpoints.files import write_whole
 folder = Path(sys.argv[1])
 def at_step(step):
     if step == 3:

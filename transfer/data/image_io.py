@@ -20,10 +20,9 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from checkpoints.errors import InputError
+from checkpoints.files import cache_folder, write_whole
 from transfer.data import identity
-from transfer.data.cache import cache_folder
 from transfer.data.dataset import IGNORE, ImageFiles, MaskFiles
-from transfer.files import write_whole
 
 # What data sets are made of. Pillow knows forty formats by their content, whatever a file is called, and hands some of
 # them (PostScript) to other programs.

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from checkpoints.errors import InputError
+from transfer.seeds import seed_of
 
 
 def generator(*key: int | str) -> torch.Generator:
     """Return a CPU generator of its own for ``key``: equal keys draw alike, unequal ones independently."""
-    digest = hashlib.blake2b(repr(key).encode(), digest_size=7).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "big"))
+    return torch.Generator().manual_seed(seed_of(*key))
 
 
 def part(count: int, rank: int, world: int) -> slice:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from checkpoints.errors import InputError
+from checkpoints.files import write_whole
 from checkpoints.weights_file import serialized
-from transfer.files import write_whole
 from transfer.pruning.tied import place
 
 

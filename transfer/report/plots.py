@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from transfer.files import write_whole
+from checkpoints.files import write_whole
 from transfer.tasks import Metric
 
 COLOURS = {

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from checkpoints.errors import InputError
+from checkpoints.files import write_json, write_whole
 from transfer.environment import main_process
-from transfer.files import write_json, write_whole
 from transfer.pruning import saliency
 from transfer.recipe import KEEP, Recipe
 from transfer.report import plots, tables

@@ -15,8 +15,8 @@ from typing import Any
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from checkpoints.errors import InputError
+from checkpoints.files import write_json, write_whole
 from transfer.data import identity
-from transfer.files import write_json, write_whole
 from transfer.recipe import Recipe
 from transfer.training.checkpoint import State
 

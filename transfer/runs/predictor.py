@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 import checkpoints
 from checkpoints.errors import InputError
+from checkpoints.files import write_whole
 from transfer import tasks
 from transfer.data.image_io import decode
 from transfer.data.preprocess import Preprocess
 from transfer.data.sources.imagefolder import images_in
 from transfer.errors import RunError
-from transfer.files import write_whole
 from transfer.log import track
 from transfer.recipe import Data, Recipe
 from transfer.runs.folder import read_json

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from checkpoints.errors import InputError
+from checkpoints.files import write_whole
 from transfer.data.dataset import IGNORE
-from transfer.files import write_whole
 
 Palette = Sequence[Sequence[int]]  # red, green and blue, 0 to 255, of each class
 Pixels = NDArray[np.uint8]

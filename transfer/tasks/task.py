@@ -120,7 +120,7 @@ class Task(ABC):
 
     def about(self) -> dict[str, Any]:
         """Return the fields as JSON types."""
-        return asdict(self)  # type: ignore[call-overload,no-any-return]
+        return asdict(self)  # type: ignore[call-overload]
 
     @abstractmethod
     def model(self, backbone: Backbone, recipe: Recipe) -> nn.Module:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from checkpoints.errors import InputError
+from checkpoints.files import write_whole
 from checkpoints.weights_file import serialized, stored, unpickled
 from transfer.errors import RunError
-from transfer.files import write_whole
 
 KEYS = {
     "identity", "model", "optimizer", "scheduler_step", "scaler", "done", "log", "elapsed",

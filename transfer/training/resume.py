@@ -49,9 +49,7 @@ class Resumption:
         self._accelerator, self._identity = accelerator, identity
         self._kept = ""
 
-    def save(
-        self, model: nn.Module, optimizer: Optimizer, history: History, log: Tensor, step: int
-    ) -> None:
+    def save(self, model: nn.Module, optimizer: Optimizer, history: History, log: Tensor, step: int) -> None:
         """Write the state.
 
         Args:

@@ -10,8 +10,8 @@ import sys
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
-from pathlib import Path, PurePosixPath
-from typing import IO, TypeVar
+from pathlib import Path
+from typing import TypeVar
 from urllib.error import URLError
 
 from filelock import FileLock
@@ -87,12 +87,13 @@ def _line(error: BaseException) -> str:
 
 
 def unpack(archive: Path, inner: str, target: Path) -> None:
-    """Unpack the folder ``inner`` of an uncompressed tar and give it the name ``target``, which is absent.
+    """Unpack the folder ``inner`` of an uncompressed tar and name it ``target``, which is absent.
 
-    The members are written one by one beside ``target``, which gets its name when all are there; owners,
-    permissions and times are not taken over. Raises InputError, with nothing left behind, for a tar that is
-    damaged, has no such folder, holds anything but files and folders, names a place outside, or declares
-    more bytes than it has (as sparse members do).
+    Everything is unpacked beside ``target`` first. Owners, permissions and times are not taken over. After an error
+    nothing stays behind.
+
+    Raises:
+        InputError: the tar is damaged, has no folder ``inner`` or the same file twice, or :func:`members` refuses it.
     """
     aside = target.with_name(f".{target.name}.unpacking")
     new = not target.parent.exists()
@@ -100,7 +101,10 @@ def unpack(archive: Path, inner: str, target: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed
     try:
         with tarfile.open(archive, "r:") as tar:
-            _write(archive, tar, aside)
+            for member in members(archive, tar, archive.stat().st_size):
+                if member.isreg() and (aside / member.name).exists():
+                    raise tarfile.ReadError(f"{member.name} is in it twice")
+                tar.extract(member, aside, set_attrs=False, filter="data")
         if not (aside / inner).is_dir():
             raise InputError(f"{archive}: has no folder {inner}; get the original file")
         (aside / inner).rename(target)
@@ -113,40 +117,28 @@ def unpack(archive: Path, inner: str, target: Path) -> None:
             target.parent.rmdir()
 
 
-def _write(archive: Path, tar: tarfile.TarFile, folder: Path) -> None:
-    for name, content in members(archive, tar, archive.stat().st_size):
-        place = folder / name
-        if content is None:
-            place.mkdir(parents=True, exist_ok=True)
-            continue
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with content, place.open("xb") as file:
-            shutil.copyfileobj(content, file)
+def members(archive: Path, tar: tarfile.TarFile, most: int) -> Iterator[tarfile.TarInfo]:
+    """Yield the members of a tar that are safe to read and to unpack; show the progress.
 
-
-def members(archive: Path, tar: tarfile.TarFile, most: int) -> Iterator[tuple[Path, IO[bytes] | None]]:
-    """Yield the relative path and the content of each member, None for a folder; shows the progress.
-
-    Raises InputError for a member that names a place outside, is neither file nor folder, or declares more
-    bytes than are left of ``most``, which the tar can hold.
+    Raises:
+        InputError: a member is neither file nor folder, has a path outside, or declares more bytes than are left of
+            ``most``, which the tar can hold; or this Python's tarfile has no filters.
     """
+    if not hasattr(tarfile, "data_filter"):
+        raise InputError(f"{archive}: this Python unpacks no tar safely; use Python 3.10.12, 3.11.4 or later")
     for member in _shown(tar, archive.name):
         most -= member.size
         if most < 0 or member.size < 0:
             raise InputError(f"{archive}: {member.name} declares more bytes than the tar holds; get the original file")
-        place = _inside(archive, member.name)
-        content = tar.extractfile(member) if member.isreg() else None
-        if content is None and not member.isdir():
+        if not (member.isreg() or member.isdir()):
             raise InputError(f"{archive}: {member.name} is a link or device, want files only; get the original file")
-        yield place, content
-
-
-def _inside(archive: Path, name: str) -> Path:
-    """Return a member's name as a relative path; InputError when it leads out of the folder."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or set(name) & set("\\:\0"):
-        raise InputError(f"{archive}: {name!r} leads out of the folder; get the original file")
-    return Path(*path.parts)
+        try:
+            name = tarfile.data_filter(member, str(archive)).name  # relative to a folder that holds no links
+        except (tarfile.FilterError, ValueError):  # ValueError: a NUL in the name
+            name = ""
+        if name != member.name:
+            raise InputError(f"{archive}: {member.name!r} leads out of the folder; get the original file")
+        yield member
 
 
 def _shown(tar: tarfile.TarFile, name: str) -> Iterable[tarfile.TarInfo]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import tarfile
@@ -19,6 +18,7 @@ from rich.progress import track
 
 from checkpoints.errors import InputError
 from checkpoints.fetch import check
+from checkpoints.files import whole, write_whole
 from transfer.data.dataset import voc_palette
 from transfer.data.image_io import check_sizes, opened_image, upright_size
 from transfer.data.sources.download import members
@@ -26,7 +26,6 @@ from transfer.data.sources.voc import IMAGES, LISTS, listed, names_in
 from transfer.data.sources.voc import MASKS as OWN
 from transfer.data.sources.voc2012 import CLASSES, FOLDER, check_count, check_counts
 from transfer.data.sources.voc2012_aug import MASKS, SBD, TRAIN
-from transfer.files import write_whole
 
 SPLITS = ("train.txt", "val.txt")
 LARGEST = 1 << 20  # bytes of a .mat, which has some kB; zlib cannot make more than 1,032 times as much of it
@@ -47,16 +46,13 @@ def write_masks(source: Path, place: Path) -> Path:
     target = home / MASKS
     if target.exists():
         raise InputError(f"{target} is there already; move it away to make it anew")
-    aside = target.with_name(f".{MASKS}.{os.getpid()}.tmp")
     try:
-        aside.mkdir()
-        names = _fill(aside, source, home)
-        write_whole(home / LISTS / TRAIN[0], "".join(f"{name}\n" for name in names))
-        os.replace(aside, target)
+        with whole(target) as aside:
+            aside.mkdir()
+            names = _fill(aside, source, home)
+            write_whole(home / LISTS / TRAIN[0], "".join(f"{name}\n" for name in names))
     except OSError as error:
         raise InputError(f"cannot make {target} ({error})") from None
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return target
 
 
@@ -141,9 +137,10 @@ def _of_tgz(source: Path) -> Iterator[tuple[str, bytes]]:
     check(source, SBD)
     try:
         with tarfile.open(source, "r|gz") as tar:
-            for place, content in members(source, tar, DEFLATED * source.stat().st_size):
-                file = place.as_posix().partition("dataset/")[2]
-                if content is not None and (file in SPLITS or (file.startswith("cls/") and place.suffix == ".mat")):
+            for member in members(source, tar, DEFLATED * source.stat().st_size):
+                file = member.name.partition("dataset/")[2]
+                content = tar.extractfile(member)
+                if content is not None and (file in SPLITS or (file.startswith("cls/") and file.endswith(".mat"))):
                     yield file, content.read(LARGEST + 1)
     except (tarfile.TarError, EOFError, zlib.error) as error:
         reason = " ".join(str(error).split())

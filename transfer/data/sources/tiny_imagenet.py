@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from checkpoints.download import may_make
 from checkpoints.errors import InputError
+from checkpoints.files import whole
 from transfer.data.dataset import Dataset, Images
 from transfer.data.image_io import decode
 from transfer.data.sources.archive import Archive
@@ -116,15 +116,11 @@ def _fits(tensors: dict[str, Tensor], index: Index) -> bool:
 
 def _write(cache: Path, index: Index, tensors: dict[str, Tensor]) -> None:
     """Write the cache whole or not at all; warn where it cannot be written."""
-    aside = cache.with_name(f".{cache.name}.{os.getpid()}.tmp")
     try:
-        save_file(tensors, aside, metadata={"files": _fingerprint(index)})
-        os.replace(aside, cache)
+        with whole(cache) as aside:
+            save_file(tensors, aside, metadata={"files": _fingerprint(index)})
     except (OSError, SafetensorError) as error:
         warnings.warn(f"tiny-imagenet: decoded images are not kept, {error}", stacklevel=2)
-    finally:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,6 @@ with a border of 255 around them as VOC has. Equal bytes on each making; train a
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -19,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from checkpoints.errors import InputError
-from transfer.data.cache import cache_folder
+from checkpoints.files import cache_folder, whole
 from transfer.data.dataset import IGNORE, MaskDataset, voc_palette
 from transfer.data.sources.voc import IMAGES, LISTS, MASKS, read_voc
 from transfer.data.sources.voc_folder import CLASSES
@@ -84,8 +82,7 @@ def write(folder: Path) -> None:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists and is not an empty folder; name another")
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    try:
+    with whole(folder) as aside:
         for name in (IMAGES, MASKS, LISTS):
             (aside / name).mkdir(parents=True)
         for split in COUNTS:
@@ -94,9 +91,6 @@ def write(folder: Path) -> None:
         (aside / LISTS / "trainval.txt").write_text("".join(lists))
         (aside / CLASSES).write_text("\n".join(NAMES) + "\n")
         (aside / "README.txt").write_text(ABOUT)
-        os.replace(aside, folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _write_split(folder: Path, split: str) -> None:

@@ -1,0 +1,52 @@
+"""Where files are kept, and how they are written: whole or not at all."""
+
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+
+def cache_folder(part: str = "") -> Path:
+    """Return $TRANSFER_HOME, else the folder ``part`` of this project's folder in the platform's cache folder."""
+    chosen = os.environ.get("TRANSFER_HOME")
+    if chosen:
+        return Path(chosen).expanduser()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("px-transfer") / part
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` for a file or a folder; rename it to ``path`` at the end.
+
+    After an exception the temporary file or folder is removed and ``path`` stays as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    try:
+        yield aside
+        os.replace(aside, path)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        with suppress(OSError):
+            aside.unlink()
+        raise
+
+
+def write_whole(path: Path, content: bytes | str) -> None:
+    """Write a file through a temporary one that is flushed to the disk, so that readers never see a part."""
+    data = content.encode() if isinstance(content, str) else content
+    with whole(path) as aside, open(aside, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON with sorted keys, so that equal content gives equal bytes; whole or not at all."""
+    write_whole(path, json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
