@@ -12,7 +12,7 @@ from transfer.data.augment import MapAugment
 from transfer.data.dataset import MaskFiles
 from transfer.data.mask_batches import MapBatches
 
-from .map_folders import MEAN, STD, blobs, pairs
+from .mask_folders import MEAN, STD, blobs, pairs
 
 LOOKS = {"augment": {"augment": MapAugment()}, "whole": {"protocol": "whole"}, "center": {"protocol": "center"}}
 
