@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from tests.data.map_folders import write_voc
+from tests.data.mask_folders import write_voc
 from transfer import recipe_cli
 from transfer.recipe import Prune, Recipe
 from transfer.report.advice import advice

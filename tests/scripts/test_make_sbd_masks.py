@@ -17,7 +17,7 @@ from torchvision.datasets import SBDataset
 
 from checkpoints.errors import InputError
 from scripts import make_sbd_masks as script
-from tests.data.map_folders import COLOURS, blobs, write_list, write_voc
+from tests.data.mask_folders import COLOURS, blobs, write_list, write_voc
 from transfer import data
 from transfer.data.dataset import voc_palette
 from transfer.data.sources import sbd, voc2012, voc2012_aug

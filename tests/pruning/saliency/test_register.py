@@ -10,7 +10,7 @@ from checkpoints.errors import InputError
 from tests.pruning.small_nets import TinyVgg, images, randomised
 from transfer.pruning import default_rounds, methods, prune, register, saliency, score
 
-PAGE = Path(__file__).parents[2] / "docs" / "adding_a_method.md"
+PAGE = Path(__file__).parents[3] / "docs" / "adding_a_method.md"
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from transfer.data.dataset import MaskFiles
 from transfer.data.image_io import read_mask, read_pair
 from transfer.data.mask_batches import MaskBatches
 
-from .map_folders import MEAN, STD, blobs, save_mask, write_pair
+from .mask_folders import MEAN, STD, blobs, save_mask, write_pair
 
 EVERY = np.array([[*range(21), 255]] * 6, np.uint8)
 

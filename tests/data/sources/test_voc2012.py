@@ -11,11 +11,10 @@ import pytest
 
 from checkpoints import NotReady, only_looking
 from checkpoints.errors import InputError
+from tests.checkpoints.loopback import Site, serve
+from tests.data.mask_folders import write_list, write_voc
 from transfer import data
 from transfer.data.sources import voc2012
-
-from ..checkpoints.loopback import Site, serve
-from .map_folders import write_list, write_voc
 
 HOME = "VOCdevkit/VOC2012"
 

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from checkpoints import InputError
-from tests.data.map_folders import write_voc
+from tests.data.mask_folders import write_voc
 from transfer.data.dataset import voc_palette
 from transfer.data.sources import voc2012
 from transfer.recipe import Data, Prune, Recipe, Train

@@ -12,7 +12,7 @@ from transfer.data.augment import MaskAugment
 from transfer.data.dataset import MaskFiles
 from transfer.data.mask_batches import MaskBatches
 
-from .map_folders import MEAN, STD, blobs, pairs
+from .mask_folders import MEAN, STD, blobs, pairs
 
 LOOKS = {"augment": {"augment": MaskAugment()}, "whole": {"protocol": "whole"}, "center": {"protocol": "center"}}
 

@@ -8,7 +8,7 @@ from transfer.data.dataset import MaskFiles
 from transfer.data.mask_batches import MaskBatches
 from transfer.data.pruning_set import MaskPruningSet, mask_pruning_set
 
-from .map_folders import MEAN, STD, blobs, pairs, write_pair
+from .mask_folders import MEAN, STD, blobs, pairs, write_pair
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from transfer.data import image_io
 from transfer.data.dataset import MaskFiles
 from transfer.data.image_io import check_pair, check_pairs, read_pair
 
-from .map_folders import write_voc
+from .mask_folders import write_voc
 
 DAMAGES = {
     "mask in RGB": ("mask", r"b\.png: a mask of mode RGB, want palette or 8-bit grey PNG"),

@@ -55,7 +55,7 @@ def test_the_statistics_are_in_the_result_and_tell_folders_apart(tmp_path):
 
 
 def test_the_table_of_the_docs_has_every_method_with_its_rounds():
-    page = (Path(__file__).parents[1] / "docs" / "methods.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "methods.md").read_text()
     rows = {m[1]: m[2] for m in re.finditer(r"^\| `([\w-]+)` \|.*\| ([\w %]+) \| (?:yes|no) \|", page, re.M)}
     assert rows.pop("imp")
     assert rows == {method: str(rounds.default_rounds(method)) for method in methods()}

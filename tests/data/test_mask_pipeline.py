@@ -14,7 +14,7 @@ from transfer.data.dataset import MaskFiles
 from transfer.data.geometry import resize_pair
 from transfer.data.mask_batches import MaskBatches
 
-from .map_folders import COLOURS, MEAN, STD, blobs, pairs, pixels
+from .mask_folders import COLOURS, MEAN, STD, blobs, pairs, pixels
 
 LOOKS = {
     "augment": {"augment": MaskAugment()},

@@ -9,10 +9,9 @@ import torch
 from PIL import Image
 
 from checkpoints.errors import InputError
+from tests.data.mask_folders import write_list, write_pair, write_voc
 from transfer import data
 from transfer.data.dataset import MaskDataset, MaskFiles, voc_palette
-
-from .map_folders import write_list, write_pair, write_voc
 
 
 def load(home: Path) -> MaskDataset:
