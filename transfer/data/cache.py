@@ -1,4 +1,4 @@
-"""Where what can be made again is kept: the sample data set, and which images were found readable."""
+"""Cache folder for reproducible files: the sample data set, and which images were found readable."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Return $TRANSFER_HOME, else the platform's cache folder of this project."""
+    """Return $TRANSFER_HOME, or the platform's cache folder for this project."""
     chosen = os.environ.get("TRANSFER_HOME")
     if chosen:
         return Path(chosen).expanduser()
