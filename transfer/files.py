@@ -1,4 +1,4 @@
-"""Write files whole or not at all."""
+"""Write files atomically."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
-    """Write to a temporary file beside ``path``, flush it to the disk, rename it: readers never see a part."""
+    """Write to a temporary file beside ``path``, flush it to disk, rename it: readers never see a partial file."""
     data = content.encode() if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
@@ -24,5 +24,5 @@ def write_whole(path: Path, content: bytes | str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON with sorted keys, so that equal content gives equal bytes; whole or not at all."""
+    """Write JSON atomically, with sorted keys, so that equal content gives equal bytes."""
     write_whole(path, json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
