@@ -1,4 +1,4 @@
-"""The processes of a run: their accelerator, what the main one tells the others, and how they leave together."""
+"""The processes of a run: their accelerator, broadcasts from the main one, and shutdown."""
 
 import atexit
 import gc
@@ -28,10 +28,10 @@ T = TypeVar("T")
 
 
 def accelerator_for(train: Train) -> Accelerator:
-    """Return an accelerator in the recipe's precision.
+    """Return an accelerator with the recipe's precision.
 
     Raises:
-        InputError: the device lacks what the recipe wants; or the launcher asked for a sharded model, for gradient
+        InputError: the device does not support the recipe; or the launcher asked for a sharded model, for gradient
             accumulation, for more processes than GPUs, or for several processes of which only one was started.
     """
     cuda = torch.cuda.is_available()
@@ -45,7 +45,7 @@ def accelerator_for(train: Train) -> Accelerator:
     _refuse_sharding()
     _refuse_shared_gpus()
     state = AcceleratorState._shared_state
-    if state and state.get("_mixed_precision") != precision:  # accelerate allows one precision a process unless reset
+    if state and state.get("_mixed_precision") != precision:  # accelerate allows one precision per process unless reset
         AcceleratorState._reset_state()
     # without cpu=True, accelerate sees one process under torchrun on a machine without an accelerator
     accelerator = Accelerator(mixed_precision=precision, cpu=not torch.accelerator.is_available())
@@ -56,7 +56,7 @@ def accelerator_for(train: Train) -> Accelerator:
 
 
 def check(accelerator: Accelerator) -> None:
-    """Refuse what the training loop does not do.
+    """Reject what the training loop does not support.
 
     Raises:
         InputError: the model would be sharded, or gradients accumulated.
@@ -91,7 +91,10 @@ def _whole(name: str) -> str:
 
 
 def _refuse_missing_processes(accelerator: Accelerator) -> None:
-    """``accelerate launch`` without GPUs sets an address for N processes to meet at, then starts one."""
+    """Reject a run of one process where several were requested.
+
+    Without GPUs, ``accelerate launch`` sets a rendezvous address for N processes, then starts one.
+    """
     launched = "ACCELERATE_MIXED_PRECISION" in os.environ and {"MASTER_ADDR", "MASTER_PORT"} <= set(os.environ)
     if launched and "WORLD_SIZE" not in os.environ and accelerator.num_processes == 1:
         raise InputError(
@@ -107,9 +110,9 @@ def _torchrun() -> str:
 
 
 def from_main(look: Callable[[], T], accelerator: Accelerator) -> T:
-    """Return on every process what ``look`` returns on the main one, which alone calls it.
+    """Run ``look`` on rank 0 and broadcast its result or exception.
 
-    All wait for it. What it raises there is raised on all, so that none waits for a process that has left.
+    All processes wait for it. The exception is raised on all, so that none waits for a process that has left.
     """
     if accelerator.num_processes == 1:
         return look()
@@ -126,12 +129,12 @@ def from_main(look: Callable[[], T], accelerator: Accelerator) -> T:
 
 
 def settle(model: nn.Module, inputs: Tensor) -> None:
-    """Run one forward and backward pass, and take back what it did to gradients and buffers.
+    """Run one forward and backward pass, and undo its effects on gradients and buffers.
 
-    After its first backward pass DistributedDataParallel lays its buffers out anew, in the order in which the gradients
-    came. Where a gradient lies decides in which order three or more processes' parts are added, so without this the
-    first step of each start would differ in its last bits from the same step of a training that was not stopped. Does
-    nothing for one process.
+    After its first backward pass DistributedDataParallel rebuilds its buckets in the order in which gradients arrived.
+    A gradient's position in them determines the order of summation over three or more processes, so without this the
+    first step after each start would differ in its last bits from the same step of an uninterrupted training. No-op for
+    one process.
     """
     if not isinstance(model, DistributedDataParallel):
         return
@@ -145,13 +148,13 @@ def settle(model: nn.Module, inputs: Tensor) -> None:
 
 
 def close_processes() -> None:
-    """Leave the group of processes; for ``atexit``. Does nothing for one process, for NCCL, and a second time.
+    """Destroy the process group; for ``atexit``. No-op for one process, for NCCL, and when called again.
 
-    A thread of gloo may still hold the tensors of the last exchange. Should it free them while Python ends, the process
-    aborts ("terminate called without an active exception") and a launcher calls the finished run a failure. So the
-    group goes while Python is whole.
+    A thread of gloo may still hold the tensors of the last exchange. If it frees them during interpreter shutdown, the
+    process aborts ("terminate called without an active exception") and a launcher reports the finished run as failed.
+    So the group is destroyed while the interpreter is intact.
     """
     if torch.distributed.is_initialized() and torch.distributed.get_backend() == "gloo":
         gc.collect()
         torch.distributed.destroy_process_group()
-        gc.collect()  # what still held the group: its threads end when it goes
+        gc.collect()  # remaining references to the group, whose release ends its threads

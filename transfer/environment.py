@@ -1,4 +1,4 @@
-"""What a run ran on: versions and devices."""
+"""The environment of a run: versions and devices."""
 
 import os
 import platform
@@ -17,12 +17,12 @@ _PACKAGES = (
 
 
 def main_process() -> bool:
-    """Say whether this process may print: the only one, or the first that torchrun or accelerate started."""
+    """Return whether this process may print: the only one, or rank 0 of torchrun or accelerate."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of this project and of what its results depend on."""
+    """Return the versions of this project and of the packages that affect its results."""
     import transfer
 
     return {"px-transfer": transfer.__version__, **{name: version(name) for name in _PACKAGES}}

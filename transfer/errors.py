@@ -1,4 +1,4 @@
-"""The errors for what goes wrong during a run; what the user can mend before it is an ``InputError``."""
+"""Errors raised during a run; problems that users can fix beforehand are ``InputError``."""
 
 import sys
 
@@ -6,22 +6,22 @@ from checkpoints.errors import one_line
 
 
 class RunError(RuntimeError):
-    """A run cannot go on; what was finished is kept. The message is one line."""
+    """The run cannot continue; completed work is kept. The message is one line."""
 
     def __init__(self, message: object = "") -> None:
         super().__init__(one_line(str(message)))
 
 
 class ScoreError(RunError):
-    """A method gave scores that cannot rank the weights."""
+    """A method returned scores that cannot rank the weights."""
 
 
 class TrainingError(RunError):
-    """Training cannot go on."""
+    """Training cannot continue."""
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Say whether an error is for a full device or a full memory; for the latter torch has no class of its own."""
-    torch = sys.modules.get("torch")  # not imported for it
+    """Return whether an error is due to full device or host memory; torch has no class for the latter."""
+    torch = sys.modules.get("torch")  # looked up only if imported already
     full = torch is not None and isinstance(error, torch.OutOfMemoryError)
     return full or isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)

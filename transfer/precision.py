@@ -1,4 +1,4 @@
-"""Float32 that is float32: TensorFloat-32, which GPUs use for convolutions unless told otherwise, off for a while."""
+"""Context managers that disable TF32, which GPUs use for float32 convolutions by default."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -11,14 +11,14 @@ import torch
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-_Switch = tuple[Callable[[], Any], Callable[[Any], None], Any]  # how it is read, how it is set, to what
+_Switch = tuple[Callable[[], Any], Callable[[Any], None], Any]  # getter, setter, value
 
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Compute float32 convolutions and matrix products in float32 (24 bits; TF32 keeps 11), on GPUs too.
+    """Disable TF32: compute float32 convolutions and matrix products in float32 (24 bits; TF32 keeps 11).
 
-    Afterwards everything is as it was. Safe to nest.
+    Restores all settings afterwards. Safe to nest.
     """
     with _quiet():
         switches = _switches()
@@ -32,14 +32,14 @@ def full_float32() -> Iterator[None]:
 
 
 def precision_of(accelerator: "Accelerator | None") -> AbstractContextManager[None]:
-    """Return :func:`full_float32` where an accelerator has no mixed precision, else what changes nothing."""
+    """Return :func:`full_float32` if an accelerator has no mixed precision, else a null context."""
     return full_float32() if accelerator is not None and accelerator.mixed_precision == "no" else nullcontext()
 
 
 def _switches() -> list[_Switch]:
-    """Return what turns TF32 off, older switches first: setting them changes the newer ones (torch 2.9 and later).
+    """Return the settings that disable TF32, legacy ones first: they change the newer ones (torch 2.9 and later).
 
-    Torch refuses to read an older switch that contradicts the newer ones; such a one is left alone.
+    Torch refuses to read a legacy setting that contradicts the newer ones; such a one is left alone.
     """
     backends: Any = torch.backends
     older: list[_Switch] = [
@@ -69,7 +69,7 @@ def _set(switches: list[_Switch]) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Some versions of torch call the older switches deprecated."""
+    """Suppress the deprecation warnings of some torch versions for legacy settings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

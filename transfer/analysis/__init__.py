@@ -1,4 +1,4 @@
-"""What a pruned network still is: its neural tangent kernel, its multiply-adds, how much two masks agree.
+"""Analysis of pruned networks: neural tangent kernel, multiply-adds, overlap of masks.
 
 Import from the files: ``transfer.analysis.ntk``, ``transfer.analysis.flops``, ``transfer.analysis.overlap``.
 """

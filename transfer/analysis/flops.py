@@ -1,7 +1,7 @@
-"""Multiply-adds of a network on one image, dense and with the kept weights alone.
+"""Multiply-adds of a network on one image, dense and with the kept weights only.
 
-Unstructured sparsity does not speed up a dense kernel: the kept count is what hardware or code made for sparse weights
-would have to do.
+Unstructured sparsity does not speed up dense kernels: the kept count is the work left for hardware or code that
+exploits sparse weights.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ from transfer.pruning.tied import place
 
 @dataclass(frozen=True)
 class LayerCount:
-    """Multiply-adds of one weight: with all its entries, and with the kept ones."""
+    """Multiply-adds of one weight tensor: with all its entries, and with the kept ones."""
 
     dense: int
     kept: int
@@ -28,38 +28,37 @@ class LayerCount:
 
 @dataclass(frozen=True)
 class MultiplyAdds:
-    """Multiply-adds on one image (twice as many FLOPs), by parameter name and in all."""
+    """Multiply-adds on one image (FLOPs are twice as many), by parameter name and in total."""
 
     layers: dict[str, LayerCount]
 
     @property
     def dense(self) -> int:
-        """With every weight."""
+        """Total with every weight."""
         return sum(layer.dense for layer in self.layers.values())
 
     @property
     def kept(self) -> int:
-        """With the kept weights."""
+        """Total with the kept weights."""
         return sum(layer.kept for layer in self.layers.values())
 
 
 def multiply_adds(
     model: nn.Module, input_size: tuple[int, int, int], masks: Mapping[str, Tensor] | None = None
 ) -> MultiplyAdds:
-    """Count the multiply-adds of the Conv and Linear modules; the model is left as it was.
+    """Count the multiply-adds of the Conv and Linear modules; the model is not modified.
 
-    A weight of a convolution counts once for each output position (of a transposed one, input position), padding
-    included; a weight of a Linear once for each vector that comes in; a module used many times counts each time.
-    Of nn.MultiheadAttention the output projection is such a Linear. Biases, norms, pooling and products of data with
-    data (attention) are not counted.
+    A convolution weight counts once per output position (per input position if transposed), padding included; a Linear
+    weight once per input vector; a reused module counts each time. The output projection of nn.MultiheadAttention
+    counts as a Linear. Biases, norms, pooling and products of data with data (attention) are not counted.
 
     Args:
         model: any network that takes one image.
         input_size: (C, H, W).
-        masks: True = kept; a prunable weight without a mask is kept whole, None keeps all.
+        masks: True = kept; a prunable weight without a mask is kept entirely, None keeps all.
 
     Raises:
-        InputError: a mask does not belong to the model.
+        InputError: a mask does not fit the model.
     """
     weights = prunable(model)
     names = {place(weight): name for name, weight in weights.items()}
@@ -79,7 +78,7 @@ def multiply_adds(
 
 
 def _weight(layer: _ConvNd | nn.Linear | nn.MultiheadAttention) -> Tensor:
-    """The layer's weight; attention uses that of its output projection without calling it."""
+    """Return the layer's weight; attention uses that of its output projection without calling it."""
     return layer.out_proj.weight if isinstance(layer, nn.MultiheadAttention) else layer.weight
 
 
@@ -91,7 +90,7 @@ def _counter(name: str, uses: dict[str, int]) -> Callable[[nn.Module, Any, Any],
 
 
 def _positions(module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> int:
-    """How often each weight of the module is used in one call."""
+    """Return how often one call of the module uses each weight."""
     if isinstance(module, nn.MultiheadAttention):
         return output[0].numel() // module.embed_dim
     if isinstance(module, _ConvTransposeNd):

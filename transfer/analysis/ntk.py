@@ -1,8 +1,8 @@
-"""The neural tangent kernel of a network at its weights, on real images, over the weights that masks keep.
+"""The neural tangent kernel of a network at its current weights, on real images, over the kept weights.
 
 Θ = Σ_i J_i J_iᵀ, where J_i (n·K) is the gradient of all outputs with respect to weight i, and i runs over the kept
-prunable weights (Jacot et al. 2018; its spectrum at fixed weights is figure 5 of Iurada et al. 2024). The network is
-in eval mode: BatchNorm uses its statistics, so that each image has its outputs to itself.
+prunable weights (Jacot et al. 2018; its spectrum at fixed weights is figure 5 of Iurada et al. 2024). The network is in
+eval mode: BatchNorm uses its stored statistics, so that the outputs of an image depend on no other image.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,10 +19,10 @@ from transfer.pruning.masks import kept
 from transfer.pruning.prunable import prunable
 from transfer.pruning.tied import with_twins
 
-MOST_ROWS = 20_000  # the matrix has the square of it: 3.2 GB
-MEMORY = 2 * 2**30  # bytes for the rows of the Jacobian that are held at once, unless told otherwise
+MOST_ROWS = 20_000  # the matrix has its square, 3.2 GB
+MEMORY = 2 * 2**30  # default bytes for the rows of the Jacobian held at once
 
-Columns = dict[str, Tensor]  # by weight, int64 positions in the flattened weight
+Columns = dict[str, Tensor]  # by name, int64 positions in the flattened weight
 
 
 def ntk(
@@ -30,17 +30,17 @@ def ntk(
 ) -> Tensor:
     """Return Θ, (nK, nK) float64: row and column n·K + k belong to output k of image n.
 
-    The model is left as it was. The gradients are taken in its own dtype and summed in float64.
+    The model is not modified. Gradients are computed in its own dtype and summed in float64.
 
     Args:
-        model: any network of one output tensor; pruned weights count as 0 even where the model has not zeroed them.
+        model: any network with one output tensor; pruned weights count as 0 even if the model has not zeroed them.
         inputs: images (n, C, H, W) on the model's device.
-        masks: True = kept; a prunable weight without a mask is kept whole, None keeps all.
-        chunk: how many full rows of the Jacobian to hold at once, in float64; fewer take less memory and more
-            passes, one for each ``chunk`` of the n·K rows times the density. None: what fits in 2 GiB, at least 1.
+        masks: True = kept; a prunable weight without a mask is kept entirely, None keeps all.
+        chunk: number of full float64 rows of the Jacobian held at once; fewer take less memory and more passes (one per
+            ``chunk`` of the n·K rows, times the density). None: as many as fit in 2 GiB, at least 1.
 
     Raises:
-        InputError: unusable inputs or masks, or more than 20,000 outputs in all (as the maps of segmentation).
+        InputError: unusable inputs or masks, or more than 20,000 outputs in total (as for segmentation maps).
     """
     with untouched(model), torch.no_grad():
         jacobian = _Jacobian.of(model, inputs, masks, chunk)
@@ -85,7 +85,7 @@ def spectrum(theta: Tensor, top: int = 10) -> tuple[float, Tensor]:
 
 @dataclass(frozen=True)
 class _Jacobian:
-    """All outputs of all images against the kept weights, a part at a time."""
+    """The Jacobian of all outputs of all images with respect to the kept weights, computed in parts."""
 
     model: nn.Module
     inputs: Tensor
@@ -116,7 +116,7 @@ class _Jacobian:
         return len(self.inputs) * self.outputs
 
     def blocks(self) -> Iterator[Columns]:
-        """Deal the kept weights into blocks whose columns, all rows long, hold ``chunk`` times all weights at most."""
+        """Split the kept weights into blocks whose columns together take the memory of ``chunk`` full rows at most."""
         width = max(1, self.chunk * sum(w.numel() for w in self.weights.values()) // self.rows)
         block: Columns = {}
         room = width
@@ -131,7 +131,7 @@ class _Jacobian:
             yield block
 
     def block(self, columns: Columns) -> Tensor:
-        """Return these columns, (rows, columns) float64."""
+        """Return the given columns, (rows, columns) float64."""
         width = sum(len(positions) for positions in columns.values())
         block = torch.empty(self.rows, width, dtype=torch.float64, device=self.inputs.device)
         row = 0
@@ -142,7 +142,7 @@ class _Jacobian:
         return block
 
     def gradients(self, names: Columns) -> Iterator[dict[str, Tensor]]:
-        """Yield the gradients of the outputs, in order, ``chunk`` at most at a time: (outputs, weights) by name."""
+        """Yield the gradients of the outputs in order, at most ``chunk`` at a time: (outputs, weights) by name."""
         chosen = {name: self.weights[name] for name in names}
         for image in self.inputs.split(1):
 
@@ -150,14 +150,14 @@ class _Jacobian:
                 weights = with_twins(self.model, {**self.weights, **chosen})
                 return functional_call(self.model, weights, (image,)).flatten()
 
-            with sdpa_kernel(SDPBackend.MATH):  # vmap has no rule for the fused kernels of attention
+            with sdpa_kernel(SDPBackend.MATH):  # vmap does not support fused attention kernels
                 found, pull = vjp(outputs, chosen)  # type: ignore[misc]
             for ones in torch.eye(self.outputs, dtype=found.dtype, device=found.device).split(self.chunk):
                 yield {name: gradient.flatten(1) for name, gradient in vmap(pull)(ones)[0].items()}
 
 
 def _outputs(model: nn.Module, inputs: Tensor) -> int:
-    """How many numbers the model gives for an image."""
+    """Return the number of outputs per image."""
     if not inputs.is_floating_point() or not len(inputs) or not bool(torch.isfinite(inputs).all()):
         raise InputError(
             f"inputs are {inputs.dtype} of shape {tuple(inputs.shape)}; give one or more images of finite floats"

@@ -1,4 +1,4 @@
-"""How much two masks agree: the Jaccard index of what they keep."""
+"""Overlap of two masks: the Jaccard index of their kept weights."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from checkpoints.errors import InputError
 
 @dataclass(frozen=True)
 class Overlap:
-    """Weights that both keep over weights that either keeps, in [0, 1]: of all, and by parameter name.
+    """Weights kept by both over weights kept by either, in [0, 1]: in total, and by parameter name.
 
-    Where neither keeps a weight it is 1: the masks are equal there.
+    1 where neither keeps a weight: the masks are equal there.
     """
 
     total: float
@@ -32,10 +32,10 @@ def overlap(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Overlap:
 
 
 def expected_overlap(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Overlap:
-    """Return the overlap that two independent random masks would have, each with its mask's density in each layer.
+    """Return the overlap of two independent random masks with the densities of ``a`` and ``b`` in each layer.
 
-    What :func:`overlap` gives beyond it is agreement on the weights inside the layers. With kept fractions p and q, a
-    weight is kept by both with probability p·q and by either with p + q − p·q; the result is the ratio of the expected
+    The excess of :func:`overlap` over it is agreement on the weights within layers. With kept fractions p and q, both
+    keep a weight with probability p·q, and either does with p + q − p·q; the result is the ratio of the expected
     counts, which the expected ratio approaches in layers of more than a few kept weights.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Which random geometry training uses. Plain data without torch: recipes hold it."""
+"""Random geometry of training. Plain data without torch, since recipes hold it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from checkpoints.errors import InputError
 
 @dataclass(frozen=True)
 class Augment:
-    """Random training geometry; all off = none. Raises InputError for values out of range."""
+    """Random training geometry; all off = none.
+
+    Raises:
+        InputError: a value is out of range.
+    """
 
     pad_crop: int = 0
     """Black pixels added on each side before a random crop at native size; 0 = off."""
     flip: bool = False
-    """Mirror left and right with probability 1/2."""
+    """Flip horizontally with probability 1/2."""
     resized_crop: tuple[float, float] | None = None
-    """Area range, in (0, 1], of a random resized crop; excludes pad_crop."""
+    """Area range, in (0, 1], of a random resized crop; cannot be combined with pad_crop."""
     ratio: tuple[float, float] = (0.75, 4 / 3)
     """Range of width / height of that crop."""
 
@@ -39,15 +43,16 @@ class Augment:
 
 @dataclass(frozen=True)
 class MaskAugment:
-    """Random scale, flip and crop of an image and its mask (the crop's side is the batches').
+    """Random scale, flip and crop of an image and its mask; the batches set the crop size.
 
-    Raises InputError for a scale out of range.
+    Raises:
+        InputError: the scale is out of range.
     """
 
     scale: tuple[float, float] = (0.5, 2.0)
-    """Range of the factor, uniform, by which both sides of an image are resized."""
+    """Range of the uniform factor by which both sides of an image are scaled."""
     flip: bool = True
-    """Mirror left and right with probability 1/2."""
+    """Flip horizontally with probability 1/2."""
 
     def __post_init__(self) -> None:
         low, high = self.scale

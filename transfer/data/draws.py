@@ -1,4 +1,4 @@
-"""The random part of augmentation: one crop box and one flip an image, drawn for a whole batch at once."""
+"""Random augmentation parameters: one crop box and one flip per image, drawn for a whole batch at once."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 
 from transfer.data.augment import Augment
 
-TRIES = 10  # as torchvision's RandomResizedCrop: boxes that do not fit are drawn again this often
+TRIES = 10  # attempts at a box that fits, as in torchvision's RandomResizedCrop
 
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """Crop boxes in pixels, int64 (n,), and flips, bool (n,). pad_crop boxes are in the padded image."""
+    """Crop boxes in pixels, int64 (n,), and flips, bool (n,); pad_crop boxes refer to the padded image."""
 
     top: Tensor
     left: Tensor
@@ -24,13 +24,13 @@ class Draws:
     flip: Tensor
 
     def rows(self, rows: slice, device: torch.device | str = "cpu") -> Draws:
-        """Return the draws of some images of the batch, on a device."""
+        """Return the draws of a slice of the batch, on a device."""
         fields = (self.top, self.left, self.height, self.width, self.flip)
         return Draws(*(field[rows].to(device) for field in fields))
 
 
 def draw(augment: Augment, count: int, height: int, width: int, source: torch.Generator) -> Draws:
-    """Draw the geometry of ``count`` images of ``height`` × ``width`` pixels from a CPU generator."""
+    """Draw crops and flips for ``count`` images of ``height`` × ``width`` pixels from a CPU generator."""
     if augment.resized_crop is not None:
         high, wide = _boxes(augment, count, height, width, source)
     else:
@@ -42,7 +42,7 @@ def draw(augment: Augment, count: int, height: int, width: int, source: torch.Ge
 
 
 def _up_to(most: Tensor, source: torch.Generator) -> Tensor:
-    """Draw integers from 0 to ``most``, both included."""
+    """Draw integers from 0 to ``most``, inclusive."""
     return (torch.rand(len(most), generator=source, dtype=torch.float64) * (most + 1)).long()
 
 
@@ -65,7 +65,7 @@ def _between(low: float, high: float, uniform: Tensor) -> Tensor:
 
 
 def _largest(augment: Augment, height: int, width: int) -> tuple[int, int]:
-    """Return the largest box of an allowed ratio, for images where no try fitted."""
+    """Return the largest box of an allowed ratio, for images where no attempt fitted."""
     low, high = augment.ratio
     if width / height < low:
         return max(1, round(width / low)), width

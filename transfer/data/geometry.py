@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as transforms
 from transfer.data.augment import MaskAugment
 from transfer.data.draws import Draws
 
-# interpolation -> (reach in pixels of the coarser grid, filter): those of antialiasing in Pillow and torch
+# interpolation -> (support in pixels of the coarser grid, filter), as in the antialiasing of Pillow and torch
 FILTERS: dict[str, tuple[float, Callable[[Tensor], Tensor]]] = {
     "bilinear": (1.0, lambda x: 1 - x),
     "bicubic": (
@@ -25,7 +25,7 @@ Pair = tuple[Tensor, Tensor]
 
 
 def pad_crop(pixels: Tensor, pad: int, draws: Draws) -> Tensor:
-    """Pad with black, crop each image back to H × W at its own place, mirror some: uint8 (n, 3, H, W)."""
+    """Pad with black, crop each image to H × W at its own position, flip some: uint8 (n, 3, H, W)."""
     count, channels, height, width = pixels.shape
     padded = F.pad(pixels, (pad, pad, pad, pad)) if pad else pixels
     across = torch.arange(width, device=pixels.device)
@@ -36,14 +36,14 @@ def pad_crop(pixels: Tensor, pad: int, draws: Draws) -> Tensor:
 
 
 def resize(pixels: Tensor, size: int, interpolation: str) -> Tensor:
-    """Resize to S × S with antialiasing: uint8 (n, 3, H, W) to float32 (n, 3, S, S) from 0 to 255."""
+    """Resize to S × S with antialiasing: uint8 (n, 3, H, W) to float32 (n, 3, S, S) in [0, 255]."""
     return F.interpolate(pixels.float(), (size, size), mode=interpolation, antialias=True).clamp_(0, 255)
 
 
 def resized_crop(pixels: Tensor, size: int, interpolation: str, draws: Draws) -> Tensor:
-    """Resize each image's own box to S × S with antialiasing, mirror some: uint8 to float32 from 0 to 255.
+    """Resize each image's own box to S × S with antialiasing, flip some: uint8 to float32 in [0, 255].
 
-    Resampling is linear and separable, so a batch of boxes is two batched matrix products.
+    Resampling is linear and separable, so a batch of boxes takes two batched matrix products.
     """
     rows = _weights(draws.top, draws.height, pixels.shape[2], size, interpolation)
     columns = _weights(draws.left, draws.width, pixels.shape[3], size, interpolation)
@@ -54,7 +54,7 @@ def resized_crop(pixels: Tensor, size: int, interpolation: str, draws: Draws) ->
 
 
 def _weights(start: Tensor, length: Tensor, full: int, size: int, interpolation: str) -> Tensor:
-    """Return what each of ``full`` pixels adds to each of ``size`` new ones: float32 (n, size, full)."""
+    """Return the weight of each of ``full`` pixels in each of ``size`` new ones: float32 (n, size, full)."""
     reach, shape = FILTERS[interpolation]
     step = (length / size)[:, None, None]
     source = torch.arange(full, device=start.device)
@@ -69,10 +69,10 @@ def _weights(start: Tensor, length: Tensor, full: int, size: int, interpolation:
 def random_crop(
     image: Tensor, mask: Tensor, augment: MaskAugment, crop: int, interpolation: str, source: torch.Generator
 ) -> Pair:
-    """Scale both sides by a random factor, cut out ``crop`` × ``crop`` somewhere, mirror or not.
+    """Scale both sides by a random factor, take a random ``crop`` × ``crop`` window, flip randomly.
 
-    A scaled image with a side below ``crop`` keeps all of that side: the caller pads. Four numbers are drawn
-    from ``source`` whatever the image is.
+    A scaled image with a side below ``crop`` keeps that side entirely: the caller pads. Four numbers are drawn from
+    ``source`` whatever the image is.
     """
     scale, down, right, mirror = torch.rand(4, generator=source, dtype=torch.float64).tolist()
     low, high = augment.scale
@@ -85,12 +85,12 @@ def random_crop(
 
 
 def centre_crop(image: Tensor, mask: Tensor, crop: int, interpolation: str) -> Pair:
-    """Resize the shorter side to ``crop`` and cut out the centre, ``crop`` × ``crop``."""
+    """Resize the shorter side to ``crop`` and take the central ``crop`` × ``crop`` window."""
     image, mask = resize_pair(image, mask, [crop], interpolation)
     return transforms.center_crop(image, [crop]), transforms.center_crop(mask, [crop])
 
 
 def resize_pair(image: Tensor, mask: Tensor, size: list[int], interpolation: str) -> Pair:
-    """Resize to ``size``: [height, width], or [shorter side]. The image is antialiased."""
+    """Resize to ``size``, [height, width] or [shorter side]: the image antialiased, the mask by nearest neighbour."""
     image = transforms.resize(image, size, InterpolationMode(interpolation), antialias=True)
     return image, transforms.resize(mask[None], size, InterpolationMode.NEAREST_EXACT)[0]

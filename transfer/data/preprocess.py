@@ -1,4 +1,4 @@
-"""What a model's input looks like: size, resampling, normalisation, and the geometry of training."""
+"""Model inputs: size, resampling, normalisation, and the geometry of training."""
 
 from __future__ import annotations
 
@@ -18,9 +18,15 @@ from transfer.data.geometry import FILTERS
 class Preprocess:
     """How images become inputs of the model.
 
-    ``size``: side in pixels. ``mean``, ``std``: of each channel, for pixels from 0 to 1. ``interpolation``:
-    "bilinear" or "bicubic". ``augment``: None = the test-time transform. Raises InputError for values out of
-    range.
+    Attributes:
+        size: side in pixels.
+        mean: per channel, for pixels in [0, 1].
+        std: per channel, for pixels in [0, 1].
+        interpolation: "bilinear" or "bicubic".
+        augment: None = the test-time transform.
+
+    Raises:
+        InputError: a value is out of range.
     """
 
     size: int
@@ -41,9 +47,9 @@ class Preprocess:
             raise InputError(f"std must be three finite numbers above 0, one a channel, got {self.std}")
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """Turn a batch of pixels from 0 to 255, (n, 3, S, S), into float32 inputs (x / 255 - mean) / std.
+        """Turn a batch of pixels in [0, 255], (n, 3, S, S), into float32 inputs (x / 255 - mean) / std.
 
-        ``pixels`` of float32 are overwritten.
+        Float32 ``pixels`` are overwritten.
         """
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         mean, std = (torch.tensor(v, dtype=torch.float32, device=pixels.device) for v in (self.mean, self.std))

@@ -1,4 +1,4 @@
-"""The workers that decode files for a walk: how they are fed, how their errors come back, which signals end them."""
+"""DataLoader workers that decode files: input, errors and signals."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ from checkpoints.errors import InputError
 def decoded(
     decoder: Dataset[Any], batches: Sequence[Tensor], *, epoch: int, workers: int, device: torch.device
 ) -> Iterator[Any]:
-    """Yield what the decoder makes of each batch of indices, asked for as (index, epoch).
+    """Yield the decoder's result for each batch of indices, requested as (index, epoch).
 
-    ``workers`` decide nothing but the speed, so more than there are cores count as that many: torch warns of them.
-    A decoder returns an InputError as a value, since raised in a worker it would gain a traceback; it is raised here.
-    The loader is made for one walk, with its own generator: by default it draws from the global one.
+    ``workers`` affects nothing but speed and is capped at the number of cores, above which torch warns. A decoder
+    returns an InputError as a value, since raising in a worker would add a traceback; it is raised here. The loader
+    serves one pass and has its own generator: by default it draws from the global one.
+
+    Raises:
+        InputError: the decoder returned it.
     """
     loader = DataLoader(
         decoder,
@@ -41,17 +44,17 @@ def decoded(
 
 
 def cores() -> int:
-    """Return how many processor cores this process may use: a cluster or container may grant it a few of many."""
+    """Return how many CPU cores this process may use: a cluster or container may grant only some of them."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def outlast_signals(worker: int) -> None:
-    """Let a worker end when its parent says so, and not by the signals that a terminal or cluster sends to all.
+    """Make a worker end when its parent says so, and not on signals that a terminal or cluster sends to all processes.
 
-    The parent may want to finish its step on SIGTERM or Ctrl-C, for which it needs its workers.
+    The parent may need its workers to finish its step on SIGTERM or Ctrl-C.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":  # elsewhere Python cannot see who sent a signal
+    if sys.platform == "linux":  # elsewhere Python cannot tell who sent a signal
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_by_parent, args=(os.getppid(),), daemon=True).start()
 

@@ -1,4 +1,4 @@
-"""Backbone + task head → nn.Module."""
+"""Build models: a backbone with a task head."""
 
 from transfer.models.classifier import classifier
 from transfer.models.deeplab import segmenter

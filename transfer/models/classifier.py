@@ -1,4 +1,4 @@
-"""A classifier: the pretrained trunk with a new linear head, and a stem for small images where asked."""
+"""Classifier: the pretrained trunk with a new linear head and, optionally, a stem for small images."""
 
 from typing import Any
 
@@ -22,11 +22,12 @@ def classifier(backbone: Backbone, num_classes: int, *, stem: str = "imagenet", 
         seed: of the new head (Kaiming normal, zero bias) and the new stem.
 
     Raises:
-        InputError: no class, an unknown stem, or a stem that the architecture does not allow.
+        InputError: ``num_classes`` is below 1; the stem is unknown or not allowed by the architecture, or weights do
+            not fit.
     """
     if num_classes < 1:
         raise InputError(f"num_classes is {num_classes}; give 1 or more")
-    with torch.random.fork_rng(devices=[]):  # timm draws weights that the checkpoint overwrites
+    with torch.random.fork_rng(devices=[]):  # timm initialises weights that the checkpoint overwrites
         model = timm.create_model(backbone.arch, num_classes=num_classes)
     generator = torch.Generator().manual_seed(seed)
     found = heads(model, backbone.arch)
@@ -41,7 +42,7 @@ def classifier(backbone: Backbone, num_classes: int, *, stem: str = "imagenet", 
 
 
 def heads(model: Any, arch: str) -> dict[str, nn.Module]:
-    """Return the last layers of a timm model by module name.
+    """Return the final layers of a timm model by module name.
 
     Raises:
         InputError: the model has none.
@@ -76,7 +77,7 @@ def _renew(module: Any, generator: torch.Generator) -> None:
 
 def _small_stem(model: Any, arch: str, generator: torch.Generator) -> None:
     if model.pretrained_cfg["input_size"][-1] <= 32:
-        return  # the architecture is made for small images already
+        return  # the architecture is already made for small images
     conv = getattr(model, "conv1", None)
     if not (isinstance(conv, nn.Conv2d) and conv.kernel_size == (7, 7) and hasattr(model, "maxpool")):
         raise InputError(

@@ -1,4 +1,4 @@
-"""Holes instead of halvings: a pretrained network at a finer resolution, with the features that it was trained for."""
+"""Replace strides by dilation; features stay unchanged."""
 
 from collections.abc import Callable
 from math import comb
@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from checkpoints.errors import InputError
 
-SIDE = 64  # of the image that shows where a network halves
+SIDE = 64  # of the image used to find where a network downsamples
 
 
 class Average(nn.Module):
-    """The mean of 2 × 2 places, ``rate`` apart to the right and below, at every place.
+    """Mean over a 2 × 2 window with dilation ``rate``, extending right and down, at stride 1.
 
-    It has the values of a 2 × 2 average pooling of stride 2 at the places that such a pooling keeps. Beyond the last
-    row or column there is nothing: the mean is of the places that exist, as ``count_include_pad=False`` has it.
+    Equals a 2 × 2 average pooling of stride 2 at the positions that such a pooling keeps. Beyond the last row or
+    column, the mean is over the positions that exist, as with ``count_include_pad=False``.
     """
 
     def __init__(self, rate: int) -> None:
@@ -26,20 +26,20 @@ class Average(nn.Module):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) → (N, C, H, W)."""
+        """Average: (N, C, H, W) → (N, C, H, W)."""
         x = (x + torch.cat((x[..., self.rate :, :], x[..., -self.rate :, :]), -2)) / 2
         return (x + torch.cat((x[..., self.rate :], x[..., -self.rate :]), -1)) / 2
 
 
 class Filter(nn.Module):
-    """A fixed window around every place: an odd number of taps along each side, ``rate`` apart."""
+    """Fixed separable filter at stride 1, with an odd number of taps along each side and dilation ``rate``."""
 
     def __init__(self, taps: tuple[float, ...], rate: int, padding: str) -> None:
         super().__init__()
         self.taps, self.rate, self.padding = taps, rate, padding
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) → (N, C, H, W)."""
+        """Filter: (N, C, H, W) → (N, C, H, W)."""
         far = len(self.taps) // 2 * self.rate
         for dim, sides in ((-2, (0, 0, far, far)), (-1, (far, far, 0, 0))):
             size, wide = x.shape[dim], F.pad(x, sides, mode=self.padding)
@@ -50,10 +50,10 @@ class Filter(nn.Module):
 
 
 class Uneven(nn.Conv2d):
-    """A convolution of stride 1 that looks ``back`` places up and left, and as far down and right as its window goes.
+    """Stride-1 convolution whose window reaches ``back`` positions up and left, and the rest down and right.
 
-    It has the values of TensorFlow's "SAME" convolution of a larger stride at the places that such a one keeps, on a
-    map whose sides divide by that stride. Beyond the border are zeros.
+    Equals TensorFlow's "SAME" convolution of a larger stride at the positions that such a one keeps, on maps whose
+    sides are multiples of that stride. Pads with zeros.
     """
 
     def __init__(self, conv: Conv2dSame, rate: int) -> None:
@@ -65,25 +65,25 @@ class Uneven(nn.Conv2d):
         self.back = tuple(max((size - 1) * step + 1 - stride, 0) // 2 * rate for size, stride, step in sides)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) → (N, D, H, W)."""
+        """Convolve: (N, C, H, W) → (N, D, H, W)."""
         (top, left), (high, wide) = self.back, self.kernel_size
         bottom, right = (high - 1) * self.dilation[0] - top, (wide - 1) * self.dilation[1] - left
         return self._conv_forward(F.pad(x, (left, right, top, bottom)), self.weight, self.bias)
 
 
 def dilate(model: nn.Module, output_stride: int) -> None:
-    """Keep a network's maps from getting smaller than 1 / ``output_stride`` of the image's sides, in place.
+    """Limit a network's downsampling to ``output_stride`` by replacing strides with dilation, in place.
 
-    The algorithme à trous (Holschneider et al. 1989; Yu and Koltun 2016, arXiv:1511.07122): each halving beyond takes
-    steps of 1, and what comes after it looks at places twice as far apart. At every second (after two halvings:
-    fourth) place the maps are then exactly those of the network as it was, at the borders too (of an image whose
-    sides divide by the network's own stride: of another one, the "SAME" convolutions of TensorFlow's networks would
-    have begun elsewhere). Only what is taken from the whole map, as in squeeze-and-excitation,
-    changes: it sees more places. Convolutions and average poolings are dilated, recognised by type; the state_dict's
-    keys stay.
+    The algorithme à trous (Holschneider et al. 1989; Yu and Koltun 2016, arXiv:1511.07122): each stride of 2 beyond the
+    limit becomes 1, and the layers after it are dilated by a further factor of 2. At every second (after two replaced
+    strides: fourth) position the maps then equal those of the original network exactly, borders included, for images
+    whose sides are multiples of the network's own stride (for others, the "SAME" convolutions of TensorFlow's networks
+    would have started at another offset). Only operations over the whole map, as in squeeze-and-excitation, change:
+    they see more positions. Convolutions and average poolings are dilated, recognised by type; the state_dict's keys
+    are unchanged.
 
     Raises:
-        InputError: another window, such as a max-pool's, lies where the network would have to be dilated.
+        InputError: another window, such as a max-pool's, would have to be dilated.
     """
     for name, (before, after) in _reductions(model).items():
         if after <= output_stride:
@@ -94,7 +94,7 @@ def dilate(model: nn.Module, output_stride: int) -> None:
             continue
         if isinstance(module, nn.Conv2d) and _symmetric(module):
             module.stride = (1, 1)
-            if module.kernel_size != (1, 1):  # which has a faster kernel without
+            if module.kernel_size != (1, 1):  # the same undilated, with a faster kernel
                 module.dilation = (module.dilation[0] * rate, module.dilation[1] * rate)
                 module.padding = (int(module.padding[0]) * rate, int(module.padding[1]) * rate)
             continue
@@ -108,7 +108,7 @@ def dilate(model: nn.Module, output_stride: int) -> None:
 
 
 def _reductions(model: nn.Module) -> dict[str, tuple[int, int]]:
-    """Return, for every module with a window, how many times smaller than the image its input and its output are."""
+    """Return, for every module with a window, the downsampling factors of its input and its output."""
     sides: dict[str, tuple[int, int]] = {}
 
     def watch(name: str) -> Callable[..., None]:
@@ -128,7 +128,7 @@ def _reductions(model: nn.Module) -> dict[str, tuple[int, int]]:
 
 
 def _symmetric(conv: nn.Conv2d) -> bool:
-    """Whether it looks as far to the left as to the right, with zeros beyond the border."""
+    """Return whether the window is centred and padded with zeros."""
     if isinstance(conv.padding, str) or conv.padding_mode != "zeros":
         return False
     sides = zip(conv.kernel_size, conv.padding, conv.dilation, strict=True)
@@ -136,7 +136,7 @@ def _symmetric(conv: nn.Conv2d) -> bool:
 
 
 def _pooling(module: nn.Module, rate: int) -> nn.Module | None:
-    """Return what computes the same at every place, from places ``rate`` apart; None: not known."""
+    """Return a stride-1 module that computes the same pooling with dilation ``rate``; None if there is none."""
     if isinstance(module, BlurPool2d) and module.filt_size % 2:
         size = module.filt_size
         return Filter(tuple(comb(size - 1, i) / 2 ** (size - 1) for i in range(size)), rate, module.pad_mode)
@@ -151,6 +151,6 @@ def _pooling(module: nn.Module, rate: int) -> nn.Module | None:
 
 
 def _one(sides: Any) -> int | None:
-    """Return the number that holds for both sides, if it is one."""
+    """Return the number that holds for both sides, or None if they differ."""
     both = {sides} if isinstance(sides, int) else set(sides)
     return both.pop() if len(both) == 1 else None

@@ -1,4 +1,4 @@
-"""The trunk of a dense prediction: a pretrained network, dilated to an output stride, as a list of feature maps."""
+"""Trunk for dense prediction: a pretrained network, dilated to an output stride, returning feature maps."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,12 +15,12 @@ from transfer.models.dilate import SIDE, dilate
 
 
 class Encoder(nn.Module):
-    """A timm network as a list of feature maps: the image itself, then one map a stage.
+    """A timm network that returns a list of feature maps: the image itself, then one map per stage.
 
-    A stage that no longer halves is dilated (:func:`transfer.models.dilate.dilate`): a map then holds at every second
-    (fourth) place exactly what the pretrained network computes there. smp's and timm's own dilation does not in
-    general: smp dilates the first convolution of a ResNet's stage too, and timm drops the average pooling of CLIP's and
-    of anti-aliased ResNets and does not widen that of ResNet-D.
+    A stage beyond the output stride is dilated (:func:`transfer.models.dilate.dilate`): at every second (fourth)
+    position a map then equals what the pretrained network computes there. The dilation of smp and timm does not
+    guarantee that: smp also dilates the first convolution of a ResNet's stage, and timm drops the average pooling of
+    CLIP's and of anti-aliased ResNets and does not dilate that of ResNet-D.
     """
 
     def __init__(self, model: Any, output_stride: int) -> None:
@@ -30,23 +30,24 @@ class Encoder(nn.Module):
 
     @property
     def detail(self) -> int:
-        """The reduction of the second map, in which DeepLabV3+ finds its detail."""
+        """Reduction of the second map, DeepLabV3+'s low-level features."""
         return 2 if self.output_stride == 4 else 4
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(N, 3, H, W) → maps of ``out_channels``, the last (N, C, H / output_stride, W / output_stride)."""
+        """Map (N, 3, H, W) to maps of ``out_channels``, the last (N, C, H / output_stride, W / output_stride)."""
         return [x, *self.model(x)]
 
 
 def encoder(backbone: Backbone, output_stride: int) -> Encoder:
     """Return the backbone's trunk with the deepest map at 1 / ``output_stride`` of the image's sides.
 
-    ``output_stride`` is 16 or 8; a trunk for small images, such as resnet20, has its natural stride only (4).
+    Args:
+        backbone: every tensor must be loaded, except an EfficientNet's last 1×1 convolution (``conv_head``, ``bn2``),
+            which makes the input of its classifier: its last map is that of its last block.
+        output_stride: 16 or 8; a trunk for small images, such as resnet20, supports its natural stride only (4).
 
     Raises:
-        InputError: an architecture without maps of the right sizes, a stride that it does not allow, weights that do
-            not fit: every tensor must land. Only an EfficientNet's last 1×1 convolution, which makes the vector that
-            its classifier reads (``conv_head``, ``bn2``), is left out: its last map is that of its last block.
+        InputError: an architecture without maps of the right sizes, an unsupported stride, or weights that do not fit.
     """
     arch = backbone.arch
     if not timm.is_model(arch):
@@ -65,7 +66,7 @@ def encoder(backbone: Backbone, output_stride: int) -> Encoder:
 
 
 def _built(arch: str, make: Callable[[], Any]) -> Any:
-    """Call timm, whose networks refuse what they cannot do in many ways."""
+    """Call timm, whose networks reject unsupported options with various errors."""
     try:
         return make()
     except InputError:
@@ -75,7 +76,7 @@ def _built(arch: str, make: Callable[[], Any]) -> Any:
 
 
 def _check_sizes(made: Encoder, arch: str) -> None:
-    """Run the encoder once: the sizes that timm states are not always those that it gives."""
+    """Run the encoder once: the sizes that timm reports are not always the actual ones."""
     stride = made.output_stride
     with torch.no_grad():
         maps = _built(arch, lambda: made.eval()(torch.zeros(1, 3, SIDE, SIDE)))
@@ -96,7 +97,7 @@ def _unfit(arch: str) -> InputError:
 
 
 def _load(model: nn.Module, backbone: Backbone) -> None:
-    """Copy every tensor of the trunk; timm's feature networks name ``stages.0`` ``stages_0`` and the like."""
+    """Copy every tensor of the trunk; timm's feature networks rename ``stages.0`` to ``stages_0`` and the like."""
     name, arch = backbone.card.name, backbone.arch
     own = {_flat(key): value for key, value in model.state_dict().items()}
     head = ("conv_head.", "bn2.") if isinstance(model, EfficientNetFeatures) else ()

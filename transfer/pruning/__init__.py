@@ -1,4 +1,4 @@
-"""Score the weights of a model, select what stays, hold the masks."""
+"""Prune a network: score its weights, select those to keep, apply and hold the masks."""
 
 from transfer.pruning.layers import effective_sparsity, live, report
 from transfer.pruning.masks import Masks

@@ -1,13 +1,13 @@
-"""How many weights each layer keeps, apart from which ones: one threshold for all, or a share for each layer.
+"""Sparsity allocation: one global threshold, or a number of kept weights per layer.
 
-* ``global``: no shares, the largest scores of the whole network stay.
+* ``global``: no layer shares; the largest scores of the whole network are kept.
 * ``uniform``: every layer gets the same density.
-* ``erk``: a layer's share is in proportion to the sum of the sides of its weight, inputs + outputs + kernel (the
-  Erdős-Rényi-kernel of Evci 2020), so that thin layers stay denser.
-* a method's name: its masks say how many weights each layer keeps.
+* ``erk``: a layer's share is proportional to the sum of its weight's dimensions, inputs + outputs + kernel
+  (Erdős-Rényi-kernel, Evci 2020), so that thin layers stay denser.
+* a method's name: its masks set the number of kept weights per layer.
 
-A share never exceeds what its layer has; what a full layer cannot take is spread over the others in the same
-proportion. Shares are rounded down, and the weights that are left go one each to the largest remainders, ties to the
+A share never exceeds the layer's size; the excess of a full layer is distributed over the others in the same
+proportion. Shares are rounded down, and the remaining weights go one each to the largest remainders, ties to the
 earlier layer.
 """
 
@@ -23,10 +23,10 @@ RULES: dict[str, Callable[[Tensor], int]] = {"uniform": lambda mask: mask.numel(
 
 
 def check(allocation: str) -> None:
-    """Refuse an allocation that does not exist.
+    """Reject an unknown allocation.
 
     Raises:
-        InputError: names the known ones.
+        InputError: the allocation is unknown; lists the known ones.
     """
     known = ["global", *RULES, *methods()]
     if allocation not in known:
@@ -34,12 +34,12 @@ def check(allocation: str) -> None:
 
 
 def choose(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], keep: int, allocation: str) -> dict[str, Tensor]:
-    """Keep ``keep`` of the weights that the masks still keep, the largest scores within each layer's share.
+    """Keep ``keep`` of the weights that the masks still keep: the largest scores within each layer's share.
 
     Args:
         scores: float64 scores by parameter name.
         masks: True = kept so far.
-        keep: how many stay in all.
+        keep: number kept in total.
         allocation: "global", "uniform" or "erk".
     """
     if allocation == "global":
@@ -51,14 +51,14 @@ def choose(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], keep: int,
 def choose_shares(
     scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], shares: Mapping[str, int]
 ) -> dict[str, Tensor]:
-    """Keep the given number of weights of each layer, the largest scores."""
+    """Keep the given number of weights per layer: those with the largest scores."""
     return {name: select({name: s}, {name: masks[name]}, shares[name])[name] for name, s in scores.items()}
 
 
 def spread(keep: int, wanted: Mapping[str, int], room: Mapping[str, int]) -> dict[str, int]:
-    """Share ``keep`` in proportion to ``wanted``, none above its ``room``; exact, in integers.
+    """Divide ``keep`` in proportion to ``wanted``, no share above its ``room``; exact integer arithmetic.
 
-    ``keep`` is at most the sum of ``room``, and the wanted numbers are positive.
+    ``keep`` is at most the sum of ``room``, and the ``wanted`` numbers are positive.
     """
     open_, shares, left = set(wanted), dict.fromkeys(wanted, 0), keep
     while True:

@@ -1,4 +1,4 @@
-"""Estimate BatchNorm's running statistics anew, from real batches."""
+"""Re-estimate BatchNorm running statistics from real batches."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -14,21 +14,21 @@ from transfer.pruning.problem import checked
 
 @torch.no_grad()
 def recalibrate(model: nn.Module, batches: Iterable[Any]) -> int:
-    """Replace the running statistics of every BatchNorm by the mean over batches of the batch statistics; in place.
+    """Replace the running statistics of every BatchNorm by the average of the batch statistics, in place.
 
-    The mean counts each batch once and takes the unbiased variance, as PyTorch does with ``momentum=None``. All
-    else runs in eval mode, dropout too; parameters, other buffers, modes and momentum stay. A layer that the batches do
-    not reach keeps its statistics, and so do all layers when something fails.
+    Batches are weighted equally and variances are unbiased, as in PyTorch with ``momentum=None``. Everything else,
+    dropout included, runs in eval mode; parameters, other buffers, modes and momentum are unchanged. A layer that no
+    batch reaches keeps its statistics, and so do all layers on failure.
 
     Args:
         model: any model; one without BatchNorm is left alone.
-        batches: inputs (N, 3, H, W), or pairs of them and targets, on the model's device; walked once.
+        batches: inputs (N, 3, H, W), or (inputs, targets) pairs, on the model's device; iterated once.
 
     Returns:
         The number of layers with new statistics.
 
     Raises:
-        InputError: the batches yield nothing, or one that cannot be used or is too small.
+        InputError: there are no batches, or one is unusable or too small.
     """
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
     if not norms:
@@ -47,7 +47,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Any]) -> int:
 
 
 def _estimated(model: nn.Module, norms: list[_BatchNorm], batches: Iterable[Any]) -> dict[_BatchNorm, list[Tensor]]:
-    """Return the new buffers of the layers that the batches reach; those of the model have moved."""
+    """Return the new buffers of the layers that the batches reach; the model's own buffers are modified."""
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None

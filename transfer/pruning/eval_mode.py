@@ -1,4 +1,4 @@
-"""Looking at a model leaves it as it was."""
+"""Switch a model to eval mode; restore modes, buffers and RNG afterwards."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,18 +12,19 @@ from checkpoints.errors import InputError
 from transfer.precision import full_float32
 
 _Copies = dict[str, tuple[Tensor, Tensor] | None]
-"""By name: a tensor, and a copy of its values."""
+"""By name: a tensor and a copy of its values."""
 
 
 @contextmanager
 def untouched(model: nn.Module, seed: int | None = None) -> Iterator[None]:
-    """Put the model into eval mode for a while; afterwards modes, buffers and the global random state are as before.
+    """Switch to eval mode and disable TF32; restore modes, buffers and the global RNG state afterwards.
 
-    Float32 is float32 meanwhile, on GPUs too. With a seed, whatever draws from the global random state draws by it.
+    With ``seed``, the global RNG is seeded inside the context.
 
-    Buffers too, since a forward in eval mode may still move them: a counter, or statistics that are always on. Modes
-    go back through ``train()``, so that what a module does there (drop a cache, part merged weights) is undone; its own
-    parameters then have their bits again. An error inside is raised even if the model cannot be put back.
+    Buffers are restored too, since an eval-mode forward may still change them: counters, or statistics that are always
+    updated. Modes are restored through ``train()``, so that its side effects in a module (dropping a cache, unmerging
+    weights) are undone; the module's own parameters are then restored bit for bit. An error inside the context is
+    raised even if restoring fails.
     """
     modes = [(module, module.training) for module in model.modules()]
     steps: list[Callable[[], object]] = [partial(_restore_modes, model, modes)]
@@ -50,7 +51,7 @@ def untouched(model: nn.Module, seed: int | None = None) -> Iterator[None]:
 
 
 def reseed(seed: int) -> None:
-    """Seed the global random state of the CPU and of CUDA where that is in use; within :func:`untouched` alone."""
+    """Seed the global RNG of the CPU and, if initialized, of CUDA; use only within :func:`untouched`."""
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(seed)
@@ -71,13 +72,13 @@ def _restore_modes(model: nn.Module, modes: list[tuple[nn.Module, bool]]) -> Non
             if module.training != training:
                 module.train(training)
     finally:
-        for module, training in modes:  # some take no other, or refuse one
+        for module, training in modes:  # train() of some modules ignores or rejects a mode
             module.training = training
 
 
 @torch.no_grad()
 def _restore(members: Any, copies: _Copies) -> None:
-    """Give a module its tensors back: the same ones, of the same names, with the same values."""
+    """Restore a module's tensors: same objects, names and values."""
     owned = {key: pair and pair[0] for key, pair in copies.items()}
     if list(members.keys()) != list(owned):
         members.clear()
@@ -100,7 +101,7 @@ def _restore_names(names: set[str], before: set[str]) -> None:
 
 
 def _failures(steps: list[Callable[[], object]]) -> list[Exception]:
-    """Take every step, and return the errors of those that failed."""
+    """Run every step and return the errors of those that failed."""
     failed = []
     for step in steps:
         try:
@@ -112,9 +113,9 @@ def _failures(steps: list[Callable[[], object]]) -> list[Exception]:
 
 @contextmanager
 def enough_samples(advice: str) -> Iterator[None]:
-    """Turn torch's complaint of a batch that is too small for its statistics into an ``InputError`` with advice.
+    """Turn torch's error about a batch too small for batch statistics into an ``InputError`` with ``advice``.
 
-    Any other error passes.
+    Other errors propagate.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Which kept weights still lie on a path from the input to the output, and the report on layers."""
+"""Find the kept weights on live input-output paths, and report on layers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,17 +18,17 @@ from transfer.pruning.tied import place
 def live(model: nn.Module, masks: Mapping[str, Tensor], inputs: Tensor) -> Masks:
     """Return the kept weights that lie on a path of kept weights from an input value to an output value.
 
-    A kept weight off every such path is *disconnected*: it may pass on the constants of biases before it, but nothing
-    of the image, or nothing of it reaches the output. All gates count as open. Weights that are not masked (excluded
-    ones) connect where they are not 0.
+    A kept weight off every such path is *disconnected*: it may propagate the biases of earlier layers but nothing of
+    the image, or nothing of it reaches the output. All gates count as open. Unmasked (excluded) weights connect where
+    they are nonzero.
 
     Args:
-        model: nothing of it is changed.
+        model: not modified.
         masks: True = kept.
-        inputs: any images of the model's size; only the shape of the first counts.
+        inputs: images of the model's input size; only the shape of the first is used.
 
     Raises:
-        NoPathError: the network has an operation without a meaning on paths.
+        NoPathError: the network has an operation that is not defined on paths.
     """
     start = torch.ones_like(inputs[:1])
     views = stand_ins(model, lambda name, w: masks[name].to(w) if name in masks else (w != 0).to(w))
@@ -45,13 +45,13 @@ def report(model: nn.Module, masks: Masks, inputs: Tensor) -> list[dict[str, Any
     """Return the rows of :meth:`Masks.layers` with ``units``, ``dead_units`` and ``disconnected``.
 
     An output unit is one row of a linear weight or one kernel of a convolution; it is dead when all its weights are
-    pruned (Iurada 2024, figure 6). Disconnected are the kept weights on no live path; None where the network is no sum
-    over paths.
+    pruned (Iurada 2024, figure 6). ``disconnected`` counts the kept weights on no live path; None if the network is not
+    a sum over paths.
 
     Raises:
-        InputError: a mask has no parameter of its name and shape in the model.
+        InputError: a mask matches no parameter of the model by name and shape.
     """
-    owners = {  # a weight that is computed is not asked for: in training mode that moves what it is computed from
+    owners = {  # _parameters skips computed weights: in training mode, reading one may update its state
         place(weight): m
         for m in reversed(list(model.modules()))
         if isinstance(m, (_ConvNd, nn.Linear)) and (weight := m._parameters.get("weight")) is not None
@@ -70,21 +70,21 @@ def report(model: nn.Module, masks: Masks, inputs: Tensor) -> list[dict[str, Any
 
 
 def _units(layer: nn.Module | None, mask: Tensor) -> Tensor:
-    """Say of each output unit whether it has a kept weight."""
-    if isinstance(layer, _ConvTransposeNd):  # (inputs, outputs of a group, …): a group's outputs see its inputs alone
+    """Return, per output unit, whether it has a kept weight."""
+    if isinstance(layer, _ConvTransposeNd):  # (in, out / groups, …): a group's outputs depend on its own inputs only
         mask = mask.unflatten(0, (layer.groups, -1)).transpose(1, 2).flatten(0, 1)
     return mask.flatten(1).any(1)
 
 
 def effective_sparsity(rows: list[dict[str, Any]]) -> float | None:
-    """Return the sparsity without the disconnected weights of a report, in [0, 1]; None where they are not known."""
+    """Return the sparsity if disconnected weights count as pruned, in [0, 1]; None if they are unknown."""
     if any(row["disconnected"] is None for row in rows):
         return None
     return 1 - sum(row["kept"] - row["disconnected"] for row in rows) / sum(row["total"] for row in rows)
 
 
 def _reached(path: Scaled, _: View | None) -> Scaled:
-    """Keep of a value only whether it is above 0, forward and backward: exact at any depth."""
+    """Reduce a value to whether it is positive, forward and backward: exact at any depth."""
     return Scaled(_Sign.apply(path.tensor))
 
 

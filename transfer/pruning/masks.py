@@ -1,4 +1,4 @@
-"""Masks: which weights are kept. A mapping from parameter name to a bool tensor, and what can be done with it."""
+"""Pruning masks: a mapping from parameter name to a bool tensor of kept weights, and its operations."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from transfer.pruning.tied import place
 
 
 class Masks(Mapping[str, Tensor]):
-    """An immutable mapping of parameter names to bool masks of the parameters' shapes; True = kept."""
+    """Immutable mapping from parameter name to a bool mask of the parameter's shape; True = kept."""
 
     def __init__(self, masks: Mapping[str, Tensor]):
         for name, mask in masks.items():
@@ -64,7 +64,7 @@ class Masks(Mapping[str, Tensor]):
         return 1 - self.density
 
     def digest(self) -> str:
-        """Return a SHA-256 over names, shapes and bits: equal masks, equal digest, on every machine."""
+        """Return a SHA-256 over names, shapes and bits; equal masks have equal digests on every machine."""
         sha = hashlib.sha256()
         for name, mask in sorted(self.items()):
             sha.update(f"{name}{tuple(mask.shape)}".encode())
@@ -72,18 +72,18 @@ class Masks(Mapping[str, Tensor]):
         return sha.hexdigest()
 
     def layers(self) -> list[dict[str, Any]]:
-        """Return one row a layer: name, total, kept, density; :func:`transfer.pruning.report` tells more."""
+        """Return one row per layer: name, total, kept, density; :func:`transfer.pruning.report` adds more."""
         return [_layer(name, mask) for name, mask in self.items()]
 
     def collapsed(self) -> list[str]:
-        """Return the names of the layers without a kept weight."""
+        """Return the names of the layers with no kept weight."""
         return [name for name, mask in self.items() if not bool(mask.any())]
 
     def apply_(self, model: nn.Module) -> None:
-        """Set the pruned weights of the model to exactly 0.0, in place.
+        """Set the model's pruned weights to exactly 0.0, in place.
 
         Raises:
-            InputError: a mask has no parameter of its name and shape in the model.
+            InputError: a mask matches no parameter of the model by name and shape.
         """
         parameters = self.match(model)
         with torch.no_grad():
@@ -94,7 +94,7 @@ class Masks(Mapping[str, Tensor]):
         """Return the model's parameters by mask name.
 
         Raises:
-            InputError: a mask has no parameter of its name and shape in the model.
+            InputError: a mask matches no parameter of the model by name and shape.
         """
         parameters = dict(model.named_parameters())
         for name, mask in self.items():
@@ -106,11 +106,11 @@ class Masks(Mapping[str, Tensor]):
         return {name: parameters[name] for name in self}
 
     def hold(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> "Hold":
-        """Keep the pruned weights at zero while the optimizer trains the model; see :class:`Hold`."""
+        """Keep pruned weights at zero while the optimizer trains the model; see :class:`Hold`."""
         return Hold(self, model, optimizer)
 
     def save(self, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
-        """Write the masks to a safetensors file, one bit a weight, whole or not at all."""
+        """Write the masks to a safetensors file atomically, one bit per weight."""
         shapes = json.dumps({name: list(mask.shape) for name, mask in self.items()})
         packed = {name: torch.from_numpy(_packed(mask)) for name, mask in self.items()}
         note = {**(metadata or {}), "format": "px-transfer masks 1", "shapes": shapes}
@@ -118,7 +118,7 @@ class Masks(Mapping[str, Tensor]):
 
     @classmethod
     def load(cls, path: str | Path) -> "Masks":
-        """Read masks that :meth:`save` wrote.
+        """Read masks written by :meth:`save`.
 
         Raises:
             InputError: the file is absent, damaged or not a mask file.
@@ -142,7 +142,7 @@ class Masks(Mapping[str, Tensor]):
             AttributeError,
             OSError,
             OverflowError,
-            RuntimeError,  # RecursionError too: brackets within brackets
+            RuntimeError,  # includes RecursionError, from deeply nested JSON
         ) as error:
             raise InputError(f"{path} is not a whole mask file of this project ({error}); make it again") from error
 
@@ -165,13 +165,13 @@ def _unpacked(bits: np.ndarray, shape: list[int]) -> Tensor:
 
 
 class Hold:
-    """Masks gradients when they are complete and weights after every optimizer step, until :meth:`remove`.
+    """Mask gradients once accumulated and weights after every optimizer step, until :meth:`remove`.
 
-    Both are needed: with gradients alone, momentum or weight decay from before moves pruned weights; with weights
-    alone, the gradients of pruned weights count in the clipping norm. A frozen weight has no gradient to mask; one that
-    is thawed later is held by its values alone until it is held again. A parameter over the memory of a masked one is
-    masked with it. Safe to make again after a resume. Under accelerate give the wrapped optimizer or the bare one, and
-    the model before it is wrapped or compiled, or after. What fails leaves no hook.
+    Both are needed: with gradients alone, existing momentum or weight decay moves pruned weights; with weights alone,
+    the gradients of pruned weights count in the clipping norm. A frozen weight has no gradient to mask; if it is
+    unfrozen later, only its values are masked until a new Hold is created. Parameters that share memory with a masked
+    one are masked too. Can be recreated safely after a resume. Accepts the optimizer bare or wrapped by accelerate, and
+    the model before or after wrapping or compiling. If construction fails, no hook remains.
     """
 
     def __init__(self, masks: Masks, model: nn.Module, optimizer: torch.optim.Optimizer):
@@ -201,7 +201,7 @@ class Hold:
             parameter.masked_fill_(pruned, 0.0)
 
     def remove(self) -> None:
-        """Stop holding: take every hook away."""
+        """Remove every hook."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
@@ -216,7 +216,7 @@ def _masked(pruned: Tensor) -> Any:
 
 
 def _unwrapped(model: nn.Module, masks: Masks) -> nn.Module:
-    """Return the model that has the masks' names, within DistributedDataParallel and ``torch.compile``."""
+    """Strip DistributedDataParallel and ``torch.compile`` wrappers until the parameters have the masks' names."""
     while not _has(model, masks):
         inner = getattr(model, "_orig_mod", getattr(model, "module", None))
         if not isinstance(inner, nn.Module):
@@ -231,10 +231,10 @@ def _has(model: nn.Module, masks: Masks) -> bool:
 
 
 def kept(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
-    """Return a bool mask of every prunable weight, True = kept; a weight without a mask is kept whole.
+    """Return a bool mask for every prunable weight, True = kept; a weight without a mask is kept entirely.
 
     Raises:
-        InputError: a mask belongs to no prunable weight, or has another shape or dtype.
+        InputError: a mask matches no prunable weight, or has another shape or dtype.
     """
     masks = masks or {}
     for name, mask in masks.items():

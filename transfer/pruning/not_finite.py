@@ -1,4 +1,4 @@
-"""Where in a network numbers stop being finite."""
+"""Locate the layer where the values of a network stop being finite."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -13,16 +13,16 @@ from transfer.errors import ScoreError
 def check_finite(
     output: Any, model: nn.Module, forward: Callable[[], Any], seen: AbstractContextManager[Any] | None = None
 ) -> None:
-    """Refuse a forward whose output is not finite: run it again and say in which layer that begins.
+    """Reject a non-finite output; the forward is run again to find the first such layer.
 
     Args:
-        output: what the forward gave; anything but a tensor passes.
-        model: whose layers are watched.
-        forward: runs it again.
-        seen: the context of that run, which chooses the statistics of BatchNorm.
+        output: result of the forward; anything but a tensor passes.
+        model: whose layers are inspected.
+        forward: runs the forward again.
+        seen: context of that run, which selects the BatchNorm statistics.
 
     Raises:
-        ScoreError: it is not finite.
+        ScoreError: the output is not finite.
     """
     if not isinstance(output, Tensor) or bool(torch.isfinite(output).all()):
         return
@@ -48,7 +48,7 @@ def check_finite(
 
 
 def _blame(module: nn.Module) -> str:
-    """Name the first tensor of the module's own that is not finite."""
+    """Name the module's first own parameter or buffer that is not finite."""
     own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
     bad = [name for name, tensor in own if not bool(torch.isfinite(tensor).all())]
     return f", whose {bad[0]} is not finite" if bad else ""

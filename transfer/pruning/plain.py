@@ -1,4 +1,4 @@
-"""The model as it is written: in its own precision, not compiled, and torch's complaints in one line."""
+"""Run a model in its own precision and uncompiled, with torch's errors as one line."""
 
 import re
 import sys
@@ -18,10 +18,10 @@ _wanted = ContextVar("_wanted", default=False)
 
 @contextmanager
 def plain() -> Iterator[None]:
-    """Run models without autocast and ``torch.compile``, also where their forward turns them on.
+    """Disable autocast and ``torch.compile``, even where the model's forward enables them.
 
     Raises:
-        InputError: the model, the batches or the loss do not go together, or with the method; from torch's own error.
+        InputError: the model, batches, loss and method do not fit together; translated from torch's own error.
     """
     eager = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
     with eager, no_autocast():
@@ -38,7 +38,7 @@ def plain() -> Iterator[None]:
 
 @contextmanager
 def bfloat16(device: str, *, enabled: bool) -> Iterator[None]:
-    """Run operations in bfloat16 (autocast) where that is enabled, within :func:`no_autocast` too."""
+    """Autocast to bfloat16 if ``enabled``, also within :func:`no_autocast`."""
     before = _wanted.set(enabled)
     try:
         with torch.autocast(device, torch.bfloat16, enabled=enabled):
@@ -48,7 +48,7 @@ def bfloat16(device: str, *, enabled: bool) -> Iterator[None]:
 
 
 class no_autocast(TorchFunctionMode):
-    """Runs every operation as if there were no autocast, whether it was turned on before or is within."""
+    """Disable autocast for every operation, whether it was enabled outside or inside the context."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class no_autocast(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-_TOLD = (  # what torch says, and what it means here
+_TOLD = (  # patterns of torch's errors, and our messages
     (
         r"checkpoint is incompatible with \.grad",
         "the model checkpoints activations with use_reentrant=True, which gives no gradients by chosen weights; pass "

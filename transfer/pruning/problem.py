@@ -1,4 +1,4 @@
-"""What a method is given: a model, its weights and masks, and real mini-batches."""
+"""The inputs of a scoring method: a model, its weights and masks, and real mini-batches."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -30,7 +30,7 @@ def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     """Return the mean cross entropy of logits (N, K, …) and class indices (N, …); 255 is ignored in maps.
 
     Raises:
-        InputError: the targets are no class indices below K, or have another shape.
+        InputError: the targets are not class indices below K, or have another shape.
     """
     ignored = IGNORE if targets.dim() > 1 else -100
     want = (len(outputs), *outputs.shape[2:])
@@ -52,7 +52,7 @@ def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Batch:
-    """One mini-batch; ``generator`` is its own: it draws alike whichever process has the batch."""
+    """One mini-batch; its own ``generator`` draws the same on whichever process has the batch."""
 
     inputs: Tensor
     labels: Tensor | None
@@ -60,7 +60,7 @@ class Batch:
 
     @property
     def targets(self) -> Tensor:
-        """The targets.
+        """Targets of the batch.
 
         Raises:
             InputError: the batch has none.
@@ -72,11 +72,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Problem:
-    """What a method is given.
+    """The inputs of a scoring method; the model is in eval mode and must not be changed.
 
-    ``weights`` are the prunable parameters, detached, in the model's order; ``masks`` (True = kept) are over the same
-    names; the pruned entries of the weights are already 0. The model is in eval mode and must be left as it is.
-    ``statistics`` are those that BatchNorm normalises with: "batch", "running" (the stored ones), or constants.
+    Attributes:
+        weights: prunable parameters, detached, in the model's order; pruned entries are already 0.
+        masks: by the same names, True = kept.
+        statistics: BatchNorm statistics: "batch", "running" (the stored ones), or constants.
     """
 
     model: nn.Module
@@ -90,17 +91,17 @@ class Problem:
     _seen: list[tuple[Any, ...]] = field(default_factory=list)
 
     def generator(self) -> torch.Generator:
-        """Return a new generator, the same on every process."""
+        """Return a new generator, identical on every process."""
         return torch.Generator().manual_seed(self.seed)
 
     def total(self, statistic: Callable[[Batch], Statistic]) -> tuple[Statistic, int]:
-        """Return a statistic summed over all batches, in float64 and in their order, and the number of samples.
+        """Sum a statistic over all batches, in float64 and in batch order; return it with the number of samples.
 
-        Each process computes the statistic of its batches only; the sum has the same bits on all of them, and for any
-        number of them.
+        Each process computes the statistic of its own batches only; the sum is bit-identical on all processes and for
+        any number of them.
 
         Raises:
-            InputError: a batch cannot be used, nothing is yielded, or not the same as in the walk before.
+            InputError: a batch is unusable, there are none, or they differ from the previous pass.
         """
         total: Statistic = {}
         own: Statistic | None = None
@@ -108,7 +109,7 @@ class Problem:
         for count, batch in enumerate(self._walk(), start=1):
             samples += len(batch.inputs)
             if self.processes.mine(count - 1):
-                reseed(batch.generator.initial_seed())  # the model's own draws are the batch's too
+                reseed(batch.generator.initial_seed())  # the model's own draws depend on the batch too
                 own = statistic(batch)
             if count % self.processes.count == 0:
                 _add(total, self.processes.in_order(own, self.processes.count))
@@ -117,19 +118,19 @@ class Problem:
         return total, samples
 
     def first(self) -> Tensor:
-        """Return one sample of the very first batch, (1, C, H, W)."""
+        """Return one sample of the first batch, (1, C, H, W)."""
         for batch in self.batches:
             return self._usable(batch)[0][:1]
         raise _nothing()
 
     def output(self, weights: dict[str, Tensor], inputs: Tensor) -> Tensor:
-        """Return the model's output with these tensors in place of its own of the same names.
+        """Return the model's output with ``weights`` in place of its own of the same names.
 
-        BatchNorm normalises with ``statistics``; with those of the batch, gradients flow through them.
+        BatchNorm normalises with ``statistics``; with batch statistics, gradients flow through them.
 
         Raises:
-            InputError: it is not one tensor, or a batch too small for its own statistics.
-            ScoreError: it is not finite; names the layer where that begins.
+            InputError: the output is not a single tensor, or a batch is too small for its own statistics.
+            ScoreError: the output is not finite; names the first such layer.
         """
         weights = with_twins(self.model, weights)
         with seen_through(self.statistics):
@@ -147,12 +148,12 @@ class Problem:
         self, weights: dict[str, Tensor], outputs: Tensor | Sequence[Tensor], leaves: Iterable[Tensor],
         cotangents: Tensor | Sequence[Tensor] | None = None, **options: bool,
     ) -> list[Tensor]:  # fmt: skip
-        """Return ``torch.autograd.grad`` of what :meth:`output` gave for these weights; zeros where nothing depends.
+        """Return ``torch.autograd.grad`` of :meth:`output` for these weights; zeros where nothing depends on a leaf.
 
-        A model that runs parts of its forward again then (gradient checkpointing) sees the same weights and BatchNorm.
+        If the model re-runs parts of its forward (gradient checkpointing), they see the same weights and BatchNorm.
 
         Raises:
-            InputError: a BatchNorm runs again, and has statistics that were taken before.
+            InputError: a BatchNorm is re-run and ``statistics`` are constants.
         """
         by = list(leaves)
         found = backward(
@@ -162,20 +163,20 @@ class Problem:
         return list(found)
 
     def constants(self) -> Constants | None:
-        """Return the statistics that path methods take for fixed; None for the stored ones.
+        """Return the constant statistics for path methods; None = the stored ones.
 
-        Those of the batches cost a forward of each, see :meth:`measured`.
+        Those of the batches cost one forward per batch, see :meth:`measured`.
         """
         if self.statistics == "batch":
             return self.measured()
         return self.statistics if isinstance(self.statistics, Constants) else None
 
     def measured(self) -> Constants:
-        """Return the mean statistics of the batches through the model as it is now; one forward of each.
+        """Return the mean statistics of the batches through the current model; one forward per batch.
 
         Raises:
-            InputError: a batch too small for its own statistics.
-            ScoreError: the output is not finite; names the layer where that begins.
+            InputError: a batch is too small for its own statistics.
+            ScoreError: the output is not finite; names the first such layer.
         """
 
         @torch.no_grad()
@@ -188,7 +189,7 @@ class Problem:
         return pooled(*self.total(of_batch))
 
     def leaves(self) -> dict[str, Tensor]:
-        """Return the weights as new leaves that record gradients."""
+        """Return the weights as new leaf tensors that require gradients."""
         return {name: w.detach().requires_grad_() for name, w in self.weights.items()}
 
     def _seen_again(self) -> ExitStack:
@@ -204,7 +205,7 @@ class Problem:
             now.append((_fingerprint(inputs), None if targets is None else _fingerprint(targets)))
             if before and now[-1] != (before[number] if number < len(before) else None):
                 raise _shuffled()
-            # a prime apart, so that the draws of one call's batches and of the next seed's do not coincide
+            # prime stride, so that draws do not coincide with those of the next seed's batches
             yield Batch(inputs, targets, torch.Generator().manual_seed(self.seed + 7919 * (number + 1)))
         if not now:
             raise _nothing()
@@ -219,9 +220,9 @@ class Problem:
 
 
 def _fingerprint(x: Tensor) -> tuple[tuple[int, ...], int]:
-    """What tells a tensor from any other that a loader may give instead: its bits as integers, each times its place.
+    """Return a fingerprint that tells whether a loader yields another tensor: bits as integers, times position.
 
-    Found where the tensor is; integers have the same sum in any order.
+    Computed on the tensor's device; integer sums do not depend on their order.
     """
     flat = x.detach().contiguous().view(-1)
     bits = flat.view(torch.int32) if x.element_size() % 4 == 0 else flat.view(torch.uint8).int()
@@ -236,17 +237,17 @@ def _add(total: Statistic, found: Iterable[Statistic]) -> None:
             if old is not None and old.tensor.shape != value.tensor.shape:
                 raise InputError("the batches have images of different sizes; give one size")
             if old is not None and old.exponent == value.exponent:
-                old.tensor.add_(value.tensor)  # float32 enters the float64 sum exactly
+                old.tensor.add_(value.tensor)  # float32 converts to float64 exactly
                 continue
             total[name] = Scaled(value.tensor.to(torch.float64, copy=True), value.exponent).plus(old)
 
 
 def checked(batch: Any) -> tuple[Tensor, Tensor | None]:
-    """Return the inputs and the targets, if there are any, of a batch.
+    """Return the inputs and the targets (None if there are none) of a batch.
 
     Raises:
-        InputError: the batch is neither inputs nor a pair (inputs, targets) of tensors of one length, or its inputs are
-            none, no floats, or not finite.
+        InputError: the batch is neither inputs nor an (inputs, targets) pair of tensors of equal length, or its inputs
+            are empty, not floating-point, or not finite.
     """
     parts = batch if isinstance(batch, (tuple, list)) else (batch,)
     if not 1 <= len(parts) <= 2 or not all(isinstance(x, Tensor) for x in parts):

@@ -1,4 +1,4 @@
-"""Which parameters are prunable: the weights of convolutions and linear layers, by type."""
+"""Select the prunable parameters: the weights of convolution and linear modules, by type."""
 
 from collections.abc import Hashable, Iterable, Mapping
 from fnmatch import fnmatchcase
@@ -14,14 +14,17 @@ from transfer.pruning.tied import place, refuse_overlaps
 
 
 def prunable(model: nn.Module, exclude: Iterable[str] = ()) -> dict[str, nn.Parameter]:
-    """Return the prunable weights by parameter name, as and in the order that ``model.named_parameters()`` has them.
+    """Return the prunable weights by parameter name, in the order of ``model.named_parameters()``.
 
-    Biases and norms are never pruned. ``exclude`` holds globs over module names (``"fc"``, ``"layer1.*"``). A
-    weight that several modules share, as one parameter or as several over one memory, is listed once, and not at all if
-    one of them is excluded.
+    Biases and norms are never pruned. A weight shared by several modules, as one parameter or as several over the same
+    memory, is listed once, and not at all if one of these modules is excluded.
+
+    Args:
+        model: neither wrapped nor uninitialised.
+        exclude: globs over module names (``"fc"``, ``"layer1.*"``).
 
     Raises:
-        InputError: a glob matches no prunable module, a weight is computed or overlaps with another parameter, nothing
+        InputError: a glob matches no prunable module, a weight is computed or overlaps another parameter, nothing
             prunable is left, or the model is wrapped or not initialised.
     """
     _refuse_unready(model)
@@ -69,15 +72,15 @@ def _refuse_unready(model: nn.Module) -> None:
 
 
 def zeros(weights: Mapping[str, Tensor]) -> tuple[int, int]:
-    """Return how many of the weights are 0, and how many there are."""
+    """Return the number of zero weights and the total number of weights."""
     return sum(int((w == 0).sum()) for w in weights.values()), sum(w.numel() for w in weights.values())
 
 
 def refuse_half(*tensors: Tensor) -> None:
-    """Refuse complex numbers, and 16-bit floats: products over layers and squares of gradients are lost in them.
+    """Reject complex tensors and 16-bit floats, which lose products over layers and squared gradients.
 
     Raises:
-        InputError: names the dtype and the way out.
+        InputError: a tensor is complex or 16-bit; names the dtype and a remedy.
     """
     for tensor in tensors:
         if tensor.is_complex():
@@ -89,7 +92,7 @@ def refuse_half(*tensors: Tensor) -> None:
 
 
 def _key(layer: nn.Module) -> Hashable:
-    """What tells weights apart: their memory, shared or not, or the module where it computes its weight."""
+    """Return the identity of a layer's weight: its memory, or the module if its weight is computed."""
     weight = layer._parameters.get("weight")
     return id(layer) if weight is None else place(weight)
 
@@ -107,7 +110,7 @@ def _remedy(module: nn.Module) -> str:
     return "module.weight = torch.nn.Parameter(module.weight.detach())"
 
 
-_REMEDIES = {  # what torch's older ways leave on a module
+_REMEDIES = {  # attributes that torch's legacy reparametrizations leave on a module
     "weight_mask": "torch.nn.utils.prune.remove(module, 'weight')",
     "weight_g": "torch.nn.utils.remove_weight_norm(module)",
     "weight_u": "torch.nn.utils.remove_spectral_norm(module)",

@@ -1,8 +1,8 @@
-"""Whether the operations receive the weights that masks are for.
+"""Check that operations receive the weights that are masked.
 
-A layer may compute in its forward what its convolution is given: standardised weights (timm's ``StdConv2d``) are zero
-nowhere, whatever the mask says. So one forward is run with most entries of every weight at zero, and what each
-convolution or product with the images is given must have as many zeros. Casts, views, padding and factors keep them.
+A layer may transform its weight in the forward: standardised weights (timm's ``StdConv2d``) are zero nowhere, whatever
+the mask. So one forward is run with most entries of every weight at zero, and the tensor that reaches each convolution
+or product with the images must have as many zeros. Casts, views, padding and scaling keep them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,25 +23,25 @@ from transfer.pruning.paths.follow import tensors_in
 from transfer.pruning.problem import Batches, checked
 from transfer.pruning.tied import place, with_twins
 
-_FEW = 2  # images; a BatchNorm that is never in eval mode wants more than one
+_FEW = 2  # images; a BatchNorm that is always in training mode needs more than one
 _DENSITY = 1 / 16
-_GOLDEN = 0.6180339887498949  # its multiples, modulo 1, are spread evenly over any stretch and any stride
-_IMAGES = ""  # where a tensor comes from, besides the names of weights
+_GOLDEN = 0.6180339887498949  # its multiples modulo 1 are spread evenly over any range and stride
+_IMAGES = ""  # origin of a tensor that depends on the images; other origins are weight names
 
 
 def check_received(model: nn.Module, weights: Mapping[str, Tensor], batches: Batches | None, seed: int = 0) -> None:
-    """Refuse weights that are computed anew before an operation receives them, so that a mask would not hold.
+    """Reject weights that the forward transforms before use, so that a mask would have no effect.
 
-    Costs one forward of two images. Where the batches give none that the model takes, each layer is called alone.
+    Costs one forward of two images. If the batches yield none that the model accepts, each layer is called alone.
 
     Args:
-        model: nothing of it is changed.
+        model: not modified.
         weights: the prunable ones by name.
-        batches: as for ``prune``; the first is looked at.
-        seed: of what the model draws.
+        batches: as for ``prune``; only the first is used.
+        seed: seeds the model's random draws.
 
     Raises:
-        InputError: names the first such layer.
+        InputError: there are such weights; names the first layer.
     """
     with untouched(model, seed), torch.no_grad():
         watch = _Watch({name: _sparse(w.detach()) for name, w in weights.items()})
@@ -59,7 +59,7 @@ def check_received(model: nn.Module, weights: Mapping[str, Tensor], batches: Bat
 
 
 class _Watch(TorchFunctionMode):
-    """Follows the weights to the operations that bring them together with the images."""
+    """Track weights to the operations that combine them with the images."""
 
     def __init__(self, weights: dict[str, Tensor]) -> None:
         super().__init__()
@@ -89,14 +89,14 @@ class _Watch(TorchFunctionMode):
         return out
 
     def _look(self, received: Any) -> None:
-        """Note a weight whose zeros are not in the tensor that is made of it."""
+        """Record a weight whose zeros are missing in the tensor derived from it."""
         origin = self.origins.get(received, ()) if isinstance(received, Tensor) else ()
         if not origin or _IMAGES in origin:
             return
         names = [name for name in self.weights if name in origin]
         entries = sum(self.weights[name].numel() for name in names)
         most = 2 * sum(self.nonzero[name] for name in names) * max(1.0, received.numel() / entries)
-        if int((received.abs() > 0).sum()) > most:  # nan, as of an empty row that is normalised, counts as 0
+        if int((received.abs() > 0).sum()) > most:  # nan, e.g. from normalising an all-zero row, counts as 0
             self.computed += [name for name in names[:1] if name not in self.computed]
 
 
@@ -108,7 +108,7 @@ def _sparse(weight: Tensor) -> Tensor:
 
 
 def _forward(model: nn.Module, batches: Batches | None, watch: _Watch) -> bool:
-    """Run the model on the first images; return whether that could be done."""
+    """Run the model on the first images; return whether that succeeded."""
     if batches is None or isinstance(batches, Iterator):
         return False
     try:
@@ -116,7 +116,7 @@ def _forward(model: nn.Module, batches: Batches | None, watch: _Watch) -> bool:
         watch.origins[inputs] = {_IMAGES}
         with watch:
             functional_call(model, with_twins(model, watch.weights), (inputs,))
-    except Exception:  # methods that need the forward will say why
+    except Exception:  # methods that need the forward raise their own error
         return False
     return True
 
@@ -138,5 +138,5 @@ def _call_layers(model: nn.Module, weights: Mapping[str, Tensor], watch: _Watch)
             shape = [layer.in_channels, *(2 * (side - 1) * spread + 2 for side, spread in sides)]
         inputs = watch.weights[name].new_ones(_FEW, *shape)
         watch.origins[inputs] = {_IMAGES}
-        with suppress(Exception), watch:  # it may want other inputs
+        with suppress(Exception), watch:  # the layer may need other inputs
             functional_call(layer, {"weight": watch.weights[name]}, (inputs,))

@@ -1,4 +1,4 @@
-"""Backwards that run parts of the forward again, as gradient checkpointing does."""
+"""Backward passes that re-run parts of the forward, as in gradient checkpointing."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -17,13 +17,13 @@ def backward(
     model: nn.Module, weights: Mapping[str, Tensor], seen: Callable[[], AbstractContextManager[Any]],
     run: Callable[[], Found],
 ) -> Found:  # fmt: skip
-    """Return ``run()``, in which a forward that runs again sees these tensors in place of the model's own.
+    """Return ``run()``, during which a re-run forward sees ``weights`` in place of the model's own.
 
     Args:
-        model: is left as it was.
-        weights: by parameter or buffer name, those of the forward before.
-        seen: the context of that forward.
-        run: differentiates what the forward gave.
+        model: not modified.
+        weights: those of the original forward, by parameter or buffer name.
+        seen: context of the original forward.
+        run: differentiates the result of the original forward.
     """
 
     def inside() -> Found:
@@ -47,7 +47,7 @@ class _Holder(nn.Module):
 def _around_modules(seen: Callable[[], AbstractContextManager[Any]]) -> Iterator[None]:
     """Enter a context around the forward of each outermost module.
 
-    ``torch.autograd.grad`` takes every TorchFunctionMode off while it runs, so that one around it would not be heeded.
+    ``torch.autograd.grad`` disables all TorchFunctionModes while it runs, so one entered around it has no effect.
     """
     entered: list[ExitStack] = []
 

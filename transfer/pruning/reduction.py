@@ -1,4 +1,4 @@
-"""How scoring is spread over processes: whole batches, dealt in turn, summed in the order of the batches."""
+"""Distribute scoring over processes: whole batches round-robin, summed in batch order."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,7 +14,7 @@ Statistic = dict[str, Scaled]
 
 
 class Processes:
-    """One process, or those of an ``accelerate.Accelerator``."""
+    """A single process, or those of an ``accelerate.Accelerator``."""
 
     def __init__(self, accelerator: Any = None):
         self._accelerator = accelerator if accelerator is not None and accelerator.num_processes > 1 else None
@@ -22,13 +22,13 @@ class Processes:
         self.rank = self._accelerator.process_index if self._accelerator else 0
 
     def mine(self, batch: int) -> bool:
-        """Say whether this process has the batch of this index."""
+        """Return whether this process handles the batch of this index."""
         return batch % self.count == self.rank
 
     def in_order(self, own: Statistic | None, batches: int) -> Iterator[Statistic]:
-        """Yield what the first ``batches`` processes found in one batch each, in their order, on every process.
+        """Yield, in rank order and on every process, the one-batch statistics of the first ``batches`` processes.
 
-        ``own`` is this process's, None where it had no batch.
+        ``own`` is this process's statistic, None if it had no batch.
         """
         if self._accelerator is None:
             if own is not None:
@@ -50,7 +50,7 @@ class Processes:
         """Check that every process has the same weights.
 
         Raises:
-            RunError: they differ.
+            RunError: the weights differ.
         """
         if self._accelerator is None:
             return
@@ -60,7 +60,7 @@ class Processes:
             raise RunError("the processes have models with different weights; load the same backbone with one seed")
 
     def of_first(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the masks of the first process on every process: kernels of a GPU may round differently each time."""
+        """Broadcast the masks of the first process: GPU kernels may round differently on each run."""
         if self._accelerator is None:
             return dict(masks)
         from accelerate.utils import broadcast

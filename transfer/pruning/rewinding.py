@@ -1,4 +1,4 @@
-"""What imp (iterative magnitude pruning) can be asked for; it trains in every round: :mod:`transfer.training.imp`."""
+"""Options of imp (iterative magnitude pruning), which trains in every round: :mod:`transfer.training.imp`."""
 
 import math
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any, Literal
 from checkpoints.errors import InputError
 from transfer.pruning.saliency import check_options
 
-_A_ROUND = 0.2  # of the weights that are left go in each round (Frankle 2019)
+_A_ROUND = 0.2  # fraction of the remaining weights pruned per round (Frankle 2019)
 
 
 def default_rounds(sparsity: float) -> int:
@@ -16,10 +16,10 @@ def default_rounds(sparsity: float) -> int:
 
 
 def check(options: Mapping[str, Any], allocation: str, epochs: int) -> None:
-    """Refuse what :func:`imp` cannot do.
+    """Validate the settings of :func:`imp`.
 
     Raises:
-        InputError: names what is allowed.
+        InputError: a setting is invalid; states what is allowed.
     """
     check_options("imp", rewinding, options)
     plan = rewinding(**options)
@@ -35,10 +35,10 @@ def check(options: Mapping[str, Any], allocation: str, epochs: int) -> None:
 
 
 def check_rewind(options: Mapping[str, Any], epochs: int, steps: int) -> None:
-    """Refuse a step that the training does not come to; ``steps`` are those of an epoch, which the data decide.
+    """Check that training reaches the rewind step; ``steps`` is the number per epoch, which depends on the data.
 
     Raises:
-        InputError: names what is allowed.
+        InputError: training does not reach it; states what is allowed.
     """
     rewind = rewinding(**options)["rewind"]
     if rewind >= epochs * steps:
@@ -52,9 +52,9 @@ def rewinding(*, rewind: int = 0, rewind_to: Literal["weights", "learning-rate"]
     """Return the options of imp.
 
     Args:
-        rewind: the optimizer step, below epochs times steps an epoch, whose weights each round goes back to; 0 = the
-            pretrained ones.
-        rewind_to: "weights" of that step, with the learning rate of then; or the "learning-rate" of the start only,
-            with the weights that were trained (Renda 2020).
+        rewind: optimizer step, below epochs × steps per epoch, whose weights each round rewinds to; 0 = the pretrained
+            ones.
+        rewind_to: "weights" of that step, with its learning rate; or "learning-rate": restart the schedule only and
+            keep the trained weights (Renda 2020).
     """
     return {"rewind": rewind, "rewind_to": rewind_to}

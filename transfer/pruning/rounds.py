@@ -1,4 +1,4 @@
-"""prune(): rounds of score, select, apply."""
+"""Prune in rounds: score, select, apply."""
 
 import logging
 import time
@@ -26,15 +26,15 @@ from transfer.pruning.statistics import check as check_statistics
 from transfer.recommended import RECOMMENDED
 
 _log = logging.getLogger(__name__)
-_ROUND = 1_000_003  # between the seeds of two rounds, so that no round repeats the draws of another
+_ROUND = 1_000_003  # seed offset between rounds, so that no round repeats the draws of another
 
 
 class CollapseWarning(UserWarning):
-    """Pruning left whole layers without a weight."""
+    """Pruning left entire layers without a weight."""
 
 
 def default_rounds(method: str) -> int:
-    """Return the number of rounds that a method's paper uses: 100 for the iterative ones, 1 for the rest."""
+    """Return the method's default number of rounds, that of its paper: 1 for one-shot methods, mostly 100 otherwise."""
     return about(method).rounds
 
 
@@ -57,38 +57,38 @@ def prune(
     after_round: Callable[[int, Masks], None] | None = None,
     **options: Any,
 ) -> Masks:
-    """Prune a model in place and return the masks; a pruned weight never returns.
+    """Prune a model in place and return the masks; pruned weights never return.
 
-    Of N prunable weights exactly ``N − floor(sparsity · N + 0.5)`` stay. BatchNorm statistics stay as they are. If
-    anything fails on the way, the model's weights are what they were. Every call starts from full masks: weights that
-    are 0 already count as kept until they are pruned (a warning says how many).
+    Of N prunable weights exactly ``N − floor(sparsity · N + 0.5)`` are kept. BatchNorm statistics are unchanged. If
+    anything fails, the weights are restored. Every call starts from full masks: weights that are already 0 count as
+    kept until they are pruned (a warning reports how many).
 
     Args:
-        model: the model; its pruned weights are set to 0.
-        batches: pairs of normalised inputs (N, 3, H, W) and targets; walked once or more a round, after a look at the
-            first two images (see :mod:`transfer.pruning.received`).
+        model: its pruned weights are set to 0.
+        batches: (inputs, targets) pairs with normalised inputs (N, 3, H, W); iterated at least once per round, after a
+            check on the first two images (see :mod:`transfer.pruning.received`).
         method: one of :func:`transfer.pruning.methods`; by default the recommended one.
         sparsity: fraction removed, in [0, 1).
         allocation: "global", "uniform", "erk" (see :mod:`transfer.pruning.allocation`), or a method: that method prunes
-            in ``rounds`` rounds, and from each layer as many weights as it kept are then chosen by one scoring of the
-            unpruned weights with ``method``.
-        rounds: 1 or more; None = the paper's number, see :func:`default_rounds`.
+            in ``rounds`` rounds and sets the number of kept weights per layer; which ones is then decided by scoring
+            the unpruned weights once with ``method``.
+        rounds: at least 1; None = the paper's number, see :func:`default_rounds`.
         schedule: "exponential" or "linear", see :func:`transfer.pruning.schedule.sparsity_after`.
         loss: (outputs, targets) → mean over samples; None = cross entropy.
-        exclude: globs over module names that are not pruned and do not count in N.
-        seed: of whatever the method draws, and the model while it is scored (a dropout that is always on).
-        accelerator: spreads the batches over its processes; all get the masks that the first one made.
-        statistics: which BatchNorm the scores see: "batch", "warmup" or "running", see
+        exclude: globs over names of modules that are not pruned and do not count in N.
+        seed: seeds the method's random draws, and the global RNG while the model is scored (for always-on dropout).
+        accelerator: distributes the batches over its processes; all get the masks of the first process.
+        statistics: BatchNorm statistics for scoring: "batch", "warmup" or "running", see
             :mod:`transfer.pruning.statistics`; None = the method's default.
         progress: show a progress bar.
-        begin: rounds that are done, and the masks after them, to go on from.
-        after_round: called with the number of rounds done and their masks, the last one excepted.
+        begin: number of completed rounds and the masks after them, to resume from.
+        after_round: called with the number of completed rounds and their masks after each round but the last.
         **options: the method's own.
 
     Raises:
-        InputError: before anything is done, for what cannot be followed.
+        InputError: invalid arguments; raised before anything is changed.
         RunError: the processes have different weights.
-        ScoreError: scores that are not finite, or a whole layer that scores 0 before anything is pruned.
+        ScoreError: scores are not finite, or all scores of a layer are 0 before anything is pruned.
     """
     check_options(method, find(method), options)
     allocations.check(allocation)
@@ -158,7 +158,7 @@ def _restore(weights: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> Non
 
 
 def _refuse_empty(method: str, scores: Mapping[str, Tensor]) -> None:
-    """Refuse to choose among the weights of a layer that all score 0 before anything is pruned."""
+    """Reject layers whose scores are all 0 before anything is pruned: they give no ranking."""
     empty = [name.removesuffix(".weight") for name, values in scores.items() if not bool(values.any())]
     if empty:
         more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""

@@ -1,4 +1,4 @@
-"""Tensors with a power of two kept apart: exact rescaling, so that float32 holds products over any depth."""
+"""Tensors with a separate power-of-two exponent: exact rescaling keeps float32 products in range at any depth."""
 
 import math
 from collections.abc import Mapping
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_ZERO = -(2**40)  # the exponent of a tensor of zeros: it loses every alignment
+_ZERO = -(2**40)  # exponent of an all-zero tensor: never the higher one in an alignment
 
 
 @dataclass(eq=False)
 class View:
-    """What stands for a weight in a pass: ``tensor · 2**exponent``; ``settled`` once its power of two is chosen."""
+    """Substitute for a weight in a pass, ``tensor · 2**exponent``; ``settled`` once its exponent is fixed."""
 
     tensor: Tensor
     exponent: int = 0
@@ -27,22 +27,22 @@ class Scaled:
     exponent: int = 0
 
     def at(self, exponent: int) -> Tensor:
-        """Return the tensor that stands for the same value at another (higher) exponent."""
+        """Return the tensor that represents the same value at another (higher) exponent."""
         if exponent == self.exponent:
             return self.tensor
         return self.tensor * power(self.exponent - exponent)
 
     def plus(self, other: "Scaled | None") -> "Scaled":
-        """Add, exponents aligned to the higher one."""
+        """Add after aligning both to the higher exponent."""
         if other is None:
             return self
         high = max(self.exponent, other.exponent)
         return Scaled(self.at(high) + other.at(high), high)
 
     def rescaled(self, view: View | None = None) -> "Scaled":
-        """Bring the largest entry to [0.5, 1) by a power of two, which is exact.
+        """Rescale by a power of two, which is exact, so that the largest absolute entry lies in [0.5, 1).
 
-        Where no gradients are recorded, the view takes the power over for good: later passes need no reduction.
+        If gradients are not recorded, the factor moves into ``view`` permanently: later passes need no reduction.
         """
         largest = float(self.tensor.detach().abs().amax())
         if largest == 0.0 or not math.isfinite(largest):

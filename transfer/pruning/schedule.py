@@ -1,4 +1,4 @@
-"""How much is kept after round r of R."""
+"""Sparsity schedules: how many weights are kept after round r of R."""
 
 import math
 
@@ -8,10 +8,10 @@ SCHEDULES = ("exponential", "linear")
 
 
 def sparsity_after(round_: int, rounds: int, final: float, schedule: str = "exponential") -> float:
-    """Return the sparsity after round ``round_`` (1 … ``rounds``), in [0, 1); after the last exactly ``final``.
+    """Return the sparsity after round ``round_`` (1 … ``rounds``), in [0, 1); exactly ``final`` after the last.
 
-    Exponential: the density is multiplied by the same number in every round, ``(1 − final) ** (round_ / rounds)``
-    (Tanaka 2020, algorithm 1). Linear: the same number of weights goes in every round.
+    Exponential: every round multiplies the density by the same factor, giving ``(1 − final) ** (round_ / rounds)``
+    (Tanaka 2020, algorithm 1). Linear: every round removes the same number of weights.
     """
     if round_ == rounds:
         return final
@@ -21,12 +21,12 @@ def sparsity_after(round_: int, rounds: int, final: float, schedule: str = "expo
 
 
 def kept(total: int, sparsity: float) -> int:
-    """Return how many of ``total`` weights stay: ``total − floor(sparsity · total + 0.5)``."""
+    """Return how many of ``total`` weights are kept: ``total − floor(sparsity · total + 0.5)``."""
     return total - math.floor(sparsity * total + 0.5)
 
 
 def check(total: int | None, sparsity: float, rounds: int, schedule: str) -> None:
-    """Refuse a schedule that cannot be followed; ``total=None`` where the number of weights is not known yet.
+    """Validate a schedule; ``total=None`` if the number of weights is not known yet.
 
     Raises:
         InputError: sparsity outside [0, 1), fewer than one weight left, rounds < 1, or an unknown schedule.

@@ -1,4 +1,4 @@
-"""score(): saliency of every prunable weight, as a pure function of the model and real mini-batches."""
+"""Score the saliency of every prunable weight, as a pure function of the model and real mini-batches."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -33,31 +33,30 @@ def score(
     statistics: Statistics | Constants | None = None,
     **options: Any,
 ) -> dict[str, Tensor]:
-    """Score every prunable weight; larger is kept longer.
+    """Score every prunable weight; larger scores are kept longer.
 
-    Pure: the model's state, modes, gradients and hooks and the global random state are afterwards what they were, also
-    after an error.
+    The model's state, modes, gradients and hooks and the global RNG state are restored, also after an error.
 
     Args:
         method: one of :func:`transfer.pruning.methods`.
         model: any nn.Module; with ``masks``, its pruned weights are already 0.
-        batches: pairs of inputs (N, 3, H, W), float, and targets (N,) or (N, H, W), int64; can be walked again. Methods
-            without labels take inputs alone too.
-        masks: what is kept so far, True = kept; a weight without a mask is kept whole, None = everything.
-        loss: (outputs, targets) → mean over the samples; None = cross entropy (255 ignored in maps).
-        exclude: globs over module names whose weights are not scored.
-        seed: of whatever the method draws, and the model while it is scored (a dropout that is always on).
+        batches: pairs of inputs (N, 3, H, W), float, and targets (N,) or (N, H, W), int64; can be iterated repeatedly.
+            Methods without labels accept inputs alone, too.
+        masks: True = kept so far; a weight without a mask is kept entirely, None keeps all.
+        loss: (outputs, targets) → mean over samples; None = cross entropy (255 ignored in maps).
+        exclude: globs over names of modules whose weights are not scored.
+        seed: seeds the method's random draws, and the global RNG while the model is scored (for always-on dropout).
         accelerator: an ``accelerate.Accelerator``; every process scores its share of the batches.
-        statistics: which BatchNorm the score sees, see :mod:`transfer.pruning.statistics`: "batch", "warmup" (here the
-            weights as they are count for the unpruned ones), "running", or constants taken before; None = the method's
-            default. Methods that do not look at the network take any.
+        statistics: BatchNorm statistics, see :mod:`transfer.pruning.statistics`: "batch", "warmup" (here measured on
+            the current weights), "running", or precomputed constants; None = the method's default. Methods that do not
+            run the network accept any.
         **options: the method's own.
 
     Returns:
-        float64 scores by parameter name, shaped like the parameters, a common power of two removed.
+        float64 scores by parameter name, shaped like the parameters, up to a common power of two.
 
     Raises:
-        InputError: unknown method or option, unusable batches, masks or model.
+        InputError: unknown method or option, or unusable batches, masks or model.
         ScoreError: a score is not finite.
     """
     function = find(method)
@@ -97,7 +96,7 @@ def score(
 def statistics_of(
     model: nn.Module, batches: Batches, *, exclude: Iterable[str] = (), seed: int = 0, accelerator: Any = None
 ) -> Constants:
-    """Return the statistics of the batches through the model as it is now: what ``warmup`` keeps for all rounds."""
+    """Return the statistics of the batches through the current model, which ``warmup`` keeps for all rounds."""
     bare = model if accelerator is None else accelerator.unwrap_model(model)
     weights = {name: p.detach() for name, p in prunable(bare, exclude).items()}
     problem = Problem(bare, weights, kept(weights, None), batches, cross_entropy, seed, Processes(accelerator))

@@ -1,9 +1,9 @@
-"""Exact selection of the weights with the largest scores, over layers of any dynamic range.
+"""Select the weights with the largest scores exactly, across layers of any dynamic range.
 
-A float64 is ordered like its bits (negative numbers apart, see :func:`ordered`), so the threshold is found as in a
-radix sort: a histogram over the top 16 bits names one bin, and only what lies in that bin is sorted. This is exact
-under ties, zeros and scores that span hundreds of orders of magnitude, and several times faster than
-``torch.kthvalue`` (scripts/bench_scoring.py).
+Non-negative float64 values sort like their bits (for negative ones see :func:`ordered`), so the threshold is found as
+in a radix sort: a histogram over the top 16 bits gives one bin, and only that bin is sorted. This is exact under ties,
+zeros and scores spanning hundreds of orders of magnitude, and several times faster than ``torch.kthvalue``
+(scripts/bench_scoring.py).
 """
 
 import sys
@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-_LOWEST = torch.iinfo(torch.int64).min  # below every finite score: what is pruned already
-_TOP = 3 if sys.byteorder == "little" else 0  # which 16-bit part of a float64 holds its sign, exponent and first bits
+_LOWEST = torch.iinfo(torch.int64).min  # below every finite score: pruned weights
+_TOP = 3 if sys.byteorder == "little" else 0  # the 16-bit part of a float64 with sign, exponent and first bits
 _HALF = 1 << 15
 
 
@@ -23,19 +23,19 @@ def select(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], keep: int)
     Ties go to the earlier position: layers in the order of ``scores``, weights in storage order.
 
     Args:
-        scores: float64 scores by parameter name, any shape, finite.
+        scores: finite float64 scores by parameter name, any shape.
         masks: bool masks of the same names and shapes; True = kept so far.
         keep: how many to keep, from 0 to the number kept so far.
 
     Returns:
-        New masks with exactly ``keep`` True in all, each a subset of the old one.
+        New masks with exactly ``keep`` True entries in total, each a subset of the old one.
     """
     if keep == 0:
         return {name: torch.zeros_like(masks[name]) for name in scores}
     words = {name: ordered(score, masks[name]) for name, score in scores.items()}
     cut, spare = threshold(words.values(), keep)
     chosen = {}
-    for name in reversed(words):  # of the words equal to the cut, the last ``spare`` go
+    for name in reversed(words):  # among words equal to the cut, drop the last ``spare``
         mask = words[name] >= cut
         if spare:
             level = torch.nonzero(words[name] == cut).view(-1)[-spare:]
@@ -46,15 +46,15 @@ def select(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], keep: int)
 
 
 def ordered(score: Tensor, mask: Tensor) -> Tensor:
-    """Return int64 words (flat) in the order of the float64 scores; −0.0 counts as 0.0, a pruned weight comes last."""
+    """Return flat int64 words that sort like the float64 scores; −0.0 equals 0.0, pruned weights are lowest."""
     word = score.detach().to(torch.float64).contiguous().view(torch.int64).view(-1)
-    if int(word.min()) < 0:  # two's complement runs the wrong way for negative floats
+    if int(word.min()) < 0:  # two's complement reverses the order of negative floats
         word = torch.where(word < 0, _LOWEST - word, word)
     return word if bool(mask.all()) else word.masked_fill(~mask.reshape(-1), _LOWEST)
 
 
 def threshold(words: Iterable[Tensor], keep: int) -> tuple[int, int]:
-    """Return the ``keep``-th largest word, and how many words beyond ``keep`` are not below it."""
+    """Return the ``keep``-th largest word, and by how much the number of words not below it exceeds ``keep``."""
     words = list(words)
     counts = torch.zeros(2 * _HALF, dtype=torch.int64)
     for word in words:

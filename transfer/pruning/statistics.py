@@ -1,18 +1,17 @@
-"""The BatchNorm that a score sees.
+"""The BatchNorm statistics used for scoring.
 
-Fine-tuning runs BatchNorm on the batch, which divides the scale of a channel out; the stored statistics belong to the
-images that the backbone was trained on and to the unpruned network. So which statistics a score looks through is a
-choice of its own:
+Fine-tuning runs BatchNorm on batch statistics, which divide out the scale of a channel; the stored statistics belong to
+the pretraining images and the unpruned network. The statistics used for scoring are therefore an option:
 
-* ``batch``: those of the real mini-batches through the network as masked now. Methods that differentiate outputs or a
-  loss normalise each mini-batch by itself and differentiate through its statistics; path methods take the mean over the
-  mini-batches, weighted by their images, of the batch means and biased variances, as constants.
-* ``warmup``: the same means of the pruning set, taken once through the unpruned network; constants in every round
+* ``batch``: those of the real mini-batches through the network as currently masked. Methods that differentiate outputs
+  or a loss normalise each mini-batch by its own statistics and differentiate through them; path methods use constants:
+  the batch means and biased variances averaged over the mini-batches, weighted by their number of images.
+* ``warmup``: the same averages over the pruning set, measured once on the unpruned network and constant in every round
   (Gollini Navarrete 2026).
 * ``running``: the stored ones.
 
-The model's own statistics are not touched: the operation ``F.batch_norm`` is given others. A BatchNorm that is called
-several times in a forward has statistics for each call, as it has in training.
+The model's own statistics are not modified: ``F.batch_norm`` is intercepted and given others. A BatchNorm that is
+called several times per forward has separate statistics for each call, as in training.
 """
 
 from collections.abc import Mapping
@@ -35,15 +34,15 @@ STATISTICS: tuple[str, ...] = get_args(Statistics)
 
 @dataclass(frozen=True)
 class Constants:
-    """Mean and biased variance (C,), float64, of each BatchNorm call of a forward, in the order of the calls."""
+    """Mean and biased variance, (C,) float64, of each BatchNorm call of a forward, in call order."""
 
     norms: tuple[tuple[Tensor, Tensor], ...]
 
 
 class Norms(TorchFunctionMode):
-    """During one forward, BatchNorm normalises with the batch, or with constants, whatever the model has stored.
+    """Make BatchNorm use batch statistics or constants during one forward, whatever the model has stored.
 
-    ``found`` are the means and biased variances of the calls so far, where ``record`` asks for them.
+    With ``record``, ``found`` collects the mean and biased variance of each call.
     """
 
     def __init__(self, constants: Constants | None = None, *, record: bool = False) -> None:
@@ -78,7 +77,7 @@ class Norms(TorchFunctionMode):
     ) -> Tensor:  # fmt: skip
         mean = var = None
         if self.record:
-            dtype = torch.promote_types(input.dtype, torch.float32)  # under autocast the input has 16 bits
+            dtype = torch.promote_types(input.dtype, torch.float32)  # under autocast the input is 16-bit
             mean, var = torch.zeros(2, input.shape[1], dtype=dtype, device=input.device).unbind()
         with enough_samples(
             "scoring with the statistics of the batch needs more than one value a channel; give larger batches "
@@ -91,17 +90,17 @@ class Norms(TorchFunctionMode):
         return out
 
     def again(self) -> "Norms":
-        """Return the same for another forward."""
+        """Return an equivalent, non-recording instance for another forward."""
         return Norms(self.constants)
 
     def sums(self, samples: int) -> dict[str, Scaled]:
-        """Return what was found, times the number of samples, as a statistic that sums over batches."""
+        """Return the recorded statistics times the number of samples, as a statistic to sum over batches."""
         parts = [x for pair in self.found for x in pair]
         return {f"norm {i}": Scaled(x.to(torch.float64) * samples) for i, x in enumerate(parts)}
 
 
 class OutOfTurn(TorchFunctionMode):
-    """During the forward of a part alone, refuses a BatchNorm: constants are told apart by their place in the whole."""
+    """Reject BatchNorm when only part of a forward is re-run: constants are identified by call order in the whole."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is F.batch_norm:
@@ -113,23 +112,23 @@ class OutOfTurn(TorchFunctionMode):
 
 
 def pooled(sums: Mapping[str, Scaled], samples: int) -> Constants:
-    """Return the mean over all samples of what :meth:`Norms.sums` gave for each batch."""
+    """Return the mean over all samples from the :meth:`Norms.sums` summed over batches."""
     parts = [x.at(0) / samples for name, x in sums.items() if name.startswith("norm ")]
     return Constants(tuple(zip(parts[::2], parts[1::2], strict=True)))
 
 
 def seen_through(statistics: str | Constants) -> AbstractContextManager[Any]:
-    """Return the context of one forward whose BatchNorm normalises as asked: "batch", constants, or "running"."""
+    """Return a context for one forward with "batch", constant or "running" BatchNorm statistics."""
     if isinstance(statistics, Constants):
         return Norms(statistics)
     return Norms() if statistics == "batch" else nullcontext()
 
 
 def check(statistics: str | Constants | None) -> None:
-    """Refuse statistics that do not exist.
+    """Reject unknown statistics.
 
     Raises:
-        InputError: names the known ones.
+        InputError: the statistics are unknown; lists the known ones.
     """
     if statistics is not None and not isinstance(statistics, Constants) and statistics not in STATISTICS:
         raise InputError(f"unknown statistics {statistics!r}; {near(str(statistics), list(STATISTICS))}")

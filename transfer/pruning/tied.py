@@ -1,4 +1,4 @@
-"""Parameters over one memory, as ``b.weight = nn.Parameter(a.weight.data)`` makes them: one weight, two names."""
+"""Parameters that share memory, as after ``b.weight = nn.Parameter(a.weight.data)``: one weight, two names."""
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
 
@@ -9,10 +9,10 @@ from checkpoints.errors import InputError
 
 
 def place(tensor: Tensor) -> Hashable:
-    """Return what is equal for tensors over the very same entries of one memory, and for no others."""
+    """Return a key that is equal for tensors over exactly the same entries of the same memory, and only for those."""
     try:
         address = tensor.data_ptr()
-    except (RuntimeError, ValueError):  # not initialised yet, or a subclass without memory of its own
+    except (RuntimeError, ValueError):  # uninitialised, or a subclass without its own memory
         address = 0
     if not address:
         return id(tensor)
@@ -20,19 +20,19 @@ def place(tensor: Tensor) -> Hashable:
 
 
 def twins(model: nn.Module) -> dict[str, str]:
-    """Return the first parameter over the same memory by the name of each further one."""
+    """Map the name of each further parameter over the same memory to the name of the first."""
     first: dict[Hashable, str] = {}
     names = {name: first.setdefault(place(p), name) for name, p in model.named_parameters()}
     return {name: leader for name, leader in names.items() if name != leader}
 
 
 def with_twins(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors that stand for parameters by name, and those of their twins."""
+    """Return replacement tensors by parameter name, extended to the parameters that share memory."""
     return {**tensors, **{name: tensors[first] for name, first in twins(model).items() if first in tensors}}
 
 
 def moved(model: nn.Module, move: Callable[[nn.Module], object]) -> None:
-    """Move a model to another device or memory format; torch's ``to`` alone parts the twins."""
+    """Move a model to another device or memory format, keeping shared memory, which torch's ``to`` separates."""
     tied = twins(model)
     move(model)
     parameters = dict(model.named_parameters())
@@ -41,10 +41,10 @@ def moved(model: nn.Module, move: Callable[[nn.Module], object]) -> None:
 
 
 def refuse_overlaps(model: nn.Module, pruned: Iterable[str]) -> None:
-    """Refuse a prunable weight that shares a part of its memory with another parameter, or all of it turned.
+    """Reject a prunable weight that shares part of another parameter's memory, or all of it in another layout.
 
     Raises:
-        InputError: names the two.
+        InputError: there is such an overlap; names both parameters.
     """
     pruned = set(pruned)
     memories: dict[Hashable, dict[Hashable, tuple[str, Tensor]]] = {}

@@ -1,4 +1,4 @@
-"""What a comparison is doing: a line on a terminal that is drawn anew, elsewhere a line for each run that begins."""
+"""Progress of a comparison: one updating line on a terminal, otherwise one line per started run."""
 
 import sys
 from types import TracebackType
@@ -6,9 +6,9 @@ from typing import Any
 
 
 class Board:
-    """Says which of ``total`` runs are running and how many are done; nothing unless ``shown``.
+    """Show which of ``total`` runs are running and how many are done; nothing unless ``shown``.
 
-    ``live`` keeps one line at the end of a terminal; what else is printed meanwhile goes above it.
+    ``live`` keeps one line at the end of a terminal; other output appears above it.
     """
 
     def __init__(self, total: int, *, shown: bool, live: bool) -> None:
@@ -27,7 +27,7 @@ class Board:
             self._bar.stop()
 
     def begin(self, name: str) -> None:
-        """Say that a run begins."""
+        """Report that a run begins."""
         self._begun += 1
         self._running.append(name)
         if self._bar is not None:
@@ -36,7 +36,7 @@ class Board:
             print(f"[{self._begun}/{self._total}] {name}", flush=True)
 
     def end(self, name: str) -> None:
-        """Say that it has ended."""
+        """Report that a run has ended."""
         self._running.remove(name)
         if self._bar is not None:
             self._bar.advance(self._task)

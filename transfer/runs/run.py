@@ -107,7 +107,8 @@ def _begin(setup: Setup, folder: RunFolder) -> None:
     on = f"{found['processes']} process{'es' * (found['processes'] != 1)}, precision {found['precision']}"
     packages = ", ".join(f"{name} {found['versions'][name]}" for name in ("px-transfer", "torch", "timm", "accelerate"))
     _log.info("run %s", folder.path)
-    _log.info("on %s (%s), %s; python %s, %s", found["device"], found["device_name"], on, found["python"], packages)
+    device = " ".join(filter(None, [found["device"], found["device_name"]]))
+    _log.info("on %s, %s; python %s, %s", device, on, found["python"], packages)
     _log.info("backbone %s (%s), weights %s", setup.recipe.backbone, backbone.arch, backbone.digest()[:12])
 
 

@@ -1,4 +1,4 @@
-"""Pictures of label maps: beside one another, over the image, and as the palette PNGs of Pascal VOC."""
+"""Render label maps: side by side, over the image, and as palette PNGs of Pascal VOC."""
 
 import io
 from collections.abc import Sequence
@@ -13,27 +13,27 @@ from checkpoints.errors import InputError
 from checkpoints.files import write_whole
 from transfer.data.dataset import IGNORE
 
-Palette = Sequence[Sequence[int]]  # red, green and blue, 0 to 255, of each class
+Palette = Sequence[Sequence[int]]  # RGB per class, 0 to 255
 Pixels = NDArray[np.uint8]
 
-BORDER = (224, 224, 192)  # how Pascal VOC shows pixels without a label
+BORDER = (224, 224, 192)  # Pascal VOC's colour for unlabelled pixels
 CELL = 1.9  # inches
 
 
 def side_by_side(
     rows: Sequence[Sequence[NDArray[Any]]], path: Path, palette: Palette, titles: Sequence[str], classes: Sequence[str]
 ) -> None:
-    """Draw one row an image: the picture, the truth and one map a model, with a legend of the classes that occur.
+    """Draw one row per image: the picture, the ground truth and one map per model, with a legend of classes present.
 
     Args:
-        rows: for each image its picture (H, W, 3), uint8, and its label maps (H, W); 255 is no label.
+        rows: per image, its picture (H, W, 3), uint8, and its label maps (H, W); 255 = no label.
         path: of the PNG.
-        palette: a colour a class.
-        titles: of the columns, as many as a row has parts.
+        palette: one colour per class.
+        titles: of the columns, one per element of a row.
         classes: names.
 
     Raises:
-        InputError: no row, a row of another length than the titles, a label without a class or a colour.
+        InputError: no row, a row of another length than the titles, or a label without a class or a colour.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
@@ -66,10 +66,10 @@ def side_by_side(
 
 
 def coloured(labels: NDArray[Any], palette: Palette) -> Pixels:
-    """Return the colours (H, W, 3) of labels (H, W); 255 is whitish, as in Pascal VOC.
+    """Return the colours (H, W, 3) of labels (H, W); 255 is off-white, as in Pascal VOC.
 
     Raises:
-        InputError: a label without a colour.
+        InputError: a label has no colour.
     """
     missing = labels[(labels != IGNORE) & ((labels < 0) | (labels >= len(palette)))]
     if missing.size:
@@ -78,12 +78,12 @@ def coloured(labels: NDArray[Any], palette: Palette) -> Pixels:
 
 
 def overlay(image: NDArray[Any], labels: NDArray[Any], palette: Palette, alpha: float = 0.5) -> Pixels:
-    """Lay the colours of labels (H, W) over an image (H, W, 3), uint8; black, VOC's background, leaves it as it is.
+    """Blend the colours of labels (H, W) over an image (H, W, 3), uint8; black, VOC's background, is transparent.
 
-    ``alpha`` in [0, 1] is the colours' share.
+    ``alpha`` in [0, 1] is the weight of the colours.
 
     Raises:
-        InputError: sizes that differ, or a label without a colour.
+        InputError: the sizes differ, or a label has no colour.
     """
     if image.shape != (*labels.shape, 3):
         raise InputError(f"an image of {image.shape} and labels of {labels.shape} do not belong together")
@@ -93,17 +93,17 @@ def overlay(image: NDArray[Any], labels: NDArray[Any], palette: Palette, alpha: 
 
 
 def png(pixels: Pixels) -> bytes:
-    """Return an image (H, W, 3) as PNG."""
+    """Encode an image (H, W, 3) as PNG."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
 def palette_png(labels: NDArray[Any], palette: Palette) -> bytes:
-    """Return labels (H, W) as a palette PNG, which reads back as the labels: ``np.array(Image.open(...))``.
+    """Encode labels (H, W) as a palette PNG that reads back as the labels: ``np.array(Image.open(...))``.
 
     Raises:
-        InputError: a label without a colour.
+        InputError: a label has no colour.
     """
     coloured(labels, palette)
     image = Image.fromarray(labels.astype(np.uint8))
@@ -114,7 +114,7 @@ def palette_png(labels: NDArray[Any], palette: Palette) -> bytes:
 
 
 def _colours(palette: Palette) -> Pixels:
-    """Return 256 colours: the palette's, black, and the border's for 255."""
+    """Return 256 colours: the palette's, then black, and the border's at 255."""
     colours = np.zeros((256, 3), dtype=np.uint8)
     colours[: len(palette)] = palette
     colours[IGNORE] = BORDER

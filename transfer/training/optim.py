@@ -9,14 +9,14 @@ from torch import nn
 from checkpoints.errors import InputError
 from transfer.recipe import TRUNK, Train
 
-POLY = 0.9  # DeepLab's power
+POLY = 0.9  # exponent of DeepLab's poly schedule
 
 
 def optimizer(model: nn.Module, train: Train) -> torch.optim.Optimizer:
-    """Return the recipe's optimizer over all parameters that train; the trunk is the second group, if it has a rate.
+    """Return the recipe's optimizer over all trainable parameters; a trunk with its own rate is the second group.
 
     Raises:
-        InputError: ``train.lr_trunk`` is given and the model has no parameters under ``encoder.``.
+        InputError: ``train.lr_trunk`` is set and the model has no parameters under ``encoder.``.
     """
     groups = _groups(model, train)
     if train.optimizer == "sgd":
@@ -43,7 +43,7 @@ def _groups(model: nn.Module, train: Train) -> list[dict[str, Any]]:
 
 
 def factor(train: Train, step: int, steps_per_epoch: int) -> float:
-    """Return what the learning rates are multiplied by at an optimizer step (from 0), in [0, 1]."""
+    """Return the multiplier of the learning rates at an optimizer step (from 0), in [0, 1]."""
     epoch = step / steps_per_epoch
     if epoch < train.warmup:
         return (step + 1) / (train.warmup * steps_per_epoch)

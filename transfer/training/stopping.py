@@ -1,4 +1,4 @@
-"""When to save and when to stop: signals and the clock, with one answer for all processes."""
+"""When to save and when to stop, by signals and the clock, with one answer for all processes."""
 
 import signal
 import threading
@@ -9,21 +9,24 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-SAME = 1.0  # seconds in which a repeated signal is the same one: clusters signal each process, launchers pass it on
-BETWEEN = 1.0  # seconds between two questions to all processes
-MOST = 100  # steps between them at most
+SAME = 1.0  # seconds in which repeated signals count as one: clusters signal each process, launchers forward it
+BETWEEN = 1.0  # seconds between two synchronisations
+MOST = 100  # maximum steps between them
 
 
 def stopped(number: int) -> BaseException:
-    """Return what ends the program after a signal: KeyboardInterrupt for Ctrl-C, else exit code 128 + ``number``."""
+    """Return the exception that ends the program after a signal.
+
+    KeyboardInterrupt for Ctrl-C, else SystemExit with code 128 + ``number``.
+    """
     return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
 
 
 class Signals:
-    """Notes SIGTERM and SIGINT while it is entered; a second one, more than a second later, stops at once.
+    """Record SIGTERM and SIGINT while entered; a second one, more than a second later, stops immediately.
 
-    Outside the main thread, where Python allows no handlers, it notes nothing. A signal that the program ignores
-    stays ignored.
+    Records nothing outside the main thread, where Python allows no handlers. A signal that the program ignores stays
+    ignored.
     """
 
     def __init__(self) -> None:
@@ -51,10 +54,10 @@ class Signals:
 
 
 class Pulse:
-    """Asked after each step whether to stop and whether to save; all processes get one answer, at the same step.
+    """Decides after each step whether to stop and whether to save: one answer for all processes, at the same step.
 
-    One process looks at its signals and its clock. Several ask each other about once a second (every step when
-    steps are longer, every 100 steps at least): a signal to any of them counts, the clock is the main process's.
+    A single process checks its signals and its clock. Several synchronise about once a second (every step if steps are
+    longer, at least every 100 steps): a signal to any of them counts, the clock is the main process's.
     """
 
     def __init__(self, accelerator: Accelerator, signals: Signals, save_minutes: float) -> None:
@@ -63,15 +66,15 @@ class Pulse:
         self.restart()
 
     def saved(self) -> None:
-        """Count the minutes to the next save from now."""
+        """Restart the countdown to the next save."""
         self._last = time.monotonic()
 
     def restart(self) -> None:
-        """Ask at the next step: steps of another kind begin."""
+        """Synchronise at the next step: steps of another kind begin."""
         self._steps, self._every, self._asked = 0, 1, time.monotonic()
 
     def beat(self) -> tuple[int, bool]:
-        """Return the signal to stop for, 0 when there is none, and whether it is time to save."""
+        """Return the signal to stop for (0 if none), and whether it is time to save."""
         now = time.monotonic()
         number, late = self._signals.received, now - self._last >= self._wait
         if self._accelerator.num_processes == 1:

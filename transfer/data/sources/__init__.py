@@ -1,1 +1,1 @@
-"""One file a data set: where its files lie, how they are fetched and read."""
+"""Data sources, one file per data set: where its files are, how they are fetched and read."""

@@ -1,4 +1,4 @@
-"""CIFAR-10 (Krizhevsky 2009): 50,000 + 10,000 colour images of 32 px; md5 sums checked by torchvision."""
+"""CIFAR-10 (Krizhevsky 2009): 50,000 + 10,000 colour images of 32 px; torchvision checks MD5 sums."""
 
 from __future__ import annotations
 
@@ -12,14 +12,22 @@ from transfer.data.sources.download import downloaded
 
 
 def load(root: Path) -> Dataset:
-    """Load from ``root/cifar-10-batches-py``, else download. Raises InputError when neither works."""
+    """Load from ``root/cifar-10-batches-py``, or download.
+
+    Raises:
+        InputError: neither works.
+    """
     from torchvision.datasets import CIFAR10
 
     return load_cifar("cifar10", CIFAR10, root)
 
 
 def load_cifar(name: str, kind: Any, root: Path) -> Dataset:
-    """Load CIFAR-10 or -100 by its torchvision class."""
+    """Load CIFAR-10 or -100 by its torchvision class.
+
+    Raises:
+        InputError: the files are absent or damaged, and cannot be downloaded.
+    """
     remedy = f"get {kind.url} (md5 {kind.tgz_md5}) and put it, or its folder {kind.base_folder}, in {root}"
 
     def build(download: bool) -> tuple[Any, Any]:

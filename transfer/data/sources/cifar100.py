@@ -1,4 +1,4 @@
-"""CIFAR-100 (Krizhevsky 2009): 50,000 + 10,000 images of 32 px, 100 fine classes; torchvision checks md5."""
+"""CIFAR-100 (Krizhevsky 2009): 50,000 + 10,000 images of 32 px, 100 fine classes; torchvision checks MD5 sums."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from transfer.data.sources.cifar10 import load_cifar
 
 
 def load(root: Path) -> Dataset:
-    """Load from ``root/cifar-100-python``, else download. Raises InputError when neither works."""
+    """Load from ``root/cifar-100-python``, or download.
+
+    Raises:
+        InputError: neither works.
+    """
     from torchvision.datasets import CIFAR100
 
     return load_cifar("cifar100", CIFAR100, root)

@@ -1,4 +1,4 @@
-"""The masks of SBD (Hariharan 2011) as VOC's palette PNGs, for the images of VOC 2012 that are not in its val."""
+"""Convert SBD's masks (Hariharan 2011) to VOC palette PNGs, for the images of VOC 2012 outside its val."""
 
 from __future__ import annotations
 
@@ -28,18 +28,23 @@ from transfer.data.sources.voc2012 import CLASSES, FOLDER, check_count, check_co
 from transfer.data.sources.voc2012_aug import MASKS, SBD, TRAIN
 
 SPLITS = ("train.txt", "val.txt")
-LARGEST = 1 << 20  # bytes of a .mat, which has some kB; zlib cannot make more than 1,032 times as much of it
-DEFLATED = 1032  # times that zlib can shrink what it packs, at most
-INSIDE = (".", "dataset", "benchmark_RELEASE/dataset")  # of a folder: where cls and the two lists may be
+LARGEST = 1 << 20  # bytes of a .mat, which has a few kB; zlib expands it at most 1,032 times
+DEFLATED = 1032  # maximum compression ratio of zlib
+INSIDE = (".", "dataset", "benchmark_RELEASE/dataset")  # where cls and the two lists may be in a folder
 
 
 def write_masks(source: Path, place: Path) -> Path:
-    """Write SegmentationClassAug and ImageSets/Segmentation/trainaug.txt into VOC 2012; return that folder of masks.
+    """Write SegmentationClassAug and ImageSets/Segmentation/trainaug.txt into VOC 2012; return the folder of masks.
 
-    ``source``: SBD's benchmark.tgz, or a folder unpacked from it. ``place``: the folder VOC2012, or the one that
-    holds VOCdevkit/VOC2012. The list names SBD's train and val and VOC's train, less VOC's val; masks of VOC's
-    train are VOC's own. The masks appear all at once, at the end. Raises InputError when either is absent,
-    damaged or not the original, when the masks are there already, and when they cannot be written.
+    The list names SBD's train and val and VOC's train, minus VOC's val; masks of VOC's train are VOC's own. The masks
+    appear atomically, at the end.
+
+    Args:
+        source: SBD's benchmark.tgz, or a folder unpacked from it.
+        place: the folder VOC2012, or the one that holds VOCdevkit/VOC2012.
+
+    Raises:
+        InputError: either is absent, damaged or not the original, or the masks already exist or cannot be written.
     """
     home = _voc_home(place)
     check_counts(home / LISTS, train="train.txt", val="val.txt")
@@ -98,7 +103,8 @@ def _write_mask(path: Path, content: bytes, name: Path, image: Path) -> None:
 def read_labels(content: bytes, name: Path) -> NDArray[np.uint8]:
     """Return the labels in a .mat of SBD's folder cls, uint8 (H, W), 0 to 20; ``name`` is for errors.
 
-    Raises InputError for a file of more than LARGEST bytes, one that is damaged, and other content.
+    Raises:
+        InputError: the file has more than LARGEST bytes, is damaged, or has other content.
     """
     from scipy.io import loadmat
 
@@ -106,7 +112,7 @@ def read_labels(content: bytes, name: Path) -> NDArray[np.uint8]:
         raise InputError(f"{name}: has more than {LARGEST} bytes, a mask of SBD has some thousand; get the original")
     try:
         labels = loadmat(BytesIO(content), variable_names=["GTcls"])["GTcls"][0]["Segmentation"][0]
-    except Exception as error:  # a reader that meets a damaged file raises anything
+    except Exception as error:  # readers raise anything on damaged files
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise InputError(f"{name}: no GTcls.Segmentation can be read ({reason}); get the original") from None
     if not isinstance(labels, np.ndarray) or labels.dtype != np.uint8 or labels.ndim != 2 or not labels.size:
@@ -118,7 +124,7 @@ def read_labels(content: bytes, name: Path) -> NDArray[np.uint8]:
 
 
 def _files(source: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield "train.txt", "val.txt" and each "cls/<name>.mat" with its content, in any order; shows the progress."""
+    """Yield "train.txt", "val.txt" and each "cls/<name>.mat" with its content, in any order; shows progress."""
     yield from _of_folder(source) if source.is_dir() else _of_tgz(source)
 
 

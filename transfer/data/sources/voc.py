@@ -2,7 +2,7 @@
 
 JPEGImages/<name>.jpg (or .jpeg, .png)
 SegmentationClass/<name>.png
-ImageSets/Segmentation/<split>.txt        a name a line
+ImageSets/Segmentation/<split>.txt        one name per line
 """
 
 from __future__ import annotations
@@ -30,9 +30,11 @@ def read_voc(
 ) -> MaskDataset:
     """Read the training split and ``val`` of a folder in VOC layout, and the headers of all files they list.
 
-    Pixels are decoded later, by the batches. Raises InputError for a folder or list that is absent, an empty
-    list, a name that stands twice in a list or in both (no mIoU on training images), a name without its image
-    or its mask, and a pair whose headers cannot be used (:func:`check_pairs`).
+    Pixels are decoded later, by the batches.
+
+    Raises:
+        InputError: a folder or list is absent, a list is empty, a name occurs twice in a list or in both (no mIoU on
+            training images), a name lacks its image or mask, or a pair has unusable headers (:func:`check_pairs`).
     """
     images = _by_stem(home / IMAGES, SUFFIXES)
     lists = (home / LISTS / train_list, home / LISTS / "val.txt")
@@ -50,15 +52,20 @@ def read_voc(
 
 
 def listed(path: Path) -> list[str]:
-    """Return the names that a list holds, one a line, or two paths a line as the lists for SBD's masks do.
+    """Return the names in a list, one per line, or two paths per line as in the lists for SBD's masks.
 
-    Raises InputError for a list that is absent, empty, or names a file twice or outside its folder.
+    Raises:
+        InputError: the list is absent, empty, or names a file twice or outside its folder.
     """
     return names_in(read_text(path), path)
 
 
 def names_in(text: str, path: Path) -> list[str]:
-    """Return the names in the text of a list, as :func:`listed` does; ``path`` is where it stands, for errors."""
+    """Return the names in the text of a list, as :func:`listed` does; ``path`` is its file, for errors.
+
+    Raises:
+        InputError: the list is empty, or names a file twice or outside its folder.
+    """
     lines = [line for line in map(str.strip, text.splitlines()) if line]
     if not lines:
         raise InputError(f"{path}: lists no images; put a name on each line")
@@ -73,7 +80,11 @@ def names_in(text: str, path: Path) -> list[str]:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a small file; InputError when it is absent or not UTF-8."""
+    """Return the text of a small file.
+
+    Raises:
+        InputError: the file is absent or not UTF-8.
+    """
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -103,7 +114,11 @@ def _paired(
     mask_folder: Path,
     classes: int,
 ) -> MaskFiles:
-    """Return the image and the mask of each name."""
+    """Return the image and the mask of each name.
+
+    Raises:
+        InputError: a name lacks its image or mask, or has two images.
+    """
     for name in names:
         image, mask = images.get(name, []), masks.get(name, [])
         if len(image) > 1:

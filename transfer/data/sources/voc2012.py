@@ -28,9 +28,10 @@ COUNTS = {"train": 1_464, "val": 1_449, "train_aug": 10_582}
 
 
 def load(root: Path) -> MaskDataset:
-    """Load from ``root/VOCdevkit/VOC2012``, else from the tar in ``root``, else download the tar (2 GB).
+    """Load from ``root/VOCdevkit/VOC2012``, or from the tar in ``root``, or download the tar (2 GB).
 
-    Raises InputError when none works, for a tar with another md5, and as :func:`read_voc` does.
+    Raises:
+        InputError: none works, the tar has another MD5, or as :func:`read_voc`.
     """
     home = obtained(root)
     check_counts(home / LISTS, train="train.txt", val="val.txt")
@@ -38,13 +39,21 @@ def load(root: Path) -> MaskDataset:
 
 
 def check_counts(folder: Path, **lists: str) -> None:
-    """Raise InputError unless each list, split = file, has VOC 2012's number of names."""
+    """Check that each list, split = file, has VOC 2012's number of names.
+
+    Raises:
+        InputError: a number differs.
+    """
     for split, file in lists.items():
         check_count(folder / file, split, len(listed(folder / file)))
 
 
 def check_count(source: Path, split: str, got: int) -> None:
-    """Raise InputError unless ``got`` names, as ``source`` lists, are as many as VOC 2012 has in a split."""
+    """Check that ``got``, the number of names that ``source`` lists, is VOC 2012's for a split.
+
+    Raises:
+        InputError: the number differs.
+    """
     if got != COUNTS[split]:
         raise InputError(
             f"{source}: lists {got} images, {split} of VOC 2012 has {COUNTS[split]}; "
@@ -55,7 +64,9 @@ def check_count(source: Path, split: str, got: int) -> None:
 def obtained(root: Path) -> Path:
     """Return the folder VOC2012, unpacked from the tar by the first process that finds it absent.
 
-    Raises InputError when there is neither folder nor tar and no download, NotReady within ``only_looking``.
+    Raises:
+        InputError: there is neither folder nor tar, and the download fails.
+        NotReady: the folder is absent, within ``only_looking``.
     """
     home = root / FOLDER
     if (home / IMAGES).is_dir():
@@ -78,7 +89,7 @@ def obtained(root: Path) -> Path:
     except OSError as error:
         raise InputError(f"voc2012: cannot write {root} ({error.strerror or error}); set TRANSFER_DATA") from None
     finally:
-        if not home.exists():  # leave no trace of what did not work
+        if not home.exists():  # clean up after a failure
             with suppress(OSError):
                 lock.unlink()
                 if new:
@@ -87,7 +98,11 @@ def obtained(root: Path) -> Path:
 
 
 def _tar(path: Path) -> Path:
-    """Return the tar that the user has, or download it; its md5 is checked."""
+    """Return the path of the tar, downloaded if absent; its MD5 is checked.
+
+    Raises:
+        InputError: the tar has another MD5, or the download fails.
+    """
     if path.exists():
         check(path, TAR)
     else:

@@ -1,1 +1,1 @@
-"""The network as a sum over paths: what follows a forward, which operations it knows, and the flows that score it."""
+"""Networks as sums over paths: tracing a forward, its supported operations, and flows for scoring."""

@@ -1,4 +1,4 @@
-"""How much flows through each weight of an open path network: one sample in, all gates open."""
+"""Flow through each weight of an open path network: one input sample, all gates open."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -17,7 +17,7 @@ from transfer.pruning.scaled import Scaled
 from transfer.pruning.statistics import Constants, Norms
 
 Flow = Iterator[tuple[str, Tensor, Tensor]]
-"""(name, weight of the path network, gradient of its output to it in float64), in the model's order; walked once."""
+"""Yields, in model order, (name, weight of the path network, float64 gradient of its output); single-use."""
 
 
 def flow(
@@ -31,23 +31,23 @@ def flow(
     masks: Mapping[str, Tensor] | None = None,
     statistics: Constants | None = None,
 ) -> tuple[int, Flow]:
-    """Differentiate ``Σ_k c_k h_k(start)`` by the weights of the path network h.
+    """Differentiate ``Σ_k c_k h_k(start)`` with respect to the weights of the path network h.
 
-    h is the model with its weights and BatchNorm scales γ/√(σ²+ε) seen through ``view``, biases dropped and activations
+    h is the model with ``view`` applied to its weights and BatchNorm scales γ/√(σ²+ε), biases dropped and activations
     open; a max-pool takes the maximum of h itself, or the sum of its window.
 
     Args:
-        model: in eval mode; nothing of it is changed.
-        names: the parameters to differentiate by.
-        start: (1, C, H, W), not negative.
+        model: in eval mode; not modified.
+        names: parameters to differentiate with respect to.
+        start: (1, C, H, W), non-negative.
         view: ``torch.abs`` or ``torch.square``.
         cotangent: c, shaped like one sample of the output; None = ones.
         summed: whether a max-pool sums.
-        masks: weights that count as 0 (False), where the model has not zeroed them.
+        masks: weights that count as 0 (False), if the model has not zeroed them.
         statistics: of every BatchNorm; None = the stored ones.
 
     Returns:
-        An exponent e, and the weights with their gradients without a factor ``2**e``.
+        An exponent e, and the weights with their gradients divided by ``2**e``.
     """
     masks = masks or {}
     views = stand_ins(model, lambda name, w: view(w * masks[name] if name in masks else w))
@@ -73,16 +73,16 @@ def products(
     problem: Problem, start: Tensor, *, view: Callable[[Tensor], Tensor], cotangent: Tensor | None = None,
     statistics: Constants | None = None,
 ) -> dict[str, Tensor]:  # fmt: skip
-    """Return weight · gradient by name, in float64, of :func:`flow`: the share of the output that runs through it.
+    """Return weight · gradient of :func:`flow` by name, in float64: the share of the output through each weight.
 
-    A common power of two is left out.
+    Up to a common power of two.
     """
     _, found = flow(problem.model, problem.weights, start, view=view, cotangent=cotangent, statistics=statistics)
     return {name: weight.to(torch.float64).mul_(gradient) for name, weight, gradient in found}
 
 
 def mean_image(problem: Problem) -> Tensor:
-    """Return μ, (1, C, H, W): the mean over all images of ``|x|`` at each pixel."""
+    """Return μ, (1, C, H, W): the per-pixel mean of ``|x|`` over all images."""
 
     def of_batch(batch: Batch) -> Statistic:
         return {"μ": Scaled(batch.inputs.abs().sum(0, keepdim=True, dtype=torch.float64))}
@@ -96,21 +96,21 @@ def path_kernel_trace(
 ) -> float:
     """Return the trace of the path kernel, ``Tr(Π) = Σ_i Σ_{p ∋ i} Π_{j ∈ p, j ≠ i} θ_j²`` (Gebhart 2021, §3).
 
-    Every path from an input value to an output value counts, through every place of a max-pool's window, with all
+    Every path from an input value to an output value counts, through every position of a max-pool's window, with all
     gates open; i runs over the kept weights of convolutions and linear layers. BatchNorm scales enter squared; average
-    pooling and interpolation stay as they are, as everywhere here.
+    pooling and interpolation are unchanged, as everywhere here.
 
     Args:
-        model: a network that is a sum over paths; nothing of it is changed.
+        model: a network that is a sum over paths; not modified.
         input_size: side of a square RGB image in pixels, or (C, H, W).
-        masks: what is kept, True = kept, and the rest counts as 0; None = everything.
+        masks: True = kept, other weights count as 0; None keeps all.
 
     Returns:
         The trace; ``inf`` beyond the range of a float.
 
     Raises:
-        InputError: a size below 1, or masks that are not of the model.
-        NoPathError: the network has an operation without a meaning on paths.
+        InputError: a size is below 1, or the masks do not fit the model.
+        NoPathError: the network has an operation that is not defined on paths.
     """
     shape = (3, input_size, input_size) if isinstance(input_size, int) else tuple(input_size)
     if len(shape) != 3 or min(shape) < 1:

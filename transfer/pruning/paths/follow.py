@@ -1,16 +1,16 @@
 """The path algebra: what a network computes when only its input-output paths are kept.
 
-A ReLU network is a sum over paths from an input unit to an output unit; a path's value is the product of the weights
-on it, its activation the product of the gates on it (Gebhart 2021, eq. 6-8; Iurada 2024, eq. 6). :func:`follow` runs
-the model as it is and, beside every tensor that depends on the input, carries the tensor of a *linear* network of the
-same graph: weights replaced by a view of them (ones, squares, absolute values), biases dropped, BatchNorm reduced to
-its scale or to 1, activations replaced by the gates of the model's own forward, or by nothing.
+A ReLU network is a sum over paths from an input unit to an output unit; a path's value is the product of its weights,
+its activation the product of its gates (Gebhart 2021, eq. 6-8; Iurada 2024, eq. 6). :func:`follow` runs the model
+unchanged and, for every tensor that depends on the input, also carries the tensor of a *linear* network with the same
+graph: weights replaced by a view of them (ones, squares, absolute values), biases dropped, BatchNorm reduced to its
+scale or to 1, activations replaced by the gates of the model's own forward, or by the identity.
 
-It watches operations, not modules, so functional calls, in-place ReLUs and modules used many times all count. Fixed
-linear steps (average pooling, interpolation, a product with a number) stay as they are. An operation without a
-meaning on paths raises :class:`NoPathError`.
+It intercepts operations, not modules, so functional calls, in-place ReLUs and reused modules all work. Fixed linear
+steps (average pooling, interpolation, a product with a number) are unchanged. An operation that is not defined on paths
+raises :class:`NoPathError`.
 
-Numbers: a product over 50 layers leaves float32 (in ResNet-50 the ones-view reaches 1e125), so the linear network's
+Range: a product over 50 layers overflows float32 (in ResNet-50 the ones-view reaches 1e125), so the linear network's
 tensors carry a power of two (:mod:`transfer.pruning.scaled`).
 """
 
@@ -39,13 +39,13 @@ After = Callable[[Scaled, View | None], Scaled]
 
 
 class NoPathError(InputError):
-    """The network has an operation without a meaning on paths."""
+    """The network has an operation that is not defined on paths."""
 
 
 def stand_ins(model: nn.Module, view: Callable[[str, Tensor], Tensor]) -> dict[int, View]:
-    """Return, by ``id`` of each weight (parameters of two or more dimensions), the view that stands for it.
+    """Return, by ``id`` of each weight (parameter of two or more dimensions), the view that replaces it.
 
-    Weights over one memory have one view, made with the name of the first.
+    Weights that share memory have one view, created with the name of the first.
     """
     views: dict[int, View] = {}
     of_memory: dict[Hashable, View] = {}
@@ -72,30 +72,30 @@ def follow(
 ) -> Scaled:
     """Run the model on ``inputs`` and its linear path network on ``start``; return the latter's output.
 
-    Gradients flow through the path network when they are enabled, never through the model.
+    Gradients flow through the path network if enabled, never through the model.
 
     Args:
-        model: the network, in eval mode; nothing of it is changed.
-        inputs: (N, C, H, W) what the model sees; it only sets the gates.
+        model: in eval mode; not modified.
+        inputs: (N, C, H, W) input of the model, which only sets the gates.
         start: (N, C, H, W) non-negative input of the path network, such as squared images or ones.
-        views: by ``id`` of a weight, what stands for it; rescaled in place unless gradients are enabled.
-        norm: from a BatchNorm's scale γ/√(σ²+ε) to what stands for it; None for 1.
+        views: by ``id`` of a weight, its replacement; rescaled in place unless gradients are enabled.
+        norm: maps a BatchNorm's scale γ/√(σ²+ε) to its replacement; None for 1.
         gated: True: a ReLU passes what the model's ReLU passes (another activation multiplies by its squared slope
-            φ(z)/z, 0 at z = 0) and a max-pool picks what the model's picks. False: an activation passes everything
-            and a max-pool takes the maximum of the path network itself.
+            φ(z)/z, 0 at z = 0) and a max-pool picks what the model's picks. False: an activation passes everything and
+            a max-pool takes the maximum of the path network itself.
         summed: a max-pool passes the sum of its window: every path counts.
-        bf16: run the model in bfloat16 (autocast); the path network stays in the precision of ``start``.
-        norms: the statistics of the model's BatchNorm in this forward; None = the stored ones.
-        after: what is done to the result of a weight, unless its view is settled and this is its first use in the
-            pass; by default it is rescaled. It is given the view at the first use, None at further ones.
+        bf16: run the model in bfloat16 (autocast); the path network keeps the precision of ``start``.
+        norms: BatchNorm statistics of the model in this forward; None = the stored ones.
+        after: applied to the result of a weight, unless its view is settled and this is its first use in the pass;
+            rescales by default. Receives the view at the first use, None at later ones.
 
     Raises:
-        NoPathError: an operation has no meaning on paths; names the module and the methods that do work.
+        NoPathError: an operation is not defined on paths; names the module and the methods that do work.
     """
     device = inputs.device.type
     machine = _Follow(model, views, norm, gated, summed, device if bf16 else None, after)
     unseen = _Unseen(machine)
-    looked = all(view.settled for view in views.values())  # once is enough: it costs some µs an operation
+    looked = all(view.settled for view in views.values())  # check once: it costs some µs per operation
     watch = nullcontext() if looked else unseen
     first = inputs.clone()
     _give(first, Scaled(start))
@@ -105,7 +105,7 @@ def follow(
         if not _on_path(output):
             raise NoPathError(f"the output is {type(output).__name__}, not one tensor made from the input")
     except (NoPathError, RuntimeError) as error:
-        reason = unseen.found or error  # torch.jit makes an error of its own out of the one that is raised in it
+        reason = unseen.found or error  # torch.jit replaces errors raised inside it by its own
         if not isinstance(reason, NoPathError):
             raise
         where, others = _innermost(error, model), ", ".join(_others(model, inputs))
@@ -116,7 +116,7 @@ def follow(
 
 
 class _Follow(TorchFunctionMode):
-    """Runs every operation as it is, and gives its result the path tensor that belongs to it."""
+    """Run every operation unchanged and attach the corresponding path tensor to its result."""
 
     def __init__(
         self, model: nn.Module, views: Mapping[int, View], norm: Norm | None, gated: bool, summed: bool,
@@ -124,7 +124,7 @@ class _Follow(TorchFunctionMode):
     ) -> None:  # fmt: skip
         super().__init__()
         self.views, self.norm, self.gated, self.summed, self.after = views, norm, gated, summed, after
-        self.mixed = mixed  # the device type under autocast, which the path network must not see
+        self.mixed = mixed  # device type under autocast, which must not affect the path network
         self.fixed = {id(buffer) for buffer in model.buffers()}
         self.used: set[int] = set()
         self.grad = torch.is_grad_enabled()
@@ -155,14 +155,14 @@ class _Follow(TorchFunctionMode):
         return out
 
     def path(self, func: Any, x: Tensor, *args: Any, raised: int = 0, **kwargs: Any) -> Scaled:
-        """Apply an operation to the path tensor of ``x``, with gradients if the caller wants them."""
+        """Apply an operation to the path tensor of ``x``, with gradients if the caller enabled them."""
         plain = nullcontext() if self.mixed is None else torch.autocast(self.mixed, enabled=False)
         with torch.set_grad_enabled(self.grad), plain:
             return Scaled(func(_path(x).tensor, *args, **kwargs), _path(x).exponent + raised)
 
 
 class _Unseen(TorchDispatchMode):
-    """Refuses what reaches a tensor on a path by another way than :class:`_Follow`: its result would be a constant."""
+    """Reject operations on path tensors that bypass :class:`_Follow`: their results would count as constants."""
 
     def __init__(self, follow: _Follow) -> None:
         super().__init__()
@@ -194,7 +194,7 @@ def _weighted(
             raise NoPathError(f"{ops.name(func)} with negative fixed coefficients has no meaning on paths")
         return _give(out, run.path(func, input, weight, None, *args, **kwargs))
     path = run.path(func, input, view.tensor, None, *args, raised=view.exponent, **kwargs)
-    again = id(view) in run.used  # its one power of two keeps the first result in range, not the powers of it
+    again = id(view) in run.used  # its single exponent keeps only the first result in range
     run.used.add(id(view))
     with torch.set_grad_enabled(run.grad):
         return _give(out, path if view.settled and not again else run.after(path, None if again else view))
@@ -220,7 +220,7 @@ def _relu(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> 
     out = _give(func(input, *args, **kwargs), path)
     if not run.gated:
         return out
-    if run.grad:  # its backward needs the gates, which the model may overwrite: a copy, one byte each
+    if run.grad:  # the backward needs the gates, which the model may overwrite: copy, one byte each
         return _give(out, run.path(_pass_open, out, out > 0))
     return _give(out, run.path(_pass_active, out, out))
 
@@ -268,7 +268,7 @@ def _linear(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -
 def _by_number(run: _Follow, func: Any, input: Any, other: Any, **kwargs: Any) -> Tensor:
     if isinstance(input, Tensor) and isinstance(other, Tensor):
         raise NoPathError(f"{ops.name(func)} multiplies by a tensor that is no weight of a convolution or linear layer")
-    if kwargs or not other >= 0:  # paths are counted with squared or absolute weights: nothing may cancel
+    if kwargs or not other >= 0:  # path weights are squares or absolute values: nothing may cancel
         raise NoPathError(f"{ops.name(func)} by {other} has no meaning on paths")
     path = run.path(ops.BY_NUMBER[func], input, other)
     return _give(func(input, other), path)
@@ -277,7 +277,7 @@ def _by_number(run: _Follow, func: Any, input: Any, other: Any, **kwargs: Any) -
 def _add(run: _Follow, func: Any, input: Any, other: Any, *, alpha: float = 1, **kwargs: Any) -> Tensor:
     if alpha != 1:
         raise NoPathError(f"{ops.name(func)} with alpha={alpha} has no meaning on paths")
-    paths = [_path(x) for x in (input, other) if _on_path(x)]  # a bias or a number is no path
+    paths = [_path(x) for x in (input, other) if _on_path(x)]  # biases and numbers carry no path
     with torch.set_grad_enabled(run.grad):
         path = paths[0].plus(paths[1] if len(paths) > 1 else None)
     out = func(input, other, **kwargs)
@@ -346,7 +346,7 @@ def _on_path(x: Any) -> bool:
 
 
 def tensors_in(values: Any) -> Iterator[Tensor]:
-    """Yield the tensors of nested lists, tuples and dicts."""
+    """Yield the tensors in nested lists, tuples and dicts."""
     for value in values.values() if isinstance(values, dict) else values:
         if isinstance(value, Tensor):
             yield value
@@ -355,7 +355,7 @@ def tensors_in(values: Any) -> Iterator[Tensor]:
 
 
 def _innermost(error: Exception, model: nn.Module) -> str:
-    """Name the innermost module whose forward was running."""
+    """Return the name of the innermost module whose forward was running."""
     names = {id(module): name for name, module in model.named_modules()}
     where, step = type(model).__name__, error.__traceback__
     while step is not None:
@@ -367,9 +367,9 @@ def _innermost(error: Exception, model: nn.Module) -> str:
 
 
 def _others(model: nn.Module, inputs: Tensor) -> list[str]:
-    """Return the methods without paths that the model suits: all but two differentiate one tensor of outputs."""
+    """Return the non-path methods that suit the model: all but two differentiate a single output tensor."""
     output = None
-    with torch.enable_grad(), warnings.catch_warnings(), suppress(RuntimeError):  # a forward may hold only without them
+    with torch.enable_grad(), warnings.catch_warnings(), suppress(RuntimeError):  # the forward may fail with gradients
         warnings.simplefilter("ignore")
         output = model(inputs.detach().requires_grad_().clone())
     suits = isinstance(output, Tensor) and output.requires_grad

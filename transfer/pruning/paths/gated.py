@@ -1,4 +1,4 @@
-"""The squared network behind the gates of the model's own forward, differentiable by its weights."""
+"""The squared network gated by the model's own forward, differentiable with respect to its weights."""
 
 from collections.abc import Mapping
 
@@ -12,10 +12,10 @@ from transfer.pruning.statistics import Norms
 
 
 class GatedNetwork:
-    """``R' = Σ_n Σ_k f_gated^k(x_n²; θ², a_n)`` and its gradients by θ², a batch at a time.
+    """``R' = Σ_n Σ_k f_gated^k(x_n²; θ², a_n)`` and its gradients with respect to θ², one batch at a time.
 
-    The powers of two that keep its tensors in range are found on one image, once, and then sit in the weights.
-    ``squares`` are the θ² that gradients are taken by, each without its factor ``2**exponents[name]``.
+    The exponents that keep its tensors in range are found once, on one image, and then stored with the weights.
+    ``squares`` are the θ² to differentiate by, each divided by ``2**exponents[name]``.
     """
 
     squares: Mapping[str, Tensor]
@@ -33,13 +33,13 @@ class GatedNetwork:
         self.exponents = {name: view.exponent for name, view in settled.items()}
 
     def gradients(self, batch: Batch, *, differentiable: bool = False) -> tuple[int, dict[str, Tensor]]:
-        """Return e and the gradients of ``R' · 2**−e`` by ``squares``; ``differentiable``: by them once more."""
+        """Return e and the gradients of ``R' · 2**−e`` by ``squares``, themselves differentiable if asked for."""
         named = dict(self.model.named_parameters())
         leaves = {id(self._settled[id(named[name])]): square for name, square in self.squares.items()}
         with torch.enable_grad():
             made = {
                 id(v): View(leaves.get(id(v), v.tensor), v.exponent, v.settled) for v in self._settled.values()
-            }  # weights over one memory share theirs
+            }  # weights that share memory share a view
             views = {key: made[id(v)] for key, v in self._settled.items()}
             found = self._follow(batch.inputs, views)
             parts = torch.autograd.grad(

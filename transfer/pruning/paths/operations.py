@@ -1,4 +1,4 @@
-"""What each torch operation is to a path, recognised by the operation itself and never by a module's name."""
+"""How each torch operation acts on paths, recognised by the operation itself and never by a module's name."""
 
 from collections.abc import Callable
 from typing import Any
@@ -59,7 +59,7 @@ MAX_POOL: dict[Any, Callable[..., tuple[Tensor, Tensor]]] = {
 ADD = {torch.add} | _methods("add __add__ __radd__ add_ __iadd__")
 SUBTRACT = {torch.sub, torch.subtract} | _methods("sub subtract __sub__ sub_ subtract_ __isub__")
 JOIN = {torch.cat, torch.concat, torch.stack}
-BY_NUMBER: dict[Any, Any] = {  # products and quotients with a Python number, and what does the same out of place
+BY_NUMBER: dict[Any, Any] = {  # products and quotients with a Python number, and their out-of-place version
     **dict.fromkeys({torch.mul} | _methods("mul mul_ __mul__ __rmul__ __imul__"), torch.mul),
     **dict.fromkeys({torch.div} | _methods("div div_ __truediv__ __itruediv__"), torch.div),
 }
@@ -68,12 +68,12 @@ LINEAR = _methods(_SHAPE) | {getattr(torch, name) for name in _SHAPE.split()}
 LINEAR |= _methods("view contiguous expand unflatten __getitem__ to float double")
 LINEAR |= {F.avg_pool1d, F.avg_pool2d, F.avg_pool3d, F.adaptive_avg_pool1d, F.adaptive_avg_pool2d}
 LINEAR |= {F.adaptive_avg_pool3d, F.interpolate, F.pad, F.pixel_shuffle, F.pixel_unshuffle}
-REFUSED = _methods("__setitem__ item tolist numpy __float__ __int__ __index__")  # they return no tensor, or hide one
+REFUSED = _methods("__setitem__ item tolist numpy __float__ __int__ __index__")  # return no tensor, or hide one
 LINEAR |= {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout}
 
 
 def window_sum(func: Any) -> Callable[..., Tensor]:
-    """Return what sums over the window of a max-pool, in place of its maximum."""
+    """Return the function that sums over a max-pool's window instead of taking its maximum."""
     return _adaptive_sum if func is F.adaptive_max_pool2d else _sum_pool
 
 
@@ -87,7 +87,7 @@ def _sum_pool(
         raise NotImplementedError("a dilated max-pool has no sum over its window here")
     if sides == 3:
         return F.avg_pool3d(x, kernel, step, pad, ceil_mode, divisor_override=1)
-    if sides == 1:  # F.avg_pool1d cannot be told the divisor
+    if sides == 1:  # F.avg_pool1d has no divisor_override
         return _sum_pool(x.unsqueeze(2), (1, *kernel), (1, *step), (0, *pad), 1, ceil_mode).squeeze(2)
     return F.avg_pool2d(x, kernel, step, pad, ceil_mode, divisor_override=1)
 
@@ -104,6 +104,6 @@ def _adaptive_sum(x: Tensor, output_size: Any, return_indices: bool = False) -> 
 
 
 def name(func: Any) -> str:
-    """Return an operation's name as a user would write it."""
+    """Return an operation's name as users write it."""
     full = resolve_name(func) or getattr(func, "__name__", str(func))
     return full.removeprefix("torch.nn.functional.")

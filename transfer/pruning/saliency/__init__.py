@@ -1,4 +1,7 @@
-"""The methods: one file a family, one function ``(problem, **options)`` each; see docs/methods.md."""
+"""Registry of the pruning methods: one file per family, one function ``(problem, **options)`` per method.
+
+See docs/methods.md.
+"""
 
 import hashlib
 import inspect
@@ -16,23 +19,23 @@ Score = Callable[..., dict[str, Any]]
 
 @dataclass(frozen=True)
 class Method:
-    """What is known of a method without running it."""
+    """Static properties of a method."""
 
     score: str | Score
-    """The function, or the module of this package that holds it as ``score``, or as what follows a colon."""
+    """The function, or the module of this package that holds it, as ``score`` or under the name after a colon."""
     rounds: int = 1
-    """Rounds of its paper."""
+    """Number of rounds in its paper."""
     labels: bool = False
-    """Whether it looks at the targets."""
+    """Whether it uses the targets."""
     paths: bool = False
     """Whether it needs a network that is a sum over paths (no softmax attention, no LayerNorm)."""
     statistics: Statistics | None = "batch"
-    """Which BatchNorm its scores see unless told otherwise; None: they do not look at the network."""
+    """Default BatchNorm statistics for its scores; None: it does not run the network."""
     version: str = ""
-    """Of a registered method: tells apart what its source does not show."""
+    """For a registered method: distinguishes what its source does not show."""
 
 
-_METHODS = {  # the name users write
+_METHODS = {  # by user-facing name
     "random": Method("baselines:random", statistics=None),
     "magnitude": Method("baselines:magnitude", statistics=None),
     "snip": Method("snip", labels=True),
@@ -57,7 +60,7 @@ _METHODS = {  # the name users write
 
 
 def methods() -> list[str]:
-    """Return the names that ``score`` and ``prune`` take."""
+    """Return the names that ``score`` and ``prune`` accept."""
     return list(_METHODS)
 
 
@@ -65,17 +68,18 @@ def register(
     name: str, score: Score, *, rounds: int = 1, labels: bool = False, paths: bool = False,
     statistics: Statistics | None = "batch", version: str = "",
 ) -> None:  # fmt: skip
-    """Make a score function known under a name, for ``score``, ``prune`` and recipes; see docs/adding_a_method.md.
+    """Register a score function by name, for ``score``, ``prune`` and recipes; see docs/adding_a_method.md.
 
     Args:
-        name: what users write; a new one.
-        score: ``score(problem, **options)``, see :class:`transfer.pruning.problem.Problem`; returns a score a weight.
-        rounds: how many rounds it takes unless told otherwise.
-        labels: whether it looks at the targets.
+        name: new, user-facing name.
+        score: ``score(problem, **options)``, see :class:`transfer.pruning.problem.Problem`; returns one score per
+            weight.
+        rounds: default number of rounds.
+        labels: whether it uses the targets.
         paths: whether it needs a network that is a sum over paths.
-        statistics: which BatchNorm it sees unless told otherwise; None if it does not look at the network.
-        version: tells apart what the source of the function does not show, such as a file that it reads; a run belongs
-            to it and to the file that defines the function (:func:`source`).
+        statistics: default BatchNorm statistics; None if it does not run the network.
+        version: distinguishes what the source of the function does not show, such as a file that it reads; a run is
+            tied to it and to the file that defines the function (:func:`source`).
 
     Raises:
         InputError: the name is taken by another function.
@@ -86,10 +90,10 @@ def register(
 
 
 def about(method: str) -> Method:
-    """Return what is known of a method.
+    """Return the static properties of a method.
 
     Raises:
-        InputError: no such method.
+        InputError: the method is unknown.
     """
     if method not in _METHODS:
         raise InputError(f"unknown method {method!r}; {near(method, methods())}")
@@ -97,12 +101,12 @@ def about(method: str) -> Method:
 
 
 def source(method: str) -> str | None:
-    """Return a digest of what defines a registered method: its version and the file that its function stands in.
+    """Return a digest of a registered method: its version and the file that defines its function.
 
-    Of a function without a file (typed at a prompt) its own source, or its code. None for the methods of the package.
+    For a function without a file (typed at a prompt), its own source or bytecode. None for the package's own methods.
 
     Raises:
-        InputError: no such method, or a callable without source and version.
+        InputError: the method is unknown, or has neither source nor version.
     """
     known = about(method)
     if isinstance(known.score, str):
@@ -116,7 +120,7 @@ def source(method: str) -> str | None:
 
 
 def _written(score: Score) -> str:
-    function = inspect.unwrap(getattr(score, "func", score))  # of a partial
+    function = inspect.unwrap(getattr(score, "func", score))  # functools.partial
     function = function if inspect.isroutine(function) else type(function)
     try:
         file = inspect.getsourcefile(function)
@@ -127,14 +131,14 @@ def _written(score: Score) -> str:
 
 
 def guide(method: str, allocation: str) -> str:
-    """Return the method that prunes in rounds: the allocation's where that is a method, else ``method``."""
+    """Return the method that prunes in rounds: ``allocation`` if it is a method, else ``method``."""
     return allocation if allocation in _METHODS else method
 
 
 def statistics(method: str, allocation: str = "global") -> Statistics | None:
-    """Return which BatchNorm the scores of a run see unless told otherwise: as the method says, else its guide.
+    """Return the default BatchNorm statistics of a run: those of the method, else those of its guide.
 
-    None: neither looks at the network.
+    None if neither runs the network.
     """
     known = (_METHODS[name].statistics for name in (method, allocation) if name in _METHODS)
     return next(filter(None, known), None)
@@ -144,7 +148,7 @@ def find(method: str) -> Score:
     """Return the score function of a method.
 
     Raises:
-        InputError: no such method.
+        InputError: the method is unknown.
     """
     score = about(method).score
     if not isinstance(score, str):
@@ -155,16 +159,16 @@ def find(method: str) -> Score:
 
 
 def options(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the options of a method with their defaults: the keyword-only arguments of its function."""
+    """Return a method's options with their defaults: the keyword-only arguments of its function."""
     parameters = inspect.signature(function).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
 def check_options(method: str, function: Callable[..., Any], given: Mapping[str, Any]) -> None:
-    """Refuse options that the method does not have, and values that they cannot take.
+    """Reject options that the method does not have, and values of the wrong type.
 
     Raises:
-        InputError: names what is allowed.
+        InputError: an option or value is invalid; states what is allowed.
     """
     known = options(function)
     hints = get_type_hints(function)

@@ -1,4 +1,4 @@
-"""The baselines that look at no image: uniform scores, which every method has to beat, and magnitude."""
+"""Baselines without data: random scores, which every method should beat, and magnitude."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from transfer.pruning.problem import Problem
 
 
 def random(problem: Problem) -> dict[str, Tensor]:
-    """Return independent uniform scores in [0, 1), the same for the same seed on every device."""
+    """Return independent uniform scores in [0, 1), identical for one seed on every device."""
     generator = problem.generator()
     return {
         name: torch.rand(w.shape, generator=generator, dtype=torch.float64).to(w.device)

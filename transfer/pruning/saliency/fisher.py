@@ -1,4 +1,4 @@
-"""Fisher: curvature of the loss by squared gradients of single samples (LeCun 1989; Gollini Navarrete 2026)."""
+"""Fisher: curvature of the loss from squared per-sample gradients (LeCun 1989; Gollini Navarrete 2026)."""
 
 import torch
 from torch import Tensor
@@ -13,8 +13,8 @@ from transfer.pruning.scaled import Scaled
 def score(problem: Problem, *, draws: int = 1) -> dict[str, Tensor]:
     """Return ``½ · θ² · F`` with ``F = E_n[(∂L_n/∂θ)²]``, the diagonal of the empirical Fisher information.
 
-    With independent signs v over the samples of a batch, the squared gradient of ``Σ v_n L_n`` has ``Σ (∂L_n/∂θ)²`` as
-    its expectation, for one backward a draw; ``draws=0`` takes the sum over single samples itself, one backward each.
+    With independent random signs v over the samples of a batch, the squared gradient of ``Σ v_n L_n`` has expectation
+    ``Σ (∂L_n/∂θ)²``, at one backward per draw; ``draws=0`` computes the sum exactly, at one backward per sample.
 
     Raises:
         InputError: ``draws`` is negative.
@@ -24,7 +24,7 @@ def score(problem: Problem, *, draws: int = 1) -> dict[str, Tensor]:
 
 
 def taylor(problem: Problem, *, draws: int = 1) -> dict[str, Tensor]:
-    """Return ``|θ · ∂L/∂θ + ½ · θ² · F|`` (FTS): the loss to second order, F for its Hessian.
+    """Return ``|θ · ∂L/∂θ + ½ · θ² · F|`` (FTS): the loss to second order, with F for its Hessian.
 
     Raises:
         InputError: ``draws`` is negative.
@@ -35,7 +35,7 @@ def taylor(problem: Problem, *, draws: int = 1) -> dict[str, Tensor]:
 
 
 def _moments(problem: Problem, draws: int, *, mean: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return the mean over all samples of ∂L_n/∂θ (if asked for) and of its square."""
+    """Return the means over all samples of ∂L_n/∂θ (if ``mean``) and of its square."""
     if draws < 0:
         raise InputError(f"option draws is {draws}; give 0 (every sample by itself) or more")
     sums, samples = problem.total(lambda batch: _of_batch(problem, batch, draws, mean))
@@ -55,7 +55,7 @@ def _of_batch(problem: Problem, batch: Batch, draws: int, mean: bool) -> Statist
             parts = problem.gradients(leaves, losses, leaves.values(), weights, retain_graph=True)
             return [part.to(torch.float64) for part in parts]
 
-        squares = [part.square() for part in gradient(alone[0])]  # autograd may give two weights one tensor
+        squares = [part.square() for part in gradient(alone[0])]  # not in place: autograd may return one tensor twice
         for weights in alone[1:]:
             for square, part in zip(squares, gradient(weights), strict=True):
                 square.addcmul_(part, part)

@@ -1,4 +1,4 @@
-"""GraSP: the effect of a weight on the flow of the gradient (Wang 2020, eq. 8 and algorithm 1)."""
+"""GraSP: the effect of a weight on gradient flow (Wang 2020, eq. 8 and algorithm 1)."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -15,14 +15,13 @@ from transfer.pruning.scaled import Scaled
 
 
 def score(problem: Problem, *, temperature: float = 200.0) -> dict[str, Tensor]:
-    """Return ``θ · (H ∇L)``, of logits divided by ``temperature``; L is the mean loss over all samples.
+    """Return ``θ · (H ∇L)`` for logits divided by ``temperature``; L is the mean loss over all samples.
 
-    The largest are kept: removing one of them would lessen the norm of the gradient most. (The paper writes
-    ``−θ · H g`` and drops the largest.) Both passes see the same batches, each with the gradient of all of them.
-    A negative score is as good as any other.
+    The largest are kept: removing one of them would reduce the gradient norm most. (The paper writes ``−θ · H g`` and
+    drops the largest.) Both passes use the same batches; ∇L is that of all of them. Scores may be negative.
 
     Raises:
-        InputError: ``temperature`` is not positive; the batches change when walked again.
+        InputError: ``temperature`` is not positive, or the batches differ between the passes.
     """
     if not 0 < temperature < float("inf"):
         raise InputError(f"option temperature of 'grasp' is {temperature}; give a positive number")
@@ -45,7 +44,7 @@ def score(problem: Problem, *, temperature: float = 200.0) -> dict[str, Tensor]:
 def products(
     live: list[tuple[Tensor, Tensor]], leaves: list[Tensor], grad: Callable[..., Iterable[Tensor]], **options: bool
 ) -> list[Tensor]:
-    """Return ``∂/∂leaf Σ (gradient · direction)``, by ``grad``; 0 where no gradient depends on a weight."""
+    """Return ``∂/∂leaf Σ (gradient · direction)`` by ``grad``; 0 where no gradient depends on a leaf."""
     if not live:
         return [torch.zeros_like(leaf) for leaf in leaves]
     gradients, directions = zip(*live, strict=True)

@@ -1,4 +1,4 @@
-"""Hutchinson: the diagonal of the Hessian of the loss, by random signs (Gollini Navarrete 2026)."""
+"""Hutchinson: the diagonal of the Hessian of the loss from random signs (Gollini Navarrete 2026)."""
 
 from functools import partial
 
@@ -17,21 +17,21 @@ from transfer.pruning.scaled import Scaled
 def score(problem: Problem, *, draws: int = 10, temperature: float = 200.0) -> dict[str, Tensor]:
     """Return ``½ · θ² · diag(H)``, H the Hessian of the mean loss of logits divided by ``temperature``.
 
-    With independent signs v over the weights, ``v · H v`` has the diagonal as its expectation; every batch has signs of
-    its own, and ``draws`` of them. A negative entry stands, and its weight goes first.
+    With independent random signs v over the weights, ``v · H v`` has the diagonal as its expectation; it is averaged
+    over ``draws`` sign vectors per batch. Negative entries are kept as such, so their weights are pruned first.
 
     Raises:
-        InputError: fewer than one draw, or ``temperature`` not positive.
+        InputError: ``draws`` is below 1, or ``temperature`` is not positive.
     """
     _, diagonal = _derivatives(problem, draws, temperature)
     return {name: diagonal[name] * w.to(torch.float64).square() / 2 for name, w in problem.weights.items()}
 
 
 def taylor(problem: Problem, *, draws: int = 10, temperature: float = 200.0) -> dict[str, Tensor]:
-    """Return ``|θ · ∂L/∂θ + ½ · θ² · diag(H)|`` (HTS): the loss to second order, both of the same logits.
+    """Return ``|θ · ∂L/∂θ + ½ · θ² · diag(H)|`` (HTS): the loss to second order, both terms of the same logits.
 
     Raises:
-        InputError: fewer than one draw, or ``temperature`` not positive.
+        InputError: ``draws`` is below 1, or ``temperature`` is not positive.
     """
     gradient, diagonal = _derivatives(problem, draws, temperature)
     wide = {name: w.to(torch.float64) for name, w in problem.weights.items()}

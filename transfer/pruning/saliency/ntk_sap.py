@@ -1,4 +1,4 @@
-"""NTK-SAP: the effect of a weight on the spectrum of the NTK, by finite differences (Wang 2023, §4, algorithm 1)."""
+"""NTK-SAP: the effect of a weight on the NTK spectrum, by finite differences (Wang 2023, §4, algorithm 1)."""
 
 from dataclasses import replace
 from typing import Literal
@@ -13,7 +13,7 @@ from transfer.pruning.problem import Batch, Problem
 from transfer.pruning.reduction import Statistic
 from transfer.pruning.scaled import Scaled
 
-_DRAW = 15_485_863  # between the seeds of two draws of a batch; no sum of steps between batches and rounds
+_DRAW = 15_485_863  # seed offset between draws of a batch; not a sum of offsets between batches and rounds
 
 
 def score(
@@ -26,21 +26,22 @@ def score(
 ) -> dict[str, Tensor]:
     """Return ``|∂/∂M ‖f(x; M·θ) − f(x; M·(θ + ε·Δ))‖²|`` summed over all samples and draws.
 
-    Δ is standard normal, another one for each batch and each draw.
+    Δ is standard normal, drawn separately for each batch and draw.
 
-    The score does not look at the weights that it prunes: θ is drawn anew (Kaiming normal, norms at scale 1, shift 0
-    and initial statistics, biases 0, BatchNorm with the statistics of the batch), in copies: the model stays as it is.
-    In the published code that drawing overwrites the pretrained weights.
+    The score ignores the weights that it prunes: θ is reinitialised (Kaiming normal; norms at scale 1, shift 0 and
+    initial statistics; zero biases; BatchNorm on batch statistics) in copies, and the model is unchanged. In the
+    published code the reinitialisation overwrites the pretrained weights.
 
     Args:
-        problem: what is scored; targets are not used.
+        problem: targets are not used.
         inputs: "real" images, or "gaussian" noise of their shape, as in the paper.
-        weights: "resampled", always with the statistics of the batch, or "pretrained" for the model's own.
-        resamplings: how many draws of θ and Δ are summed; with ``weights="pretrained"`` of Δ alone.
+        weights: "resampled", always with batch statistics, or "pretrained" for the model's own.
+        resamplings: number of draws of θ and Δ to sum over; of Δ alone with ``weights="pretrained"``.
         epsilon: size of the perturbation.
 
     Raises:
-        InputError: fewer than one resampling, ε not positive, or a batch too small for batch statistics.
+        InputError: ``resamplings`` is below 1, ``epsilon`` is not positive, or a batch is too small for batch
+            statistics.
     """
     if resamplings < 1 or not 0 < epsilon < float("inf"):
         raise InputError(
@@ -49,7 +50,7 @@ def score(
     sums: dict[str, Tensor] = {}
     generator = problem.generator()
     if weights == "resampled":
-        problem = replace(problem, statistics="batch")  # no others belong to weights drawn anew
+        problem = replace(problem, statistics="batch")  # the stored ones do not fit reinitialised weights
     for draw in range(resamplings):
         own = _resampled(problem.model, generator) if weights == "resampled" else {}
 
@@ -74,7 +75,7 @@ def _of_batch(problem: Problem, batch: Batch, own: dict[str, Tensor], inputs: st
         w.requires_grad_()
     with torch.enable_grad():
         first, second = problem.output(own | here, x), problem.output(own | there, x)
-        twice = 2 * (first - second).detach()  # the gradient of the squared change by the first output
+        twice = 2 * (first - second).detach()  # gradient of the squared change w.r.t. the first output
         parts = problem.gradients(own | here, first, here.values(), twice)
         others = problem.gradients(own | there, second, there.values(), -twice)
     # M enters as M · θ and as M · (θ + ε · Δ)
@@ -83,9 +84,9 @@ def _of_batch(problem: Problem, batch: Batch, own: dict[str, Tensor], inputs: st
 
 
 def _resampled(model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
-    """Return new parameters, and initial buffers of norms, by name.
+    """Return reinitialised parameters and norm buffers by name.
 
-    A weight that is computed (an excluded layer's weight norm) stays: what it is computed from is no weight.
+    A computed weight (weight norm in an excluded layer) stays: the tensors it is computed from are not weights.
     """
     drawn: dict[str, Tensor] = {}
     names = {id(x): name for name, x in (*model.named_parameters(), *model.named_buffers())}

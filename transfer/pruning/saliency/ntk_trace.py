@@ -1,4 +1,4 @@
-"""NTK-trace: the part of the trace of the neural tangent kernel over masks that goes with a weight (ours)."""
+"""NTK-trace: a weight's contribution to the trace of the neural tangent kernel over masks (ours)."""
 
 import torch
 from torch import Tensor
@@ -12,15 +12,15 @@ from transfer.pruning.scaled import Scaled
 def score(problem: Problem, *, draws: int = 1) -> dict[str, Tensor]:
     """Return ``θ² · Σ_n Σ_k (∂f^k(x_n)/∂θ)²``, estimated without bias.
 
-    With independent signs v over the samples and outputs of a batch, the squared gradient of ``Σ v_nk f^k(x_n)`` has
-    that sum as its expectation (Hutchinson 1990). ``draws`` sign vectors a batch are averaged. With the statistics of
-    the batch the gradients run through them: the scale of a channel, which BatchNorm divides out, then has no part in
-    the score. A batch costs one forward and ``draws`` backwards, and is held in memory whole.
+    With independent random signs v over the samples and outputs of a batch, the squared gradient of ``Σ v_nk f^k(x_n)``
+    has that sum as its expectation (Hutchinson 1990). ``draws`` sign vectors per batch are averaged. With batch
+    statistics, gradients flow through them: the scale of a channel, which BatchNorm divides out, then does not affect
+    the score. A batch costs one forward and ``draws`` backwards, and is held in memory as a whole.
 
     ``ntk-trace`` prunes in 20 rounds, ``jacobian`` is the same score in one.
 
     Raises:
-        InputError: fewer than one draw.
+        InputError: ``draws`` is below 1.
     """
     if draws < 1:
         raise InputError(f"option draws is {draws}; give 1 or more")
@@ -29,7 +29,7 @@ def score(problem: Problem, *, draws: int = 1) -> dict[str, Tensor]:
 
 
 def squared_gradients(problem: Problem, batch: Batch, draws: int) -> Statistic:
-    """Return the mean over ``draws`` of the squared gradient of the outputs of a batch under random signs."""
+    """Return the squared gradient of a batch's outputs under random signs, averaged over ``draws``."""
     leaves = problem.leaves()
     found: dict[str, Tensor] = {}
     with torch.enable_grad():
@@ -44,6 +44,6 @@ def squared_gradients(problem: Problem, batch: Batch, draws: int) -> Statistic:
 
 
 def signs(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Return independent random signs of the shape, type and device of a tensor, the same on every device."""
+    """Return independent random signs of a tensor's shape, dtype and device, identical on every device."""
     drawn = torch.randint(0, 2, like.shape, generator=generator, dtype=torch.int8).mul_(2).sub_(1)
     return drawn.to(like.device, like.dtype)

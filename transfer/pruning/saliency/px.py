@@ -1,8 +1,8 @@
-"""Path eXclusion, and two forms of ours that keep more of the NTK.
+"""Path eXclusion (PX), and two variants of ours that keep more of the NTK.
 
-``score`` ranks weights by their part in an upper bound on the trace of the NTK (Iurada 2024, eq. 9). ``gated`` weighs
-every path by its own activation and input, in one network instead of a bound by two; ``trace`` scores what the
-path-diagonal trace loses when a weight goes.
+``score`` ranks weights by their contribution to an upper bound on the trace of the NTK (Iurada 2024, eq. 9). ``gated``
+weights every path by its own activation and input, in one network instead of a bound by two; ``trace`` scores by how
+much the path-diagonal trace drops when a weight is removed.
 """
 
 import torch
@@ -22,18 +22,18 @@ from transfer.pruning.statistics import Constants, Norms, pooled
 def score(problem: Problem, *, bf16: bool = False) -> dict[str, Tensor]:
     """Return ``θ² · ∂R/∂θ²`` with ``R = Σ_n Σ_k g^k(x_n²; M, a_n) · h^k(1; θ²)``.
 
-    g carries the squared images through the masks (weights 1 where kept) along the paths that are active in the real
-    forward f(x_n); h is the squared network on ones. Data enters only through G = Σ_n g(x_n²), one number a class (a
-    class and a pixel for maps), so g needs no gradient and h runs once, on one sample. A further batch costs two
-    forwards; the statistics of its BatchNorms are found on the way.
+    g propagates the squared images through the masks (weights 1 where kept) along the paths that are active in the real
+    forward f(x_n); h is the squared network on ones. Data enters only through G = Σ_n g(x_n²), one number per class
+    (per class and pixel for maps), so g needs no gradient and h runs once, on one sample. Each batch costs two
+    forwards, which also measure its BatchNorm statistics.
 
-    While a global pool and one linear head follow the trunk and the head's mask is full, all G_k are equal and the
-    ranking is that of SynFlow-L2; after that the head's mask tells them apart.
+    As long as the trunk is followed by a global pool and one linear head, and the head's mask is full, all G_k are
+    equal and the ranking is that of SynFlow-L2; afterwards the head's mask makes them differ.
 
     Args:
-        problem: what is scored; targets are not used.
+        problem: targets are not used.
         bf16: run the real forward, which only sets the gates, in bfloat16 (autocast). scripts/bench_scoring.py reports
-            what that changes in the masks.
+            how that changes the masks.
 
     Raises:
         ScoreError: no kept path is active for any image.
@@ -51,7 +51,7 @@ def score(problem: Problem, *, bf16: bool = False) -> dict[str, Tensor]:
 def gated(problem: Problem) -> dict[str, Tensor]:
     """Return ``θ² · ∂R'/∂θ²`` with ``R' = Σ_n Σ_k f_gated^k(x_n²; θ², a_n)``.
 
-    f_gated is the squared network behind the gates of the real forward f(x_n). PX bounds a sum over paths of products
+    f_gated is the squared network with the gates of the real forward f(x_n). PX bounds a sum over paths of products
     (input² · activation) · (weights²) by the product of two sums; here the products stay together. A batch costs a
     forward of the model and a forward and backward of f_gated.
     """
@@ -68,8 +68,8 @@ def gated(problem: Problem) -> dict[str, Tensor]:
 def trace(problem: Problem) -> dict[str, Tensor]:
     """Return ``∂R'/∂t_j + t_j · ∂T/∂t_j`` with t = θ², R' of px-gated and ``T = Σ_i M_i ∂R'/∂t_i``.
 
-    T is the trace of the NTK with the gates held and the products of different paths left out; the sum over i runs over
-    kept weights. R' is linear in each weight that a path meets once, and then the score is exactly what T loses when
+    T is the trace of the NTK with fixed gates and without cross terms of different paths; the sum over i runs over kept
+    weights. R' is linear in each weight that a path meets once, for which the score is exactly the drop in T when
     weight j is set to 0; a weight that a path meets several times is scored to first order.
     """
     network = GatedNetwork(problem)
@@ -93,9 +93,9 @@ def trace(problem: Problem) -> dict[str, Tensor]:
 
 
 def _activity(problem: Problem, bf16: bool) -> tuple[Tensor, Constants | None]:
-    """Return G = Σ_n g(x_n²) up to a power of two, shaped like one sample of the output, in float64.
+    """Return G = Σ_n g(x_n²), float64, shaped like one sample of the output, and the statistics for h.
 
-    And the statistics that h takes: those of the batches are found on the way.
+    G is up to a power of two. Batch statistics are measured in the same pass.
     """
     masks, batch_mode = problem.masks, problem.statistics == "batch"
     fixed = None if batch_mode else problem.constants()

@@ -1,7 +1,7 @@
-"""PX as its authors first released it (April 2024): all three networks on the images, BatchNorm in training mode.
+"""PX as first released by its authors (April 2024): all three networks on the images, BatchNorm in training mode.
 
 Our own code for the formula of the authors' first public release (github.com/iurada/px-ntk-pruning, 82ce2bf), which
-differs from the paper's eq. 9 and from their last commit; which of them made the paper's numbers is not known.
+differs from the paper's eq. 9 and from their last commit; which of them produced the paper's numbers is unknown.
 """
 
 from collections.abc import Iterator
@@ -28,17 +28,17 @@ from transfer.pruning.tied import with_twins
 def score(problem: Problem, *, power: int = 4) -> dict[str, Tensor]:
     """Return ``|θ|^power · |∂R/∂θ²|`` with ``R = Σ_n Σ_k g^k(x_n; M, a_n) · h^k(x_n; θ²)``.
 
-    h has the weights (and the biases beside them) squared and no activations; g has 1 for every kept weight and the
-    gates of f in place of activations. Images enter as they are, not squared, and f, g and h all have BatchNorm with
-    its scale and shift and the statistics of the batch, whatever ``statistics`` says: the paths' products are
-    normalised away, layer by layer. The release multiplies by θ⁴; eq. 9's θ² is ``power=2``.
+    h has squared weights (and squared biases in the same layers) and no activations; g has 1 for every kept weight and
+    the gates of f in place of activations. Images are not squared, and f, g and h all use BatchNorm with its scale and
+    shift and batch statistics, whatever ``statistics`` is: path products are normalised away, layer by layer. The
+    release multiplies by θ⁴; eq. 9's θ² is ``power=2``.
 
     Raises:
         InputError: ``power`` is neither 4 nor 2.
-        NoPathError: the network has an operation without a meaning on paths.
+        NoPathError: the network has an operation that is not defined on paths.
     """
     views = stand_ins(problem.model, lambda _, w: w)
-    follow(problem.model, problem.first(), problem.first(), views, None, gated=False)  # refuses what has no paths
+    follow(problem.model, problem.first(), problem.first(), views, None, gated=False)  # raises NoPathError
     if power not in (2, 4):
         raise InputError(
             f"option power of 'px-released' is {power}; give 4, as released, or 2, as in the paper's eq. 9"
@@ -80,14 +80,14 @@ def _seen(activations: TorchFunctionMode) -> Iterator[None]:
 
 
 def _of_layers(problem: Problem) -> dict[str, Tensor]:
-    """Return the parameters of convolutions and linear layers, biases and excluded ones too."""
+    """Return the parameters of convolutions and linear layers, including biases and excluded ones."""
     layers = (m for m in problem.model.modules() if isinstance(m, (_ConvNd, nn.Linear)))
     held = {id(p) for layer in layers for p in layer.parameters(recurse=False)}
     return {name: p.detach() for name, p in problem.model.named_parameters() if id(p) in held}
 
 
 class _Record(TorchFunctionMode):
-    """Notes where the input of each activation is positive."""
+    """Record where the input of each activation is positive."""
 
     def __init__(self, gates: list[Tensor]) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class _Record(TorchFunctionMode):
 
 
 class _Replace(TorchFunctionMode):
-    """Puts gates in place of activations, in their order and in place where they were; None lets everything pass."""
+    """Replace activations by gates, in order, keeping in-place calls in place; None replaces them by the identity."""
 
     def __init__(self, gates: Iterator[Tensor] | None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""SNIP: the effect of a weight's mask on the loss (Lee 2019, eq. 4-5; the normalisation of eq. 6 does not rank)."""
+"""SNIP: the effect of a weight's mask on the loss (Lee 2019, eq. 4-5; eq. 6 only normalises)."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from transfer.pruning.scaled import Scaled
 
 
 def score(problem: Problem) -> dict[str, Tensor]:
-    """Return ``|θ · ∂L/∂θ|``, L the mean loss over all samples of the labelled batches.
+    """Return ``|θ · ∂L/∂θ|``, L the mean loss over all labelled samples.
 
     Several rounds of it are iterative SNIP (de Jorge 2021).
     """
@@ -18,7 +18,7 @@ def score(problem: Problem) -> dict[str, Tensor]:
 
 
 def mean_gradient(problem: Problem, temperature: float = 1.0) -> dict[str, Tensor]:
-    """Return ∂L/∂θ in float64, L the mean loss over all samples, of outputs divided by ``temperature``."""
+    """Return ∂L/∂θ in float64, L the mean loss over all samples for outputs divided by ``temperature``."""
 
     def of_batch(batch: Batch) -> Statistic:
         leaves = problem.leaves()

@@ -1,7 +1,7 @@
-"""The SynFlow family: the flow through a weight in a network of absolute values or squares, without labels.
+"""The SynFlow family: flow through a weight in a network of absolute values or squares, without labels.
 
-``score`` (Tanaka 2020, eq. 2) and ``log`` (Cavagnero 2023, §3) take absolute values, ``l2`` (Gebhart 2021, §4.2)
-squares; the ``dist`` forms (the same section) put the mean image in place of ones.
+``score`` (Tanaka 2020, eq. 2) and ``log`` (Cavagnero 2023, §3) use absolute values, ``l2`` (Gebhart 2021, §4.2)
+squares; the ``dist`` variants (same section) use the mean image as the input instead of ones.
 """
 
 import math
@@ -14,36 +14,36 @@ from transfer.pruning.problem import Problem
 
 
 def score(problem: Problem) -> dict[str, Tensor]:
-    """Return ``|θ| · ∂R/∂|θ|`` with R the sum of the outputs of the network of absolute values on ones."""
+    """Return ``|θ| · ∂R/∂|θ|``, R the summed outputs of the absolute-value network on an input of ones."""
     return products(problem, torch.ones_like(problem.first()), view=torch.abs, statistics=problem.constants())
 
 
 def dist(problem: Problem) -> dict[str, Tensor]:
-    """Return SynFlow's score on μ, the mean over all images of ``|x|`` at each pixel, in place of ones.
+    """Return SynFlow's score on μ, the per-pixel mean of ``|x|`` over all images, instead of ones.
 
-    The absolute value: the paper's images are not negative, normalised ones are.
+    Absolute values, because the paper's images are not negative and normalised ones are.
     """
     return products(problem, mean_image(problem), view=torch.abs, statistics=problem.constants())
 
 
 def l2(problem: Problem) -> dict[str, Tensor]:
-    """Return ``θ² · ∂R/∂θ²`` with R the sum of the squared network's outputs on ones (R of eq. 15).
+    """Return ``θ² · ∂R/∂θ²``, R the summed outputs of the squared network on an input of ones (R of eq. 15).
 
-    The score multiplies by θ², where the text prints θ: it is then the share of R that runs through the weight, and is
+    Multiplies by θ² where the paper prints θ: the score is then the share of R that flows through the weight, and is
     conserved from layer to layer.
     """
     return products(problem, torch.ones_like(problem.first()), view=torch.square, statistics=problem.constants())
 
 
 def l2_dist(problem: Problem) -> dict[str, Tensor]:
-    """Return SynFlow-L2's score on μ, the mean over all images of ``|x|`` at each pixel, in place of ones."""
+    """Return SynFlow-L2's score on μ, the per-pixel mean of ``|x|`` over all images, instead of ones."""
     return products(problem, mean_image(problem), view=torch.square, statistics=problem.constants())
 
 
 def log(problem: Problem) -> dict[str, Tensor]:
     """Return ``|θ| · log(1 + ∂R/∂|θ|)``, R as in SynFlow.
 
-    The logarithm is taken of the gradient and its power of two apart, so that it holds beyond the range of float64.
+    Logarithms of the gradient and of its power of two are taken separately, to exceed the range of float64.
     """
     start, statistics = torch.ones_like(problem.first()), problem.constants()
     exponent, found = flow(problem.model, problem.weights, start, view=torch.abs, statistics=statistics)
