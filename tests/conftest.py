@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from transfer import log
+
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # workers side by side, and what they start, divide the cores
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))))
@@ -57,6 +59,7 @@ def ended(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) ->
         return code, *capfd.readouterr()
 
     yield run
+    log.hide()
     signal.signal(signal.SIGTERM, before)
     warnings.showwarning = shown
 

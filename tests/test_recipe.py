@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from checkpoints import InputError
 from transfer.data.augment import Augment, MaskAugment
 from transfer.recipe import Data, Prune, Recipe, Train
+from transfer.runs.prepare import check
 
 REAL = st.floats(0, 1e6, allow_nan=False)
 COUNT = st.integers(1, 1000)
@@ -111,7 +112,7 @@ def test_a_bad_value_is_refused_in_one_line(recipe: Recipe) -> None:
 @pytest.mark.parametrize(("setting", "recipe"), IDLE.items(), ids=IDLE.keys())
 def test_a_setting_that_the_task_does_not_look_at_is_refused(setting: str, recipe: Recipe) -> None:
     with pytest.raises(InputError, match=f"^{re.escape(setting)} is set, but does nothing with .*; leave it out"):
-        recipe.check()
+        check(recipe)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Prune a pretrained vision backbone before fine-tuning it on your task.
 
-The four calls most people need are ``transfer.run(recipe)``, ``transfer.pruning.prune(model, batches, ...)``,
-``transfer.finetune(model, masks, data, train, task=...)`` and ``transfer.evaluate(model, batches, task=...)``.
+The names in ``__all__`` are the stable face of the package (docs/python.md); everything else may move.
 """
 
 from typing import Any
@@ -9,19 +8,33 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "run": "transfer.runs.run",
-    "finetune": "transfer.training",
-    "evaluate": "transfer.training",
-    "Result": "transfer.runs.run",
+    "Data": "transfer.recipe",
     "InputError": "checkpoints.errors",
+    "Masks": "transfer.pruning",
+    "Prune": "transfer.recipe",
+    "Recipe": "transfer.recipe",
+    "Result": "transfer.runs.run",
+    "RunError": "transfer.errors",
+    "Setup": "transfer.runs.prepare",
+    "Train": "transfer.recipe",
+    "classification": "transfer.runs.setups",
+    "evaluate": "transfer.training",
+    "finetune": "transfer.training",
+    "prune": "transfer.pruning",
+    "run": "transfer.runs.run",
+    "score": "transfer.pruning",
+    "segmentation": "transfer.runs.setups",
 }
-__all__ = ["InputError", "Result", "__version__", "evaluate", "finetune", "run"]
+_ROOMS = ("data", "pruning", "tasks")
+__all__ = ["__version__", *_HOMES, *_ROOMS]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public call when it is first asked for, so that ``--help`` need not wait for torch."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'transfer' has no attribute {name!r}")
+    """Import a public name when it is first asked for, so that ``--help`` need not wait for torch."""
     from importlib import import_module
 
+    if name in _ROOMS:
+        return import_module(f"transfer.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'transfer' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -21,14 +21,14 @@ PAUSES = f"""
 import runpy, sys, time
 from pathlib import Path
 from transfer.training import loop
-step, here = loop._Run._step, Path(sys.argv.pop(1))
+step, here = loop._Training.train_on, Path(sys.argv.pop(1))
 def pausing(self, *batch):
     if self.step == {PAUSE}:
         (here / "reached").touch()
         while not (here / "signalled").exists():
             time.sleep(0.01)
     return step(self, *batch)
-loop._Run._step = pausing
+loop._Training.train_on = pausing
 runpy.run_module("recipes.digits", run_name="__main__", alter_sys=True)
 """
 

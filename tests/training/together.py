@@ -51,7 +51,7 @@ class Noting:
 
     def __init__(self, task: Task) -> None:
         self.task, self.name, self.headline = task, task.name, task.headline
-        self.counts, self.metrics = task.counts, task.metrics
+        self.counts, self.metrics, self.weight = task.counts, task.metrics, task.weight
         self.seen: list[tuple[float, int]] = []
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:

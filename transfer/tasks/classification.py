@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from checkpoints import Backbone
-from transfer.data.dataset import Images
+from checkpoints.errors import InputError
+from transfer.data.dataset import Images, MaskDataset
 from transfer.data.image_batches import Batches, Loaders, resized
 from transfer.data.preprocess import Preprocess
 from transfer.data.pruning_set import PruningSet, balanced, pruning_set
@@ -35,7 +36,13 @@ class Classification(Task):
 
     @classmethod
     def of(cls, dataset: Any) -> Classification:
-        """Return the task of a data set of K classes."""
+        """Return the task of a data set of K classes.
+
+        Raises:
+            InputError: its images have masks.
+        """
+        if isinstance(dataset, MaskDataset):
+            raise InputError(f"{dataset.name} has a mask per image; use segmentation")
         return cls(tuple(dataset.classes), not isinstance(dataset.test, Images))
 
     def model(self, backbone: Backbone, recipe: Recipe) -> nn.Module:

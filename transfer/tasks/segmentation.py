@@ -16,7 +16,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 from checkpoints import Backbone
 from checkpoints.errors import InputError
-from transfer.data.dataset import IGNORE, Palette
+from transfer.data.dataset import IGNORE, Dataset, Palette
 from transfer.data.image_batches import Loaders
 from transfer.data.image_io import decode, read_mask
 from transfer.data.mask_batches import MaskBatches, check_crop
@@ -55,7 +55,13 @@ class Segmentation(Task):
 
     @classmethod
     def of(cls, dataset: Any) -> Segmentation:
-        """Return the task of a data set of K classes."""
+        """Return the task of a data set of K classes.
+
+        Raises:
+            InputError: its images have no masks.
+        """
+        if isinstance(dataset, Dataset):
+            raise InputError(f"{dataset.name} has no masks; use classification")
         return cls(tuple(dataset.classes), dataset.palette)
 
     def model(self, backbone: Backbone, recipe: Recipe) -> nn.Module:

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from transfer.report.masks import BORDER, coloured, overlay, palette_png, side_by_side
 
 from checkpoints import InputError
+from transfer.tasks.mask_pictures import BORDER, coloured, overlay, palette_png, side_by_side
 
 PALETTE = [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0)]
 CLASSES = ["background", "aeroplane", "bicycle", "bird"]

@@ -1,0 +1,99 @@
+"""docs/adding_a_task.md works as it stands: run, kill, resume, compare, evaluate, predict, with its files alone."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+PAGE = Path(__file__).parents[2] / "docs" / "adding_a_task.md"
+FLAGS = ("--prune.method", "magnitude", "--prune.images", "32", "--train.epochs", "2", "--train.save-minutes", "0")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page's files, and no other."""
+    path = tmp_path_factory.mktemp("task")
+    task, comparison = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S)
+    (path / "angles.py").write_text(task)
+    (path / "compare_angles.py").write_text(comparison)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path) -> Path:
+    """A run that was killed and started again."""
+    with subprocess.Popen(started("angles.py", *FLAGS), cwd=folder, env=environment()) as process:
+        for _ in range(2400):
+            if list(folder.glob("runs/*/state.pt")) or process.poll() is not None:
+                break
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    again = subprocess.run(started("angles.py", *FLAGS), cwd=folder, env=environment(), capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert re.search(r"resumed at epoch 1, step \d+ from .*state\.pt", again.stderr)
+    (path,) = folder.glob("runs/angles-*")
+    return path
+
+
+def started(*words: str) -> list[str]:
+    return [sys.executable, *words]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(PAGE.parents[1])}
+
+
+def test_a_killed_run_goes_on_and_the_smallest_error_is_the_best(run: Path) -> None:
+    result = json.loads((run / "result.json").read_text())
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    errors = [row["rmse"] for row in rows]
+    assert result["headline"] == "rmse"
+    assert result["best_rmse"] == min(errors)
+    assert result["best_epoch"] == 1 + errors.index(min(errors))
+    assert result["sparsity"] == pytest.approx(0.9, abs=1e-4)
+    assert result["pruning_set"] is not None
+    assert (run / "plots" / "rmse.png").stat().st_size > 5_000
+
+
+def test_it_is_tested_again_and_predicts(run: Path, tmp_path: Path) -> None:
+    result = json.loads((run / "result.json").read_text())
+    image = tmp_path / "photo.png"
+    Image.linear_gradient("L").save(image)
+    code = (
+        "from transfer.cli import main; "
+        f"main(['--import', 'angles', 'evaluate', {str(run)!r}]); "
+        f"main(['--import', 'angles', 'predict', {str(run)!r}, {str(image)!r}])"
+    )
+    found = subprocess.run(started("-c", code), cwd=run.parents[1], env=environment(), capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    tested, predicted = found.stdout.splitlines()
+    assert json.loads(tested)["rmse"] == result["rmse"]
+    assert re.fullmatch(rf"{re.escape(str(image))}\t-?\d+\.\d degrees", predicted)
+
+
+def test_without_its_module_the_line_says_what_to_import(run: Path) -> None:
+    words = started("-m", "transfer", "evaluate", str(run))
+    found = subprocess.run(words, cwd=run.parents[1], env=environment(), capture_output=True, text=True)
+    assert found.returncode == 2
+    assert found.stderr.count("\n") == 1
+    assert "--import the module that registers it" in found.stderr
+
+
+def test_a_comparison_knows_that_smaller_is_better(folder: Path) -> None:
+    words = started("compare_angles.py", "--methods", "magnitude", "random", "--sparsities", "0.98", "--workers", "2")
+    words += ["--prune.images", "32", "--train.epochs", "1"]
+    found = subprocess.run(words, cwd=folder, env=environment(), capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    (made,) = folder.glob("runs/angles-comparison-*")
+    rows = json.loads((made / "comparison.json").read_text())["rows"]
+    best = min(rows[1:], key=lambda row: row["mean"])
+    assert f"{best['method']} kept most: {best['mean']:.4g} RMSE (degrees)" in " ".join(found.stdout.split())
+    assert (made / "comparison.png").stat().st_size > 5_000

@@ -1,0 +1,97 @@
+"""A backbone and a data set made ready from Python, without a recipe."""
+
+from typing import Any
+
+from checkpoints import Backbone
+from transfer.data.augment import Augment, MaskAugment
+from transfer.distributed import accelerator_for
+from transfer.recipe import Data, Prune, Recipe, Train
+from transfer.runs.prepare import Setup
+from transfer.tasks.classification import Classification
+from transfer.tasks.segmentation import Segmentation
+from transfer.tasks.task import Task
+
+
+def classification(
+    backbone: Backbone,
+    dataset: Any,
+    *,
+    size: int = 32,
+    batch: int = 128,
+    augment: Augment | None = None,
+    stem: str = "imagenet",
+    per_class: int = 10,
+    pruning_batch: int = 64,
+    seed: int = 0,
+    **train: Any,
+) -> Setup:
+    """Make a classifier of the backbone, batches of the data set, and its pruning set.
+
+    Args:
+        backbone: of :func:`checkpoints.load`.
+        dataset: of :func:`transfer.data.load`, or a :class:`transfer.data.dataset.Dataset`.
+        size: side of the images that the model sees, in pixels.
+        batch: images per training step, over all processes.
+        augment: random geometry during training; None = none.
+        stem: "imagenet" or "cifar", see :func:`transfer.models.classifier`.
+        per_class: images of each class in the pruning set.
+        pruning_batch: batch size for scoring.
+        seed: of the head, the pruning set, the order of the images and the augmentation.
+        **train: what batches and device take from :class:`transfer.recipe.Train`: ``precision``, ``channels_last``.
+
+    Raises:
+        InputError: a setting is out of range, or the backbone or the data do not allow it.
+    """
+    recipe = Recipe(
+        name="python", stem=stem, seed=seed,  # type: ignore[arg-type]
+        data=Data(size=size, augment=augment or Augment()), train=Train(batch=batch, **train),
+        prune=Prune(per_class=per_class, batch=pruning_batch),
+    )  # fmt: skip
+    return _setup(Classification, backbone, dataset, recipe)
+
+
+def segmentation(
+    backbone: Backbone,
+    dataset: Any,
+    *,
+    crop: int = 512,
+    output_stride: int = 16,
+    batch: int = 16,
+    augment: MaskAugment | None = None,
+    protocol: str = "whole",
+    images: int = 212,
+    pruning_batch: int = 4,
+    seed: int = 0,
+    **train: Any,
+) -> Setup:
+    """Make DeepLabV3+ on the backbone, batches of the data set, and its pruning set.
+
+    Args:
+        backbone: of :func:`checkpoints.load`.
+        dataset: of :func:`transfer.data.load`, or a :class:`transfer.data.dataset.MaskDataset`.
+        crop: side of the training crops, in pixels; a multiple of the output stride.
+        output_stride: side of the images over that of the deepest feature map, see :func:`transfer.models.segmenter`.
+        batch: images per training step, over all processes.
+        augment: random geometry during training; None = the defaults of :class:`transfer.data.augment.MaskAugment`.
+        protocol: test "whole" images or "center" crops.
+        images: of the pruning set.
+        pruning_batch: batch size for scoring.
+        seed: of decoder and head, the pruning set, the order of the images and the augmentation.
+        **train: what batches and device take from :class:`transfer.recipe.Train`: ``precision``, ``channels_last``.
+
+    Raises:
+        InputError: a setting is out of range, or the backbone or the data do not allow it.
+    """
+    recipe = Recipe(
+        name="python", output_stride=output_stride, seed=seed, train=Train(batch=batch, **train),
+        data=Data(size=crop, mask_augment=augment or MaskAugment(), protocol=protocol),  # type: ignore[arg-type]
+        prune=Prune(images=images, batch=pruning_batch),
+    )  # fmt: skip
+    return _setup(Segmentation, backbone, dataset, recipe)
+
+
+def _setup(kind: type[Task], backbone: Backbone, dataset: Any, recipe: Recipe) -> Setup:
+    recipe.check()
+    task, accelerator = kind.of(dataset), accelerator_for(recipe.train)
+    model = task.model(backbone, recipe).to(accelerator.device)
+    return Setup(recipe, backbone, dataset, task, model, accelerator)
