@@ -1,4 +1,4 @@
-"""Accuracy after fine-tuning of every way to prune, on several pairs of a backbone and a task; a CSV a pair.
+"""Accuracy after fine-tuning of every way to prune, on several pairs of a backbone and a task; one CSV per pair.
 
     python scripts/accuracy_grid.py                                      # all methods, all pairs, seed 0
     python scripts/accuracy_grid.py --pairs digits --ways dense snip snip:running px:20+erk --seeds 0 1 2
@@ -12,11 +12,11 @@ A way is METHOD[:STATISTICS][:ROUNDS][+ALLOCATION][,NAME=VALUE]... or dense:
 
     snip                        a method of `transfer methods` as it is by default
     snip:running                with these BatchNorm statistics: batch, warmup or running
-    snip:batch:20+px            in 20 rounds, with as many weights a layer as px keeps (or +erk, +uniform)
+    snip:batch:20+px            in 20 rounds, with as many weights per layer as px keeps (or +erk, +uniform)
     jacobian,draws=4            with an option of the method, or schedule=linear
     px,per_class=5,batch=50     from 5 images of each class (default 10), in batches of 50 (default 64)
 
-Each way prunes the same model (one a seed) to the same sparsity, is fine-tuned with its masks held and tested after
+Each way prunes the same model (one per seed) to the same sparsity, is fine-tuned with its masks held and tested after
 the last epoch. A row is appended as soon as its cell is done, and cells that have a row are not done again: start the
 script anew and it goes on. Several processes may share the CSVs. A way that fails has a row with its error.
 """
@@ -296,7 +296,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--test-images", type=int)
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--size", type=int, help="side of the images in pixels")
-    parser.add_argument("--batch", type=int, help="training images a step")
+    parser.add_argument("--batch", type=int, help="training images per step")
     parser.add_argument("--lr", type=float)
     parser.add_argument("--budget", type=float, default=1.0, help="multiplies the epochs")
     parser.add_argument("--register", type=Path, metavar="FILE", help="a script that registers methods of its own")

@@ -7,7 +7,7 @@ which starts the workers, goes before the clock runs. All take turns in one run.
     python scripts/bench_data.py                     # under half a minute
     python scripts/bench_data.py --turns 15 --images 50000
 
-Prints JSON lines, one a measurement: images_per_s (median of the walks) and ratio to the DataLoader; the goal
+Prints one line of JSON per measurement: images_per_s (median of the walks) and ratio to the DataLoader; the goal
 is a ratio of 10 or more. ``batches`` has torch's default number of threads, ``batches-1-thread`` one. Look at
 ``load``, too: where other programs keep the cores busy, the threads of each small operation wait for one
 another and ``batches`` may fall below the DataLoader; one thread (OMP_NUM_THREADS=1) suffers far less.

@@ -1,4 +1,4 @@
-"""What saving costs, and what a second process brings; prints one JSON object a line.
+"""What saving costs, and what a second process brings; prints one JSON object per line.
 
     python scripts/bench_scaling.py                      # some minutes on 2 quiet cores
     python scripts/bench_scaling.py --only save
@@ -8,7 +8,7 @@ save    seconds to save the training state (gathering, checking that all is fini
         steps of a fine-tuning with masks, its size, and its share of an epoch that ends with one save. The epoch is
         estimated: 100 times the median step, without the data and the test. The state is written below the current
         folder: its disk is what is measured.
-step    seconds a training step and the peak memory of each process, for one and for two processes that share the same
+step    seconds per training step and the peak memory of each process, for one and for two processes that share the same
         global batch. Memory is what the process holds at most, imports and data included (on a GPU what torch
         allocated); ``imports_mb`` of it was there before the model.
 score   seconds of one round of px and snip over the same batches for one and for two processes, whether the scores have
@@ -50,7 +50,7 @@ CASES = {"resnet50": (64, 32), "resnet20": (32, 128)}  # side of the images, glo
 METHODS = ("px", "snip")
 STEPS, WARM_UP = 10, 2  # measured, and before them
 EPOCH = 100  # steps
-SCORED = 4  # batches a round
+SCORED = 4  # batches per round
 Figures = dict[str, Any]
 
 
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def settings() -> dict[str, tuple[int, int]]:
-    """Return processes and threads a process of each setting."""
+    """Return the processes and the threads per process of each setting."""
     cores = len(os.sched_getaffinity(0))
     half = max(cores // 2, 1)
     if torch.cuda.is_available():
@@ -130,7 +130,7 @@ def tell_score(arch: str, found: dict[str, list[Figures]]) -> None:
     """Print the time of a round for each setting, side by side."""
     for method in METHODS:
         figures = speed_up(found, f"{method}_s")
-        if "two" in found:  # with as many threads a process
+        if "two" in found:  # with as many threads per process
             figures["same_bits"] = len({turn[f"{method}_bits"] for name in ("one", "two") for turn in found[name]}) == 1
         report(f"{method} score", arch, last(found), batches=SCORED, **figures)
 

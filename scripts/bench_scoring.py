@@ -1,4 +1,4 @@
-"""What scoring and selection cost, measured side by side in one run; prints one JSON object a line.
+"""What scoring and selection cost, measured side by side in one run; prints one JSON object per line.
 
     python scripts/bench_scoring.py                      # half an hour on 2 quiet cores
     python scripts/bench_scoring.py --only threshold

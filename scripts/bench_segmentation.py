@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["metric", "memory"])
     parser.add_argument("--arch", default="resnet50", help="a timm model name (default resnet50)")
     parser.add_argument("--size", type=int, default=512, help="side of the images (default 512)")
-    parser.add_argument("--batch", type=int, default=4, help="images a training step (default 4)")
+    parser.add_argument("--batch", type=int, default=4, help="images per training step (default 4)")
     parser.add_argument("--classes", type=int, default=21, help="classes (default 21)")
     parser.add_argument("--turns", type=int, default=7, help="turns of the metric and the forward (default 7)")
     parser.add_argument("--device", default=_bench.DEVICE)

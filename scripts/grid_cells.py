@@ -184,7 +184,7 @@ def settings(name: str, pair: Pair) -> Row:
 
 
 def cells(pairs: Mapping[str, Pair], ways: Sequence[Way], seeds: Sequence[int]) -> list[Cell]:
-    """Return all cells, those of the first seed first; dense has one a seed whatever the sparsities."""
+    """Return all cells, those of the first seed first; dense has one per seed whatever the sparsities."""
     found = [
         Cell(name, pair, how, 0.0 if how.method == "dense" else sparsity, seed)
         for seed in seeds

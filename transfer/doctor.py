@@ -1,4 +1,4 @@
-"""doctor(): what this machine has for a run, and a check of some seconds that it works."""
+"""Show what this machine has for a run, and check in some seconds that it works."""
 
 import os
 import platform
@@ -144,7 +144,7 @@ def _folders() -> bool:
 
 
 def _folder(path: Path, variable: str) -> str:
-    """Say of a folder, or of where it would be made, whether it can be written and how much is free."""
+    """Return whether a folder can be written, or its place where it is absent, and how much space is free."""
     place = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     if not place.is_dir():
         return f"{path} is no folder; set {variable} to one"
@@ -195,7 +195,7 @@ def _reported(outcomes: Iterable["Outcome"], accelerator: Any) -> bool:
 
 @contextmanager
 def _patience() -> Iterator[None]:
-    """End the program with one line if what is within takes longer than PATIENCE seconds."""
+    """End the program with one line if the body takes longer than PATIENCE seconds."""
 
     def give_up() -> None:
         remedy = "see whether they reach each other (MASTER_ADDR, firewall)"

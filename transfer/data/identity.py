@@ -1,4 +1,4 @@
-"""What a data set is, wherever it lies: its classes and a digest of each split. A run belongs to the data it saw."""
+"""What identifies a data set, wherever it is stored: its classes and a digest of each split."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def _of_files(paths: Iterable[Path], told: Callable[[Path], bytes]) -> str:
 
 
 def joined(*digests: str) -> str:
-    """Return one digest of several."""
+    """Return one digest of several digests."""
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def fingerprint(dataset: Any) -> dict[str, Any]:
-    """Return what tells a data set from another, as JSON types: class names in order, and each split.
+    """Return what identifies a data set, as JSON types: class names in order, and the facts of each split.
 
-    Where it lies does not count. Images in memory and masks count by content, image files by name and size.
+    Images in memory and masks count by content, image files by name and size. The path does not count.
     """
     named = (("train", dataset.train_split), ("test", dataset.test_split))
     splits = {
@@ -70,7 +70,7 @@ def fingerprint(dataset: Any) -> dict[str, Any]:
 
 
 def difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Say in a few words how two fingerprints differ, empty when they do not."""
+    """Return in a few words how two fingerprints differ; empty when they are equal."""
     found = class_difference(was["classes"], now["classes"])
     for key in ("train", "test"):
         old, new = was[key], now[key]
@@ -86,7 +86,7 @@ def difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def class_difference(was: Sequence[str], now: Sequence[str]) -> str:
-    """Say how two lists of classes differ, empty when they do not."""
+    """Return in a few words how two lists of classes differ; empty when they are equal."""
     if len(was) != len(now):
         added, gone = ([name for name in these if name not in {*those}] for these, those in ((now, was), (was, now)))
         what = f"new: {', '.join(added[:3])}" if added else f"gone: {', '.join(gone[:3])}"

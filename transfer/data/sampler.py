@@ -1,4 +1,4 @@
-"""In which order a split is walked, which rows of a batch belong to which process, and where the next walk begins."""
+"""The order of samples in an epoch, the rows of a batch for each process, and the batch at which an epoch starts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from transfer.seeds import seed_of
 
 
 def generator(*key: int | str) -> torch.Generator:
-    """Return a CPU generator of its own for ``key``: equal keys draw alike, unequal ones independently."""
+    """Return a new CPU generator for ``key``: equal keys draw the same numbers, unequal keys independent ones."""
     return torch.Generator().manual_seed(seed_of(*key))
 
 
@@ -23,7 +23,7 @@ def part(count: int, rank: int, world: int) -> slice:
 
 @dataclass(frozen=True)
 class Order:
-    """How ``count`` samples are cut into global batches of ``batch``; knows nothing of processes."""
+    """How ``count`` samples are cut into global batches of ``batch``, whatever the number of processes."""
 
     count: int
     batch: int
@@ -37,7 +37,7 @@ class Order:
 
     @property
     def samples(self) -> int:
-        """The number of samples of one walk; a split smaller than a batch is never dropped."""
+        """The number of samples in one epoch; a split smaller than a batch is never dropped."""
         return min(self.count, len(self) * self.batch)
 
     def batches(self, epoch: int) -> tuple[Tensor, ...]:
@@ -50,9 +50,10 @@ class Order:
 
 
 class Walk:
-    """A split that is walked in global batches, of which process ``rank`` of ``world`` takes its part.
+    """Iteration over a split in global batches, of which process ``rank`` of ``world`` takes its part.
 
-    Raises InputError: ``batch`` below 1, ``workers`` below 0, an empty split.
+    Raises:
+        InputError: ``batch`` is below 1, ``workers`` is below 0, or the split is empty.
     """
 
     def __init__(self, order: Order, *, batch: int, workers: int, rank: int, world: int) -> None:
@@ -68,18 +69,18 @@ class Walk:
         self._epoch = self._start = 0
 
     def __len__(self) -> int:
-        """The number of global batches in a walk from the start, the same on every rank."""
+        """The number of global batches in a whole epoch, the same on every rank."""
         return len(self._order)
 
     @property
     def samples(self) -> int:
-        """The number of samples that a walk from the start yields over all ranks."""
+        """The number of samples that a whole epoch yields over all ranks."""
         return self._order.samples
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Choose the order and the augmentation of the walks from now on, and the global batch they begin at.
+        """Set the epoch, which decides order and augmentation, and the global batch at which iteration starts.
 
-        Batches before ``start``, in [0, len], are not decoded; those from it on are the same as in a whole walk.
+        Batches before ``start``, in [0, len], are not decoded; the others are the same as in a whole epoch.
         """
         if not 0 <= start <= len(self):
             raise ValueError(f"start must lie in [0, {len(self)}], got {start}")

@@ -1,1 +1,1 @@
-"""One file a data set: where its files lie, how they are fetched and read."""
+"""One module per data set: where its files lie, how they are fetched and read."""

@@ -12,14 +12,16 @@ from checkpoints.errors import InputError
 
 LARGEST = 1 << 24  # bytes of one file in a zip: the longest list has 2.6 MB, an image some kB
 DAMAGED = (OSError, LookupError, EOFError, ValueError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile)
-PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what can be unpacked up to a limit and no further
+PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile can stop unpacking these at a limit
 
 
 class Archive:
     """The files under ``path``, a folder or a .zip that holds that folder; names are relative, with slashes.
 
-    Nothing is written, so no name leads out of a folder. Raises InputError for a truncated zip, for files that
-    are absent or damaged, and for one that would unpack to more than LARGEST.
+    Nothing is written, so no name can lead out of a folder.
+
+    Raises:
+        InputError: the zip is truncated, or a file is absent, damaged, or larger than LARGEST when unpacked.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,7 +34,7 @@ class Archive:
                 raise InputError(f"{path}: not a whole zip file ({error}); get it again") from None
 
     def names(self) -> list[str]:
-        """Return the name of each file, sorted; in a zip without the outermost folder."""
+        """Return the sorted names of all files; in a zip, names are relative to its outermost folder."""
         if self._zip is not None:
             inner = (name.partition("/")[2] for name in self._zip.namelist())
             return sorted(name for name in inner if name and not name.endswith("/"))

@@ -12,7 +12,11 @@ from transfer.data.sources.download import downloaded
 
 
 def load(root: Path) -> Dataset:
-    """Load from ``root/cifar-10-batches-py``, else download. Raises InputError when neither works."""
+    """Load from ``root/cifar-10-batches-py``, else download.
+
+    Raises:
+        InputError: the data set is neither there nor can be downloaded.
+    """
     from torchvision.datasets import CIFAR10
 
     return load_cifar("cifar10", CIFAR10, root)

@@ -9,7 +9,11 @@ from transfer.data.sources.cifar10 import load_cifar
 
 
 def load(root: Path) -> Dataset:
-    """Load from ``root/cifar-100-python``, else download. Raises InputError when neither works."""
+    """Load from ``root/cifar-100-python``, else download.
+
+    Raises:
+        InputError: the data set is neither there nor can be downloaded.
+    """
     from torchvision.datasets import CIFAR100
 
     return load_cifar("cifar100", CIFAR100, root)

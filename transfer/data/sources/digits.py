@@ -15,8 +15,8 @@ TOP = 16  # the brightest value of the 8 × 8 images
 def load(root: Path) -> Dataset:
     """Load the digits at 32 px (8 px ×4, bilinear), three equal channels; ``root`` is not used.
 
-    The split is fixed: of the images in order of class, each fifth is a test image (360), the rest train
-    (1,437), so each class gives a fifth to within one image.
+    The split is fixed: with the images sorted by class, every fifth is a test image (360) and the rest are for
+    training (1,437), so that each class gives a fifth of its images, to within one.
     """
     from sklearn.datasets import load_digits
 

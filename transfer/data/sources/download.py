@@ -30,8 +30,11 @@ T = TypeVar("T")
 def downloaded(build: Callable[[bool], T], *, name: str, root: Path, remedy: str) -> T:
     """Return ``build(False)`` if the files are there, else ``build(True)``, which downloads them to ``root``.
 
-    ``build(download)`` makes a torchvision data set, which checks md5 sums and raises RuntimeError. Raises
-    InputError with the reason and the ``remedy`` when the download fails, NotReady where none may be tried.
+    ``build(download)`` makes a torchvision data set, which checks md5 sums and raises RuntimeError.
+
+    Raises:
+        InputError: the download fails; the line has the reason and the ``remedy``.
+        NotReady: no download may be tried.
     """
     try:
         return build(False)
@@ -58,7 +61,7 @@ def downloaded(build: Callable[[bool], T], *, name: str, root: Path, remedy: str
 
 @contextmanager
 def _impatient() -> Iterator[None]:
-    """Let connections time out: torchvision sets no limit of its own."""
+    """Set a timeout for connections: torchvision sets none."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(PATIENCE)
     try:
@@ -69,7 +72,7 @@ def _impatient() -> Iterator[None]:
 
 @contextmanager
 def _contained() -> Iterator[None]:
-    """Let no tar write outside its folder: older releases of torchvision unpack without a filter of their own."""
+    """Set tarfile's data filter: torchvision unpacks without one, and Python uses it by default from 3.14 on."""
     if not hasattr(tarfile, "data_filter"):  # Python before 3.10.12
         yield
         return

@@ -30,7 +30,10 @@ def load(root: Path) -> Dataset:
     """Load the four IDX files, each raw or as .gz, else download them.
 
     Looked for in ``root``, ``root/fashion-mnist``, ``root/FashionMNIST/raw``, then where Debian's package
-    puts them. Three equal channels. Raises InputError for absent, truncated or wrong files.
+    puts them. Three equal channels.
+
+    Raises:
+        InputError: a file is absent, truncated or wrong.
     """
     places = (root, root / "fashion-mnist", root / "FashionMNIST/raw", SYSTEM)
     found = next((files for files in map(_files, places) if files), None) or _download(root)
@@ -72,10 +75,13 @@ def _images(pixel_file: Path, label_file: Path) -> Images:
 
 
 def read_idx(path: Path, dims: int) -> Tensor:
-    """Read a file of unsigned bytes with ``dims`` dimensions: uint8 of the shape that its head names.
+    """Read an IDX file of unsigned bytes with ``dims`` dimensions: uint8 of the shape that its header states.
 
-    Raises InputError, with the file's name, when it cannot be read, is no such file, is shorter or longer than
-    its head says, or would have more than LARGEST bytes; no more than the head says is unpacked.
+    No more bytes are unpacked than the header states.
+
+    Raises:
+        InputError: the file cannot be read, is no such file, is shorter or longer than its header states, or would
+            have more than LARGEST bytes.
     """
     try:
         with path.open("rb") as file:

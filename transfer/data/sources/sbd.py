@@ -28,18 +28,21 @@ from transfer.data.sources.voc2012 import CLASSES, FOLDER, check_count, check_co
 from transfer.data.sources.voc2012_aug import MASKS, SBD, TRAIN
 
 SPLITS = ("train.txt", "val.txt")
-LARGEST = 1 << 20  # bytes of a .mat, which has some kB; zlib cannot make more than 1,032 times as much of it
-DEFLATED = 1032  # times that zlib can shrink what it packs, at most
-INSIDE = (".", "dataset", "benchmark_RELEASE/dataset")  # of a folder: where cls and the two lists may be
+LARGEST = 1 << 20  # bytes of a .mat file, which usually has some kB; zlib expands it by 1,032 at most
+DEFLATED = 1032  # the largest factor by which zlib compresses
+INSIDE = (".", "dataset", "benchmark_RELEASE/dataset")  # where cls and the two lists may be in a folder
 
 
 def write_masks(source: Path, place: Path) -> Path:
     """Write SegmentationClassAug and ImageSets/Segmentation/trainaug.txt into VOC 2012; return that folder of masks.
 
     ``source``: SBD's benchmark.tgz, or a folder unpacked from it. ``place``: the folder VOC2012, or the one that
-    holds VOCdevkit/VOC2012. The list names SBD's train and val and VOC's train, less VOC's val; masks of VOC's
-    train are VOC's own. The masks appear all at once, at the end. Raises InputError when either is absent,
-    damaged or not the original, when the masks are there already, and when they cannot be written.
+    holds VOCdevkit/VOC2012. The list names SBD's train and val and VOC's train, without VOC's val; masks of VOC's
+    train are VOC's own. The folder of masks appears whole, at the end.
+
+    Raises:
+        InputError: ``source`` or ``place`` is absent, damaged or not the original, or the masks are there already or
+            cannot be written.
     """
     home = _voc_home(place)
     check_counts(home / LISTS, train="train.txt", val="val.txt")
@@ -98,7 +101,8 @@ def _write_mask(path: Path, content: bytes, name: Path, image: Path) -> None:
 def read_labels(content: bytes, name: Path) -> NDArray[np.uint8]:
     """Return the labels in a .mat of SBD's folder cls, uint8 (H, W), 0 to 20; ``name`` is for errors.
 
-    Raises InputError for a file of more than LARGEST bytes, one that is damaged, and other content.
+    Raises:
+        InputError: the file has more than LARGEST bytes, is damaged, or has other content.
     """
     from scipy.io import loadmat
 

@@ -36,9 +36,12 @@ SIDE = 64
 def load(root: Path) -> Dataset:
     """Load from ``root/tiny-imagenet-200`` or ``root/tiny-imagenet-200.zip``; ``test`` is the labelled val.
 
-    The images are decoded once to uint8 (1.4 GB) and kept in a file beside the data; a folder that cannot be
-    written only costs the decoding each time. Raises InputError for absent, truncated or wrong files and for a part
-    of the data set, NotReady before the decoding within ``only_looking``.
+    The images are decoded once to uint8 (1.4 GB) and kept in a file beside the data. Where the folder cannot be
+    written, they are decoded each time.
+
+    Raises:
+        InputError: files are absent, truncated or wrong, or the data set is not complete.
+        NotReady: the images would have to be decoded, within ``only_looking``.
     """
     places = (root / FOLDER, root / f"{FOLDER}.zip")
     source = next((place for place in places if place.exists()), None)
@@ -104,7 +107,7 @@ def _read(cache: Path, index: Index) -> dict[str, Tensor] | None:
 
 
 def _fits(tensors: dict[str, Tensor], index: Index) -> bool:
-    """Say whether a cache holds what ``decoded`` gives: the keys, the shapes, and the labels of the list."""
+    """Return whether a cache has the keys and shapes of ``decoded`` and the labels of the list."""
     for part, files in (("train", index.train), ("val", index.val)):
         pixels, labels = tensors.get(f"{part}_pixels"), tensors.get(f"{part}_labels")
         if pixels is None or pixels.dtype != torch.uint8 or tuple(pixels.shape) != (len(files), 3, SIDE, SIDE):
@@ -135,7 +138,8 @@ class Index:
 def read_index(source: Archive) -> Index:
     """Read wnids.txt, words.txt, val/val_annotations.txt and the list of files.
 
-    Raises InputError for files that are absent and for annotations that name an unknown class or image.
+    Raises:
+        InputError: a file is absent, or an annotation names an unknown class or image.
     """
     wnids = source.read("wnids.txt").decode(errors="replace").split()
     number = {wnid: i for i, wnid in enumerate(wnids)}
@@ -172,7 +176,8 @@ def _annotated(source: Archive, files: set[str], number: dict[str, int]) -> tupl
 def decoded(source: Archive, index: Index) -> dict[str, Tensor]:
     """Decode all images: train_pixels, val_pixels uint8 (N, 3, 64, 64), train_labels, val_labels int64 (N,).
 
-    Raises InputError for an image that is damaged or of another size.
+    Raises:
+        InputError: an image is damaged or has another size.
     """
     tensors = {}
     for part, files in (("train", index.train), ("val", index.val)):

@@ -2,7 +2,7 @@
 
 JPEGImages/<name>.jpg (or .jpeg, .png)
 SegmentationClass/<name>.png
-ImageSets/Segmentation/<split>.txt        a name a line
+ImageSets/Segmentation/<split>.txt        one name per line
 """
 
 from __future__ import annotations
@@ -30,9 +30,12 @@ def read_voc(
 ) -> MapDataset:
     """Read the training split and ``val`` of a folder in VOC layout, and the headers of all files they list.
 
-    Pixels are decoded later, by the batches. Raises InputError for a folder or list that is absent, an empty
-    list, a name that stands twice in a list or in both (no mIoU on training images), a name without its image
-    or its mask, and a pair whose headers cannot be used (:func:`check_pairs`).
+    The batches decode the pixels.
+
+    Raises:
+        InputError: a folder or list is absent, a list is empty, a name is twice in a list or in both lists (mIoU must
+            not be measured on training images), a name has no image or no mask, or :func:`check_pairs` refuses a
+            pair.
     """
     images = _by_stem(home / IMAGES, SUFFIXES)
     lists = (home / LISTS / train_list, home / LISTS / "val.txt")
@@ -50,9 +53,10 @@ def read_voc(
 
 
 def listed(path: Path) -> list[str]:
-    """Return the names that a list holds, one a line, or two paths a line as the lists for SBD's masks do.
+    """Return the names in a list with one name per line, or with two paths per line as in the lists for SBD's masks.
 
-    Raises InputError for a list that is absent, empty, or names a file twice or outside its folder.
+    Raises:
+        InputError: the list is absent or empty, or names a file twice or outside its folder.
     """
     return names_in(read_text(path), path)
 
@@ -73,7 +77,11 @@ def names_in(text: str, path: Path) -> list[str]:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a small file; InputError when it is absent or not UTF-8."""
+    """Return the text of a small file.
+
+    Raises:
+        InputError: it is absent or not UTF-8.
+    """
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

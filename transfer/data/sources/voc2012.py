@@ -30,7 +30,8 @@ COUNTS = {"train": 1_464, "val": 1_449, "train_aug": 10_582}
 def load(root: Path) -> MapDataset:
     """Load from ``root/VOCdevkit/VOC2012``, else from the tar in ``root``, else download the tar (2 GB).
 
-    Raises InputError when none works, for a tar with another md5, and as :func:`read_voc` does.
+    Raises:
+        InputError: none of these works, the tar has another md5, or :func:`read_voc` refuses the folder.
     """
     home = obtained(root)
     check_counts(home / LISTS, train="train.txt", val="val.txt")
@@ -38,13 +39,21 @@ def load(root: Path) -> MapDataset:
 
 
 def check_counts(folder: Path, **lists: str) -> None:
-    """Raise InputError unless each list, split = file, has VOC 2012's number of names."""
+    """Check that each list, given as split=file, has VOC 2012's number of names.
+
+    Raises:
+        InputError: a list has another number of names.
+    """
     for split, file in lists.items():
         check_count(folder / file, split, len(listed(folder / file)))
 
 
 def check_count(source: Path, split: str, got: int) -> None:
-    """Raise InputError unless ``got`` names, as ``source`` lists, are as many as VOC 2012 has in a split."""
+    """Check that ``source`` lists as many names (``got``) as VOC 2012 has in a split.
+
+    Raises:
+        InputError: the numbers differ.
+    """
     if got != COUNTS[split]:
         raise InputError(
             f"{source}: lists {got} images, {split} of VOC 2012 has {COUNTS[split]}; "
@@ -53,9 +62,11 @@ def check_count(source: Path, split: str, got: int) -> None:
 
 
 def obtained(root: Path) -> Path:
-    """Return the folder VOC2012, unpacked from the tar by the first process that finds it absent.
+    """Return the folder VOC2012; the first process that finds it absent unpacks it from the tar.
 
-    Raises InputError when there is neither folder nor tar and no download, NotReady within ``only_looking``.
+    Raises:
+        InputError: there is neither a folder nor a tar, and no download.
+        NotReady: the tar would have to be downloaded or unpacked, within ``only_looking``.
     """
     home = root / FOLDER
     if (home / IMAGES).is_dir():

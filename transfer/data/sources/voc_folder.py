@@ -1,4 +1,4 @@
-"""Any folder in the layout of Pascal VOC with its own class list: ``classes.txt``, a name a line."""
+"""Any folder in the layout of Pascal VOC with its own class list: ``classes.txt``, one name per line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ LAYOUT = f"want <path>/{IMAGES}, <path>/{MASKS}, <path>/{LISTS}/train.txt and va
 def load(path: str) -> MapDataset:
     """Load a folder; line i of ``classes.txt`` (from 0 = background) names label i.
 
-    Raises InputError for an absent folder, an absent or unusable class list, and as :func:`read_voc` does.
+    Raises:
+        InputError: the folder is absent, the list of classes is absent or unusable, or :func:`read_voc` raises it.
     """
     if not path:
         raise InputError(f"voc-folder: no path given; {LAYOUT}")
@@ -26,7 +27,11 @@ def load(path: str) -> MapDataset:
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
-    """Return the names of the classes, 2 to 255; InputError when the list is absent, has gaps or repeats."""
+    """Return the names of the classes, 2 to 255.
+
+    Raises:
+        InputError: the list is absent, has an empty line or repeats a name.
+    """
     if not path.is_file():
         raise InputError(f"{path}: absent; write the name of each class on a line, background first")
     names = [line.strip() for line in read_text(path).rstrip().splitlines()]

@@ -1,7 +1,7 @@
 """A small real-image data set in VOC layout that needs no network: handwritten digits on photographs.
 
 scikit-learn's digits, magnified, tinted and pasted on crops of its two photos; their strokes are the masks,
-with a border of 255 around them as VOC has. Equal bytes on each making; train and val share no digit.
+with a border of 255 around them as VOC has. The bytes are the same each time; train and val share no digit.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Source:
-    """What images are made of: photos, uint8 (H, W, 3), and digits (8, 8) from 0 to 1 with their classes."""
+    """The material of the images: photos, uint8 (H, W, 3), and digits (8, 8) from 0 to 1 with their classes."""
 
     photos: list[Bytes]
     digits: Ink
@@ -54,8 +54,10 @@ class Source:
 def load(root: Path) -> MapDataset:
     """Load the sample, made on first use (seconds) in the user's cache folder; ``root`` is not used.
 
-    The folder is in $TRANSFER_HOME, else in the platform's cache folder. Raises InputError when it cannot be
-    written.
+    The folder is in $TRANSFER_HOME, else in the platform's cache folder.
+
+    Raises:
+        InputError: the folder cannot be written.
     """
     home = cached()
     try:
@@ -76,9 +78,10 @@ def cached() -> Path:
 
 
 def write(folder: Path) -> None:
-    """Write the sample: built beside ``folder``, which gets its name when all is there.
+    """Write the sample to a temporary folder beside ``folder``, then rename it.
 
-    Raises InputError when ``folder`` exists and is not an empty folder.
+    Raises:
+        InputError: ``folder`` exists and is not an empty folder.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists and is not an empty folder; name another")
@@ -128,7 +131,7 @@ def samples(split: str) -> Iterator[tuple[Image.Image, Image.Image]]:
 
 
 def _source(split: str) -> Source:
-    """Return both photos and the digits of a split: of those in order of class, each fifth is for val."""
+    """Return both photos and the digits of a split; with the digits sorted by class, every fifth is for val."""
     from sklearn.datasets import load_digits, load_sample_images
 
     digits = load_digits()
