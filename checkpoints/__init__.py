@@ -1,4 +1,4 @@
-"""Where pretrained weights come from: a name in, a ``Backbone`` out; file formats and graphs, never training.
+"""Load pretrained weights: from a name to a ``Backbone``. Covers file formats and graphs, not training.
 
 Importing this package is cheap: torch and timm are imported by the first ``load``. The architectures that
 are not timm's own (``resnet20``) are registered with timm by then; to have them earlier, import
@@ -51,7 +51,10 @@ def load(name: str | os.PathLike[str], *, root: published.Root = None, seed: int
 
     ``root`` is the folder of downloaded files ($TRANSFER_HOME, else the user's cache folder), ``seed``
     draws ``random:<arch>``. Warns (UserWarning) when the licence forbids commercial use and when a file was
-    never trained. Raises InputError, one line, for whatever cannot be used, weights that are not finite too.
+    never trained.
+
+    Raises:
+        InputError: the weights cannot be used, or are not finite.
     """
     name = os.fspath(name)
     backbone = _load(name, root, seed)

@@ -1,4 +1,4 @@
-"""What every source of weights gives: the trunk as data, how its images are prepared, whose it is."""
+"""What every source of weights returns: the trunk as data, how its images are prepared, and its card."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def preparation(stated: Mapping[str, Any]) -> dict[str, Any]:
 class Card:
     """Where weights come from and on what terms.
 
-    ``sha256`` is that of the file that was read, whole; None when no file was.
+    ``sha256`` is that of the whole file that was read; None when no file was read.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Backbone:
 
     arch           a timm model name: ``timm.create_model(arch, num_classes=0)`` takes ``state_dict`` strictly
     state_dict     the trunk only, in timm's keys and dtypes, on the CPU; the old head is dropped
-    mean, std      a channel, for images in [0, 1]
+    mean, std      per channel, for images in [0, 1]
     interpolation  how training images were resized, as timm and torchvision name it
     input_size     (channels, height, width) of the images that the weights were made for
     """
@@ -56,12 +56,12 @@ class Backbone:
     card: Card
 
     def digest(self) -> str:
-        """SHA-256 over the sorted (key, dtype, shape, bytes) of the weights, as 64 hex digits."""
+        """Return the SHA-256 over the sorted (key, dtype, shape, bytes) of the weights, as 64 hex digits."""
         return digest(self.state_dict)
 
 
 def digest(state_dict: Mapping[str, Tensor]) -> str:
-    """SHA-256 over the sorted (key, dtype, shape, bytes) of tensors by name, as 64 hex digits."""
+    """Return the SHA-256 over the sorted (key, dtype, shape, bytes) of tensors by name, as 64 hex digits."""
     import torch
 
     total = hashlib.sha256()

@@ -32,7 +32,7 @@ class Entry:
     notes: str = ""
 
     def backbone(self, state_dict: dict[str, Any], sha256: str) -> Backbone:
-        """Join weights that were read from the file with this hash to what is known of them."""
+        """Return the backbone of weights that were read from the file with this hash."""
         card = Card(
             name=self.name,
             licence=self.licence,
@@ -55,7 +55,7 @@ class Entry:
 
 @cache
 def entries() -> dict[str, Entry]:
-    """Every entry of ``catalog.toml`` by its name, in the file's order."""
+    """Return the entries of ``catalog.toml`` by name, in the file's order."""
     tables = tomllib.loads((files(__package__) / "catalog.toml").read_text("utf-8"))
     return {name: _entry(name, table) for name, table in tables.items()}
 

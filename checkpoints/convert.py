@@ -1,4 +1,4 @@
-"""Every key style of published trunks → timm's keys, and nothing missing, left over or misshapen."""
+"""Convert the key styles of published trunks to timm's keys; check that all keys and shapes are right."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from . import efficientnet_keys
 from .errors import InputError
 from .trunk import Trunk
 
-# What stands before the trunk's keys: nothing (torchvision, timm), MoCo v1 and v2, MoCo v3, DINO, others.
+# The prefixes of the trunk's keys: nothing (torchvision, timm), MoCo v1 and v2, MoCo v3, DINO, others.
 PREFIXES = ("", "encoder_q.", "base_encoder.", "backbone.", "encoder.")
 KEY_ENCODERS = ("encoder_k.", "momentum_encoder.")  # of MoCo: slow averages that the papers do not transfer
 WRAPPERS = ("_orig_mod.", "module.", "_orig_mod.")  # torch.compile around or in DistributedDataParallel
@@ -25,8 +25,10 @@ def to_trunk(weights: Mapping[str, Tensor], trunk: Trunk, origin: str) -> dict[s
     Styles: torchvision and timm, MoCo (``module.encoder_q.``; the key encoder and the queue are dropped),
     DINO (``module.backbone.``), any other single prefix (Lightning's ``model.``), open_clip (``visual.``),
     EfficientNet-PyTorch (``_blocks.``; the lite variants) and what timm's own filter knows. The old head is
-    dropped. BatchNorm step counters, which old files lack, are 0. Raises InputError with ``origin`` in its
-    line when keys are missing or left over (named, counted) or shapes differ.
+    dropped. BatchNorm step counters, which old files lack, are 0.
+
+    Raises:
+        InputError: keys are missing or left over, or shapes differ; the line names ``origin``.
     """
     weights, expected = _unwrapped(weights), trunk.tensors
     found = _under_best_prefix(weights, expected)
@@ -38,7 +40,7 @@ def to_trunk(weights: Mapping[str, Tensor], trunk: Trunk, origin: str) -> dict[s
 
 
 def is_untrained(weights: Mapping[str, Tensor]) -> bool:
-    """Say whether every BatchNorm has the statistics it was made with: mean 0 and variance 1."""
+    """Return whether every BatchNorm still has its initial statistics: mean 0 and variance 1."""
     means = [value for key, value in weights.items() if key.endswith("running_mean")]
     variances = [value for key, value in weights.items() if key.endswith("running_var")]
     unmoved = all(bool((mean == 0).all()) for mean in means)
@@ -53,7 +55,7 @@ def _unwrapped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _under_best_prefix(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Keep what stands under the prefix that gives the most of the expected keys."""
+    """Keep the keys under the prefix that gives the most of the expected keys."""
     best = max(
         (*PREFIXES, *_other_prefix(weights, expected)),
         key=lambda prefix: sum(prefix + key in weights for key in expected),
@@ -62,7 +64,7 @@ def _under_best_prefix(weights: Mapping[str, Tensor], expected: Mapping[str, Ten
 
 
 def _other_prefix(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
-    """Return what stands before an expected key in the file, such as Lightning's ``model.``, if it is one prefix."""
+    """Return the prefix of an expected key in the file, such as Lightning's ``model.``, if there is exactly one."""
     deepest = max(expected, key=lambda key: key.count("."))
     found = [key.removesuffix(deepest) for key in weights if key.endswith(f".{deepest}")]
     return found if len(found) == 1 and found[0] not in KEY_ENCODERS else []

@@ -36,7 +36,7 @@ class NotReady(InputError):
 
 @contextmanager
 def only_looking() -> Iterator[None]:
-    """Let every download and all long making of files raise NotReady instead: to see what is on this machine."""
+    """Make downloads and long work that makes files raise NotReady instead, to see what is on this machine."""
     token = _ONLY_LOOKING.set(True)
     try:
         yield
@@ -45,26 +45,34 @@ def only_looking() -> Iterator[None]:
 
 
 def may_make(state: str) -> None:
-    """Ask before long work that makes files. Raises NotReady within :func:`only_looking`.
+    """Call before long work that makes files; ``state`` says what is not ready yet and what a run does about it.
 
-    ``state``: what is not ready yet, and what a run does about it.
+    Raises:
+        NotReady: within :func:`only_looking`.
     """
     if _ONLY_LOOKING.get():
         raise NotReady(state)
 
 
 def may_download(what: str, remedy: str) -> None:
-    """Ask before a download; ``remedy`` is what the user can do without one. Raises as :func:`may_make` does."""
+    """Call before a download; ``remedy`` is what the user can do without one.
+
+    Raises:
+        NotReady: within :func:`only_looking`.
+    """
     may_make(f"{what} is not on this machine; a run downloads it; or {remedy}")
 
 
 def download(url: str, target: Path, check: Callable[[Path], object]) -> None:
-    """Make ``target`` from ``url``. Processes that ask for the same target wait for the first.
+    """Download ``url`` to ``target``. Processes that ask for the same target wait for the first.
 
-    The bytes go to ``target.part``, which a later call continues if the server still has the same file, and
-    which takes its name once ``check`` accepts it. Raises NotReady within :func:`only_looking`, InputError (no
-    network, refused by the server, never complete, not accepted by ``check``), and OSError when the folder
-    cannot be written.
+    The bytes go to ``target.part``, which a later call continues if the server still has the same file. It is
+    renamed to ``target`` once ``check`` accepts it.
+
+    Raises:
+        NotReady: within :func:`only_looking`.
+        InputError: there is no network, the server refuses, the file never becomes complete, or ``check`` refuses it.
+        OSError: the folder cannot be written.
     """
     may_download(url, by_hand(target))
     with FileLock(f"{target}.lock"):
@@ -83,7 +91,7 @@ def download(url: str, target: Path, check: Callable[[Path], object]) -> None:
 
 
 def by_hand(target: Path) -> str:
-    """Say what a user without a network can do to have ``target``."""
+    """Return what a user without a network can do to have ``target``."""
     return f"download it elsewhere and put it at {target}"
 
 
@@ -121,7 +129,7 @@ def _size(part: Path) -> int:
 
 
 def _receive(url: str, part: Path) -> None:
-    """One connection: append to ``part``, or start it anew when the server does not continue it."""
+    """Make one connection: append to ``part``, or start it again when the server does not continue it."""
     tag = _tag(part).read_text() if _tag(part).exists() else ""
     start = _size(part) if tag else 0
     headers = {"User-Agent": "px-transfer", "Accept-Encoding": "identity"}
@@ -151,7 +159,7 @@ def _open(request: Request) -> Any:
 
 
 def _beyond_the_end(error: HTTPError, part: Path, start: int) -> None:
-    """Nothing lies after ``start`` (416): the file is complete if it ends there, else it is begun again."""
+    """Handle status 416, no bytes after ``start``: the file is complete if it ends there, else it is begun again."""
     error.close()
     if error.headers.get("Content-Range") != f"bytes */{start}":
         part.unlink()

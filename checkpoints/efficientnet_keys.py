@@ -18,16 +18,16 @@ BLOCK = re.compile(r"_blocks\.(\d+)\.(.+)")
 
 
 def is_style(weights: Mapping[str, Tensor]) -> bool:
-    """Say whether a file is in this style."""
+    """Return whether a file has keys in this style."""
     return "_conv_stem.weight" in weights and any(BLOCK.match(key) for key in weights)
 
 
 def renamed(weights: Mapping[str, Tensor], trunk: Iterable[str]) -> dict[str, Tensor]:
     """Return the same tensors in timm's keys.
 
-    The file numbers its blocks through, timm numbers them in each stage: how many a stage has is counted in the
-    keys of the ``trunk``. A key that the style does not have, and a block beyond the last stage, keep their names,
-    so that whoever compares keys finds them left over.
+    The file numbers its blocks across all stages, timm within each stage; the keys of the ``trunk`` give the number
+    of blocks per stage. A key that the style does not have, and a block beyond the last stage, keep their names, so
+    that a comparison of keys reports them as left over.
     """
     places = _places(trunk)
     expanded = {match[1] for match in map(BLOCK.match, weights) if match and match[2].startswith("_expand_conv.")}

@@ -25,7 +25,11 @@ STATED = ("arch", "data", "licence", "accuracy", "command", "seed", *PREPARATION
 
 
 def entry() -> Entry:
-    """Describe the embedded backbone from its card. Raises InputError when this installation lacks it."""
+    """Describe the embedded backbone from its card.
+
+    Raises:
+        InputError: this installation lacks it.
+    """
     path = FOLDER / CARD
     if not (path.is_file() and (FOLDER / WEIGHTS).is_file()):
         raise InputError(f"this installation lacks {WEIGHTS} and {CARD} in {FOLDER}; run scripts/make_embedded.py")
@@ -45,8 +49,10 @@ def write(state_dict: Mapping[str, Tensor], card: dict[str, Any], folder: str | 
     """Write trained weights and their card as the embedded backbone, and return the folder.
 
     ``card`` states arch, data, licence, accuracy (percent), command, seed, mean, std, interpolation,
-    input_size, and anything else as JSON; sha256 is added. A head in ``state_dict`` is dropped. Raises
-    InputError for a card that lacks one of these and for weights that do not fit.
+    input_size, and anything else as JSON; sha256 is added. A head in ``state_dict`` is dropped.
+
+    Raises:
+        InputError: the card lacks one of these, or the weights do not fit.
     """
     from .convert import to_trunk
     from .local import save

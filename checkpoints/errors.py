@@ -1,4 +1,4 @@
-"""The one error for what a user gave and can mend."""
+"""The error for input that the user can correct."""
 
 import re
 
@@ -6,9 +6,9 @@ LONGEST = 2000  # characters of a line; what a file says of itself may be megaby
 
 
 class InputError(ValueError):
-    """What the user gave cannot be used; the message is one line: what, got, allowed, how to fix.
+    """The user's input cannot be used; the message is one line: what, got, allowed, how to fix.
 
-    Whatever names a file from outside puts into it, the line stays one, printable and short.
+    The line stays single, printable and short, whatever names a foreign file puts into it.
     """
 
     def __init__(self, message: object = "") -> None:
@@ -16,14 +16,14 @@ class InputError(ValueError):
 
 
 def one_line(text: str) -> str:
-    """Join the lines of a text, escape what a terminal would obey (control characters), cut it at LONGEST."""
+    """Join the lines of a text, escape control characters, and cut it at LONGEST characters."""
     line = re.sub(r"\s*[\r\n]\s*", " ", text.strip())
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line[: LONGEST + 1])
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
 
 def near(name: str, known: list[str], *, most: int = 3) -> str:
-    """Say which of the ``known`` names resemble ``name``, in any case, else list them: the tail of an error line."""
+    """Return the end of an error line: the ``known`` names that resemble ``name`` (in any case), else all of them."""
     from difflib import get_close_matches
 
     lower = {each.lower(): each for each in reversed(known)}  # of two that differ in case the first

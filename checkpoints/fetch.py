@@ -1,4 +1,4 @@
-"""From a source to a file on this machine whose size and hash are right; nothing is downloaded twice."""
+"""Find or download the file of a source, and check its size and hash; nothing is downloaded twice."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .files import cache_folder
 
 @dataclass(frozen=True)
 class Source:
-    """Where one file can be had, and how to know it.
+    """Where a file can be obtained, and how to recognise it.
 
-    ``file`` is its name in the user folder. ``sha256`` and ``md5`` are hex, whole or the first digits;
-    empty when not known. ``url`` and ``hub`` (a Hugging Face id) may both be empty: then the file is not
-    for download. It may lie in an installed ``package`` instead, as its ``package_file``, which our ``extra``
-    installs; ``page`` is where a person reads about that.
+    ``file`` is its name in the user folder. ``sha256`` and ``md5`` are hex, whole or the first digits; empty when not
+    known. ``url`` and ``hub`` (a Hugging Face id) may both be empty: then the file cannot be downloaded. It may be
+    ``package_file`` in an installed ``package`` instead, which the ``extra`` of this project installs; ``page`` is a
+    web page about that.
     """
 
     file: str
@@ -48,7 +48,7 @@ class Source:
         return self.url or self.page or None
 
     def remedy(self, target: Path) -> str:
-        """Say what a user can do to have the file where ``find`` looks, ``target`` in the user folder."""
+        """Return what a user can do to have the file where ``find`` looks, ``target`` in the user folder."""
         return installed.remedy(self.extra, target) if self.package else by_hand(target)
 
 
@@ -73,10 +73,12 @@ def find(source: Source, root: str | os.PathLike[str] | None = None) -> Path | N
 
 
 def obtain(source: Source, root: str | os.PathLike[str] | None = None) -> Path:
-    """Return the file, downloaded when this machine does not have it; not yet checked when it did.
+    """Return the file; download it when this machine does not have it. A file that was there is not checked.
 
-    Raises InputError when there is no network (the line says which file to put where), when the folder
-    cannot be written, and when what arrives is not the expected file; NotReady within ``only_looking``.
+    Raises:
+        InputError: there is no network (the line says which file to put where), the folder cannot be written, or
+            what arrives is not the expected file.
+        NotReady: the file would have to be downloaded, within ``only_looking``.
     """
     found = find(source, root)
     if found is not None:
@@ -124,7 +126,7 @@ def _from_hub(source: Source, target: Path) -> Path:
 
 @contextmanager
 def _quiet_retries() -> Iterator[None]:
-    """Keep the hub's warning about each retry off the terminal: what fails for good is one line of ours."""
+    """Hide the hub's warning about each retry: a download that fails for good becomes one error line."""
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -137,8 +139,8 @@ def _quiet_retries() -> Iterator[None]:
 def check(path: Path, source: Source) -> str:
     """Return the file's whole SHA-256 after comparing size and hash with what is known of them.
 
-    Raises InputError for a folder, a wrong size (a truncated file) or a wrong hash: one line that says what
-    to do.
+    Raises:
+        InputError: the path is a folder, or the size (of a truncated file) or the hash is wrong.
     """
     if not path.is_file():
         state = "a folder" if path.is_dir() else "not there"
@@ -162,7 +164,7 @@ def _whence(path: Path, source: Source) -> str:
 
 
 def measure(path: Path, source: Source) -> str:
-    """Say by what ``check`` knows the file, as "sha256", "md5 (first 8 digits)", "size only" or "nothing"."""
+    """Return what ``check`` compares: "sha256", "md5 (first 8 digits)", "size only" or "nothing"."""
     whole = {"sha256": 64, "md5": 32}
     for kind, digits in _known(path, source).items():
         return kind if len(digits) == whole[kind] else f"{kind} (first {len(digits)} digits)"

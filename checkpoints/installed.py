@@ -9,7 +9,7 @@ from pathlib import Path
 def find(package: str, file: str) -> Path | None:
     """Return ``file`` in the folder of an installed top-level ``package``; None when either is not there.
 
-    The package is located, not imported: nobody vouches for what its import would do.
+    The package is located but not imported, because its code is not trusted.
     """
     spec = find_spec(package)
     folders = (spec.submodule_search_locations if spec else None) or ()
@@ -17,5 +17,5 @@ def find(package: str, file: str) -> Path | None:
 
 
 def remedy(extra: str, target: Path) -> str:
-    """Say how to have the file: install the ``extra`` of this package, or put it at ``target``."""
+    """Return how to obtain the file: install the ``extra`` of this project, or put it at ``target``."""
     return f"pip install 'px-transfer[{extra}]' (in a clone: pip install -e '.[{extra}]'), or put the file at {target}"

@@ -1,4 +1,4 @@
-"""Weights in a file of the user's: ``path@arch``, or a path alone when ``save`` wrote it."""
+"""Weights in the user's own file: ``path@arch``, or only a path when ``save`` wrote the file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SUFFIXES = (".safetensors", ".pth", ".tar", ".pt", ".bin", ".ckpt")
 
 
 def is_path(name: str) -> bool:
-    """Say whether a name reads as a path, with or without ``@arch``."""
+    """Return whether a name is a path, with or without ``@arch``."""
     path = _split(name)[0]
     return "@" in name or os.sep in name or path.suffix in SUFFIXES or path.exists()
 
@@ -25,9 +25,10 @@ def is_path(name: str) -> bool:
 def load(name: str) -> Backbone:
     """Read ``path@arch`` (.safetensors, .pth, .pth.tar, .pt, .bin), or a file of ``save`` by its path.
 
-    Images are prepared as the file's metadata say, else as timm has it for the architecture. Raises
-    InputError for what ``read`` and ``to_trunk`` refuse, for an unknown architecture, and when none is
-    given.
+    Images are prepared as the file's metadata say, else as timm states for the architecture.
+
+    Raises:
+        InputError: ``read`` or ``to_trunk`` refuses the file, or the architecture is unknown or not given.
     """
     from .convert import to_trunk
     from .fetch import digests
@@ -48,8 +49,10 @@ def save(backbone: Backbone, path: str | os.PathLike[str], **extra: str) -> Path
 
     The metadata are strings: arch, mean, std, interpolation, input_size, card (JSON), and ``extra``. The same
     backbone gives the same bytes. ``load(path)`` reads it, and so does
-    ``timm.create_model(arch, num_classes=0, checkpoint_path=path)``. Raises InputError for another suffix and
-    when the folder cannot be written.
+    ``timm.create_model(arch, num_classes=0, checkpoint_path=path)``.
+
+    Raises:
+        InputError: the name has another suffix, or the folder cannot be written.
     """
     from .weights_file import write
 

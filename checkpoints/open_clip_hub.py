@@ -24,8 +24,8 @@ FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # where 
 def entry(asked: str) -> Entry:
     """Describe open_clip's weights ``model/tag``; nothing is downloaded.
 
-    Raises InputError for a name without a tag, for a model or a tag that open_clip does not have, and for a model
-    that is no ResNet.
+    Raises:
+        InputError: the name has no tag, open_clip does not have the model or the tag, or the model is no ResNet.
     """
     model, _, tag = asked.partition("/")
     vision = _vision(model)

@@ -18,7 +18,7 @@ TIMM, OPEN_CLIP = "timm:", "open_clip:"
 
 @dataclass(frozen=True)
 class Verified:
-    """A file that is what it should be; ``against`` says by what measure, "nothing" where none is known."""
+    """A checked file; ``against`` says what it was compared with, "nothing" where nothing is known."""
 
     path: Path
     sha256: str
@@ -26,13 +26,15 @@ class Verified:
 
 
 def is_published(name: str) -> bool:
-    """Say whether ``describe`` may know this name."""
+    """Return whether ``describe`` may know this name."""
     return name == embedded.NAME or name in catalog.entries() or name.startswith((TIMM, OPEN_CLIP))
 
 
 def describe(name: str) -> Entry:
-    """Return what is known of a published backbone, without its weights. Raises InputError for an unknown
-    name.
+    """Return what is known of a published backbone, without its weights.
+
+    Raises:
+        InputError: the name is unknown.
     """
     if name.startswith(TIMM):
         from . import timm_hub
@@ -63,7 +65,7 @@ def load(name: str, root: Root) -> Backbone:
 
 
 def stand_in(name: str, seed: int) -> Backbone:
-    """Return a published backbone with random weights in place of its own, which need not be here."""
+    """Return a published backbone with random weights instead of its own, which need not be on this machine."""
     from . import untrained
 
     entry = describe(name)

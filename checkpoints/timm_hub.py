@@ -1,4 +1,4 @@
-"""``timm:<model.tag>``: any weights that timm knows, from the place that timm names."""
+"""``timm:<model.tag>``: any weights that timm knows, downloaded from where timm states."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from .fetch import Source
 def entry(tagged: str) -> Entry:
     """Describe timm's weights ``model.tag``; without a tag, timm's default ones.
 
-    Raises InputError for a name that timm does not know, and for a model of which no weights are published.
+    Raises:
+        InputError: timm does not know the name, or no weights of the model are published.
     """
     arch = tagged.partition(".")[0]
     settings = _settings(arch, tagged)

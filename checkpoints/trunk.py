@@ -1,4 +1,4 @@
-"""What a trunk of an architecture looks like, without weights, and how images are prepared for it."""
+"""The trunk of an architecture without weights, and how images are prepared for it."""
 
 from __future__ import annotations
 
@@ -29,18 +29,22 @@ class Trunk:
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """The names of the classifiers that it has lost."""
+        """The names of the classifiers that were removed."""
         named = self.settings.get("classifier") or ()
         return (named,) if isinstance(named, str) else tuple(named)
 
     @property
     def preparation(self) -> dict[str, Any]:
-        """mean, std, interpolation and input_size that timm has for the architecture."""
+        """The mean, std, interpolation and input_size that timm states for the architecture."""
         return preparation(self.settings)
 
 
 def trunk(arch: str) -> Trunk:
-    """Build the trunk of a timm model name without a tag. Raises InputError for an unknown one."""
+    """Build the trunk of a timm model name without a tag.
+
+    Raises:
+        InputError: the name is unknown.
+    """
     if "." in arch or not timm.is_model(arch):
         raise InputError(f"unknown architecture {arch!r}; {near(arch.partition('.')[0], timm.list_models())}")
     with torch.device("meta"):

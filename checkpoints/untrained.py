@@ -17,8 +17,10 @@ def load(arch: str, seed: int) -> Backbone:
 
     No BatchNorm is zero at the start (timm zeroes the last one of each residual block, which would hide the
     block from any score). Other parameters, as position embeddings, stay as timm draws them. The same seed
-    gives the same bits; the global random state is left as it was. Raises InputError for an unknown
-    architecture.
+    gives the same bits; the global random state is left as it was.
+
+    Raises:
+        InputError: the architecture is unknown.
     """
     shape = trunk(arch)
     with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""Read tensors from a file that nobody vouches for, running no code in it; write them whole or not at all."""
+"""Read tensors from an untrusted file without running code in it; write them whole or not at all."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .files import write_whole
 
 # Where training scripts keep the weights beside the optimizer, averaged weights first (DINO: the teacher).
 CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model", "teacher", "student")
-NESTED = 4  # containers inside each other at most: a pickle can hold itself
+NESTED = 4  # limit of nested containers: a pickle can contain itself
 ZIP_START, ZIP_END = b"PK\x03\x04", b"PK\x05\x06"
 PICKLE_START = b"\x80"
 ZIP_END_SIZE = 22
@@ -36,9 +36,9 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     The content decides how it is read, not the name.
 
-    Raises InputError, one line, for an absent file, a folder, a truncated or foreign file, a TorchScript
-    archive, a pickle that wants code, a compressed archive, a tensor that is not dense and real, and a file
-    without tensors.
+    Raises:
+        InputError: the path is absent or a folder, or the file is truncated, of another kind, a TorchScript archive,
+            a pickle that wants code, a compressed archive or without tensors, or a tensor is not dense and real.
     """
     if not path.is_file():
         raise InputError(f"{path} is {'a folder' if path.is_dir() else 'not there'}; give a weights file")
@@ -53,7 +53,8 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def unpickled(path: Path) -> Any:
     """Return what ``torch.save`` wrote: tensors, numbers, strings and containers. No code of the file runs.
 
-    Raises InputError as ``read`` does.
+    Raises:
+        InputError: as ``read``.
     """
     import torch
 
@@ -71,7 +72,8 @@ def unpickled(path: Path) -> Any:
 def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a .safetensors file, whole or not at all; the same tensors and metadata give the same bytes.
 
-    Raises InputError when the folder cannot be written.
+    Raises:
+        InputError: the folder cannot be written.
     """
     try:
         write_whole(path, serialized(tensors, metadata))
@@ -93,7 +95,7 @@ def serialized(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> by
 
 
 def _is_safetensors(path: Path) -> bool:
-    """Say whether a file begins with the length of a JSON header that it can hold, or is named so and no pickle."""
+    """Return whether a file begins like safetensors (length of a JSON header) or has that suffix and is no pickle."""
     with path.open("rb") as file:
         start = file.read(9)
     if start[8:] == b"{" and int.from_bytes(start[:8], "little") <= path.stat().st_size:
@@ -135,7 +137,7 @@ def stored(path: Path) -> list[zipfile.ZipInfo]:
 
 
 def _assert_no_bytearray(path: Path) -> None:
-    """Refuse a pickle that names bytearray: torch.load makes one of any size that a few bytes ask for."""
+    """Refuse a pickle that names bytearray: a few bytes in it make torch.load allocate any amount of memory."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pickletools' own, of strings in a damaged file

@@ -7,7 +7,7 @@ which starts the workers, goes before the clock runs. All take turns in one run.
     python scripts/bench_data.py                     # under half a minute
     python scripts/bench_data.py --turns 15 --images 50000
 
-Prints JSON lines, one a measurement: images_per_s (median of the walks) and ratio to the DataLoader; the goal
+Prints one line of JSON per measurement: images_per_s (median of the walks) and ratio to the DataLoader; the goal
 is a ratio of 10 or more. ``batches`` has torch's default number of threads, ``batches-1-thread`` one. Look at
 ``load``, too: where other programs keep the cores busy, the threads of each small operation wait for one
 another and ``batches`` may fall below the DataLoader; one thread (OMP_NUM_THREADS=1) suffers far less.
@@ -20,16 +20,16 @@ for segmentation, where a scale is of the mean shorter side of the split (``base
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import platform
 import statistics
 import time
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import _bench
 import PIL
 import torch
 import torchvision
@@ -120,9 +120,7 @@ def map_walks(split: MaskFiles) -> dict[str, tuple[int, Iterable[Any]]]:
 
 def walks(count: int) -> dict[str, tuple[int, Iterable[Any]]]:
     """Return what is compared, by name: threads of this process, and a walk over ``count`` random images."""
-    source = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (count, 3, SIDE, SIDE), generator=source, dtype=torch.uint8)
-    images, threads = Images(pixels, torch.arange(count) % 10), torch.get_num_threads()
+    images, threads = _bench.noise(count, SIDE), torch.get_num_threads()
     loader = DataLoader(PilImages(images), BATCH, shuffle=True, num_workers=WORKERS, persistent_workers=True)
     augment = Augment(pad_crop=PAD, flip=True)
     batches = Batches(images, size=SIDE, batch=BATCH, mean=MEAN, std=STD, augment=augment, shuffle=True)
@@ -139,13 +137,7 @@ def rate(threads: int, walk: Iterable[Any]) -> float:
 
 def measure(compared: dict[str, tuple[int, Iterable[Any]]], turns: int) -> dict[str, list[float]]:
     """Time whole walks in turn; the first of each, which starts the workers, does not count."""
-    rates: dict[str, list[float]] = {name: [] for name in compared}
-    for turn in range(turns + 1):
-        for name, (threads, walk) in compared.items():
-            speed = rate(threads, walk)
-            if turn:
-                rates[name].append(speed)
-    return rates
+    return _bench.in_turns({name: partial(rate, threads, walk) for name, (threads, walk) in compared.items()}, turns)
 
 
 def model() -> str:
@@ -157,24 +149,23 @@ def model() -> str:
 
 def main() -> None:
     """Read the options, measure, print JSON lines."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _bench.options(__doc__)
     parser.add_argument("--images", type=int, default=10_000, help="images in the split (default 10000)")
     parser.add_argument("--turns", type=int, default=7, help="timed walks of each (default 7)")
     options = parser.parse_args()
     if min(options.images, options.turns) < 1:
         parser.error("--images and --turns must be 1 or more")
-    load = [round(os.getloadavg()[0], 2)]
+    load = [_bench.load()]
     sample = data.load("voc-sample")
     assert isinstance(sample, MaskDataset)
     images, maps = walks(options.images), map_walks(sample.train)
     found = [measure(images, options.turns), measure(maps, options.turns)]
-    load.append(round(os.getloadavg()[0], 2))
+    load.append(_bench.load())
     settings = {"side": SIDE, "batch": BATCH, "pad": PAD, "flip": True, "workers": WORKERS, **vars(options)}
     map_settings = {"crop": CROP, "batch": MAP_BATCH, "scale": [0.5, 2], "flip": True, "workers": 0}
     map_settings |= {"images": len(sample.train), "turns": options.turns}
     map_settings |= {"base": round(mean_shorter_side(sample.train), 1)}
-    versions = {"python": platform.python_version(), "torch": torch.__version__}
-    versions |= {"torchvision": torchvision.__version__, "pillow": PIL.__version__}
+    versions = _bench.versions() | {"torchvision": torchvision.__version__, "pillow": PIL.__version__}
     cpu = {"model": model(), "cores": os.cpu_count(), "load": load}
     for rates, compared, used in zip(found, (images, maps), (settings, map_settings), strict=True):
         base = statistics.median(next(iter(rates.values())))
@@ -182,7 +173,7 @@ def main() -> None:
             middle = statistics.median(seen)
             line = {"name": name, "images_per_s": round(middle), "ratio": round(middle / base, 2)}
             line |= {"threads": compared[name][0], "lowest": round(min(seen)), "highest": round(max(seen))}
-            print(json.dumps({**line, "settings": used, "versions": versions, "cpu": cpu}), flush=True)
+            _bench.show(".2f", **line, settings=used, versions=versions, cpu=cpu)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What saving costs, and what a second process brings; prints one JSON object a line.
+"""What saving costs, and what a second process brings; prints one JSON object per line.
 
     python scripts/bench_scaling.py                      # some minutes on 2 quiet cores
     python scripts/bench_scaling.py --only save
@@ -8,7 +8,7 @@ save    seconds to save the training state (gathering, checking that all is fini
         steps of a fine-tuning with masks, its size, and its share of an epoch that ends with one save. The epoch is
         estimated: 100 times the median step, without the data and the test. The state is written below the current
         folder: its disk is what is measured.
-step    seconds a training step and the peak memory of each process, for one and for two processes that share the same
+step    seconds per training step and the peak memory of each process, for one and for two processes that share the same
         global batch. Memory is what the process holds at most, imports and data included (on a GPU what torch
         allocated); ``imports_mb`` of it was there before the model.
 score   seconds of one round of px and snip over the same batches for one and for two processes, whether the scores have
@@ -35,13 +35,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import timm
+import _bench
 import torch
 from accelerate.utils import gather_object
-from torch import nn
 
-import checkpoints.architectures  # noqa: F401  (registers resnet20 with timm)
-from transfer.data.dataset import Images
 from transfer.data.image_batches import Batches
 from transfer.pruning import prune, score
 from transfer.recipe import Train
@@ -53,13 +50,13 @@ CASES = {"resnet50": (64, 32), "resnet20": (32, 128)}  # side of the images, glo
 METHODS = ("px", "snip")
 STEPS, WARM_UP = 10, 2  # measured, and before them
 EPOCH = 100  # steps
-SCORED = 4  # batches a round
+SCORED = 4  # batches per round
 Figures = dict[str, Any]
 
 
 def main() -> None:
     """Run what was asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _bench.options(__doc__)
     parser.add_argument("--only", choices=["save", "step", "score"])
     parser.add_argument("--archs", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--repeats", type=int, default=3, help="how often each setting takes its turn")
@@ -75,7 +72,7 @@ def main() -> None:
 
 
 def settings() -> dict[str, tuple[int, int]]:
-    """Return processes and threads a process of each setting."""
+    """Return the processes and the threads per process of each setting."""
     cores = len(os.sched_getaffinity(0))
     half = max(cores // 2, 1)
     if torch.cuda.is_available():
@@ -133,7 +130,7 @@ def tell_score(arch: str, found: dict[str, list[Figures]]) -> None:
     """Print the time of a round for each setting, side by side."""
     for method in METHODS:
         figures = speed_up(found, f"{method}_s")
-        if "two" in found:  # with as many threads a process
+        if "two" in found:  # with as many threads per process
             figures["same_bits"] = len({turn[f"{method}_bits"] for name in ("one", "two") for turn in found[name]}) == 1
         report(f"{method} score", arch, last(found), batches=SCORED, **figures)
 
@@ -162,13 +159,14 @@ def median(turns: list[Figures], key: str) -> float:
 def work(kind: str, arch: str) -> None:
     """Measure in this process, one of those of a setting; the main one prints."""
     accelerator = accelerator_for(Train())
-    imports = peak(accelerator)
+    device = accelerator.device.type
+    imports = _bench.peak_mb(device)
     found = score_rounds(arch, accelerator) if kind == "score" else train(arch, accelerator, saving=kind == "save")
-    every = gather_object([peak(accelerator)])
+    every = gather_object([_bench.peak_mb(device)])
     if accelerator.is_main_process:
         about = {
             "processes": accelerator.num_processes, "threads": torch.get_num_threads(),
-            "device": accelerator.device.type, "precision": accelerator.mixed_precision,
+            "device": device, "precision": accelerator.mixed_precision,
         }  # fmt: skip
         print(json.dumps({**found, "peak_mb": every, "imports_mb": imports, **about}), flush=True)
 
@@ -176,11 +174,11 @@ def work(kind: str, arch: str) -> None:
 def train(arch: str, accelerator: Any, *, saving: bool) -> Figures:
     """Fine-tune for some steps; return the medians of a step and a save. The state goes to the current disk."""
     size, batch = CASES[arch]
-    model = build(arch)
+    model = _bench.model(arch)
     masks = prune(model, [], method="magnitude", sparsity=0.9, allocation="uniform")
     share = {"rank": accelerator.process_index, "world": accelerator.num_processes, "device": accelerator.device}
     look = {"size": size, "batch": batch, "mean": (0.5,) * 3, "std": (0.25,) * 3, **share}
-    data = Loaders(Batches(noise((WARM_UP + STEPS) * batch, size), **look), Batches(noise(batch, size), **look))
+    data = Loaders(*(Batches(_bench.noise(count * batch, size), **look) for count in (WARM_UP + STEPS, 1)))
     recipe = Train(epochs=1, batch=batch, lr=0.01, save_minutes=0.0 if saving else 1e6)
     sync = accelerator.device.type == "cuda"
     with (
@@ -200,7 +198,7 @@ def train(arch: str, accelerator: Any, *, saving: bool) -> Figures:
 def score_rounds(arch: str, accelerator: Any) -> Figures:
     """Score the same batches by each method; return the median seconds of a round and a digest of the scores."""
     size, batch = CASES[arch]
-    model = build(arch).eval().to(accelerator.device)
+    model = _bench.model(arch).eval().to(accelerator.device)
     source = torch.Generator().manual_seed(0)
     batches = [
         (torch.randn(batch, 3, size, size, generator=source).to(accelerator.device),
@@ -247,37 +245,12 @@ def timed(owner: type, name: str, sync: bool) -> Iterator[list[float]]:
         setattr(owner, name, method)
 
 
-def build(arch: str) -> nn.Module:
-    """Return a model of random weights whose residual branches are not 0."""
-    torch.manual_seed(0)
-    options = {"zero_init_last": False} if arch == "resnet50" else {}
-    model: nn.Module = timm.create_model(arch, num_classes=10, **options)
-    return model
-
-
-def noise(count: int, size: int) -> Images:
-    """Return images of random pixels."""
-    source = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (count, 3, size, size), generator=source, dtype=torch.uint8)
-    return Images(pixels, torch.arange(count) % 10)
-
-
-def peak(accelerator: Any) -> float:
-    """Return the most memory so far in MB: what torch allocated on a GPU, else resident (Linux)."""
-    if accelerator.device.type == "cuda":
-        return torch.cuda.max_memory_allocated() / 1e6
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
-
-
 def report(name: str, arch: str, turn: Figures, **figures: Any) -> None:
     """Print one measurement."""
     size, batch = CASES[arch]
-    rounded = {key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in figures.items()}
     about = {key: turn[key] for key in ("processes", "threads", "device", "precision")}
     machine = {"torch": torch.__version__, "machine": platform.machine()}
-    line = {"measurement": name, "arch": arch, "size": size, "batch": batch, **about, **rounded, **machine}
-    print(json.dumps(line), flush=True)
+    _bench.show(".4g", measurement=name, arch=arch, size=size, batch=batch, **about, **figures, **machine)
 
 
 if __name__ == "__main__":

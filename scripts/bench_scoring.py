@@ -1,4 +1,4 @@
-"""What scoring and selection cost, measured side by side in one run; prints one JSON object a line.
+"""What scoring and selection cost, measured side by side in one run; prints one JSON object per line.
 
     python scripts/bench_scoring.py                      # half an hour on 2 quiet cores
     python scripts/bench_scoring.py --only threshold
@@ -24,24 +24,22 @@ threshold  the exact threshold over 23.5 million float64 scores against torch.kt
 import argparse
 import copy
 import gc
-import json
 import platform
 import resource
-import statistics
 import subprocess
 import sys
 import threading
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import _bench
 import timm
 import torch
+from _bench import take_turns
 from torch import Tensor, nn
 
 import checkpoints
-import checkpoints.architectures
 from transfer import data as datasets
 from transfer.analysis.overlap import overlap
 from transfer.data.dataset import Dataset
@@ -59,11 +57,11 @@ FLOORS = {"grasp": {"floor": 9.0}, "ntk-sap": {"floor": 5.0}}
 
 def main() -> None:
     """Run what was asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _bench.options(__doc__)
     parser.add_argument("--only", choices=["round", "method", "memory", "layout", "bf16", "threshold"])
     parser.add_argument("--methods", nargs="+", choices=methods(), default=methods(), help="of method and memory")
     parser.add_argument("--repeats", type=int, default=7, help="how often each measurement takes its turn")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default=_bench.DEVICE)
     parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.peak:
@@ -227,24 +225,9 @@ def selection(repeats: int, device: str) -> None:
 
 def build(arch: str, size: int, batch: int, device: str) -> tuple[nn.Module, list[tuple[Tensor, Tensor]]]:
     """Return a model and three batches of random images."""
-    torch.manual_seed(0)
-    options = {"zero_init_last": False} if arch == "resnet50" else {}
-    model = timm.create_model(arch, num_classes=10, **options).eval().to(device)
+    model = _bench.model(arch).eval().to(device)
     labels = torch.arange(batch, device=device) % 10
     return model, [(torch.randn(batch, 3, size, size, device=device), labels) for _ in range(3)]
-
-
-def take_turns(calls: dict[str, Callable[[], object]], repeats: int, device: str) -> dict[str, float]:
-    """Return the median seconds of each call, the calls taking turns; one round before that is not counted."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(repeats + 1):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            if device.startswith("cuda"):
-                torch.cuda.synchronize()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times[1:]) for name, times in seconds.items()}
 
 
 def peak_of(call: Callable[[], object], device: str) -> int:
@@ -280,9 +263,8 @@ def resident() -> int:
 
 def report(name: str, **figures: object) -> None:
     """Print one measurement."""
-    rounded = {key: round(value, 4) if isinstance(value, float) else value for key, value in figures.items()}
     machine = {"torch": torch.__version__, "threads": torch.get_num_threads(), "machine": platform.machine()}
-    print(json.dumps({"measurement": name, **rounded, **machine}), flush=True)
+    _bench.show(".4f", measurement=name, **figures, **machine)
 
 
 if __name__ == "__main__":

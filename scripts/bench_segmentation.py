@@ -13,17 +13,14 @@ Prints JSON lines. Weights and images are random; neither cost depends on them.
 """
 
 import argparse
-import json
 import os
-import platform
-import resource
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
+import _bench
 import torch
 from torch import Tensor
 
@@ -35,14 +32,14 @@ from transfer.tasks.segmentation import Segmentation
 
 def main() -> None:
     """Read the options and measure what was asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _bench.options(__doc__)
     parser.add_argument("--only", choices=["metric", "memory"])
     parser.add_argument("--arch", default="resnet50", help="a timm model name (default resnet50)")
     parser.add_argument("--size", type=int, default=512, help="side of the images (default 512)")
-    parser.add_argument("--batch", type=int, default=4, help="images a training step (default 4)")
+    parser.add_argument("--batch", type=int, default=4, help="images per training step (default 4)")
     parser.add_argument("--classes", type=int, default=21, help="classes (default 21)")
     parser.add_argument("--turns", type=int, default=7, help="turns of the metric and the forward (default 7)")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default=_bench.DEVICE)
     parser.add_argument("--steps", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if min(options.turns, options.classes) < 1 or options.batch < 2 or options.size % 16:
@@ -58,16 +55,16 @@ def main() -> None:
 
 def metric(options: argparse.Namespace) -> None:
     """Time forwards of one image and of a batch, and the counts of their logits."""
-    task, device = Segmentation(("class",) * options.classes), torch.device(options.device)
+    task = Segmentation(("class",) * options.classes)
     model = build(options).eval()
     for count in (1, options.batch):
         images, labels = batch(options, count)
         with torch.inference_mode():
             outputs = model(images)
-            found = take_turns(
+            found = _bench.take_turns(
                 {"forward": lambda x=images: model(x), "metric": lambda x=outputs, y=labels: task.counts(x, y)},
                 options.turns,
-                device,
+                options.device,
             )
         share = found["metric"] / (found["metric"] + found["forward"])
         report(
@@ -78,8 +75,7 @@ def metric(options: argparse.Namespace) -> None:
 
 def memory(options: argparse.Namespace) -> None:
     """Take three training steps and report the peak."""
-    task, cuda = Segmentation(("class",) * options.classes), options.device.startswith("cuda")
-    model = build(options)
+    task, model = Segmentation(("class",) * options.classes), build(options)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
     images, labels = batch(options, options.batch)
     seconds = []
@@ -90,7 +86,7 @@ def memory(options: argparse.Namespace) -> None:
         optimizer.step()
         seconds.append(time.perf_counter() - begin)
     step_s = statistics.median(seconds)
-    report("memory", options, batch=options.batch, peak_mb=round(peak(cuda)), step_s=step_s)
+    report("memory", options, batch=options.batch, peak_mb=round(_bench.peak_mb(options.device)), step_s=step_s)
 
 
 def build(options: argparse.Namespace) -> torch.nn.Module:
@@ -107,35 +103,11 @@ def batch(options: argparse.Namespace, count: int) -> tuple[Tensor, Tensor]:
     return images.to(options.device), labels.to(options.device)
 
 
-def take_turns(calls: dict[str, Callable[[], Any]], turns: int, device: torch.device) -> dict[str, float]:
-    """Return the median seconds of each call; the first turn warms up."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(turns + 1):
-        for name, call in calls.items():
-            begin = time.perf_counter()
-            call()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            if turn:
-                seconds[name].append(time.perf_counter() - begin)
-    return {name: statistics.median(values) for name, values in seconds.items()}
-
-
-def peak(cuda: bool) -> float:
-    """Return the most memory so far, in MB."""
-    if cuda:
-        return torch.cuda.max_memory_allocated() / 1e6
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-
-
 def report(name: str, options: argparse.Namespace, **found: Any) -> None:
     """Print one line."""
-    rounded = {key: round(value, 5) if isinstance(value, float) else value for key, value in found.items()}
     settings = {"arch": options.arch, "size": options.size, "classes": options.classes, "device": options.device}
-    versions = {"python": platform.python_version(), "torch": torch.__version__}
-    cpu = {"threads": torch.get_num_threads(), "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 2)}
-    print(json.dumps({"name": name, **rounded, "settings": settings, "versions": versions, "cpu": cpu}), flush=True)
+    cpu = {"threads": torch.get_num_threads(), "cores": os.cpu_count(), "load": _bench.load()}
+    _bench.show(".5f", name=name, **found, settings=settings, versions=_bench.versions(), cpu=cpu)
 
 
 if __name__ == "__main__":

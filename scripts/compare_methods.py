@@ -284,7 +284,7 @@ def page(settings: Mapping[str, Any], rows: Sequence[dict[str, Any]], overlaps: 
 
 
 def triangle(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Return what lies below the diagonal of the matrices as text, a row a method: percent found (percent expected)."""
+    """Return the matrices below the diagonal as text, one row per method: percent found (percent expected)."""
     names = found["names"]
     return [
         (

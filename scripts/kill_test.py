@@ -95,7 +95,7 @@ class Start:
 
 
 def alive(pid: int) -> bool:
-    """Say whether a process is there and is not a dead one that nobody has asked for."""
+    """Return whether a process runs, not counting zombies."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
@@ -142,7 +142,7 @@ def undisturbed(out: Path, method: str, processes: int) -> tuple[Path, float]:
 
 
 def phase(out: Path) -> str:
-    """Say how far a run came, by what is on the disk."""
+    """Return how far a run came, as its files tell."""
     (folder,) = out.iterdir()
     if (folder / "result.json").exists():
         return "finished"

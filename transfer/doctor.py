@@ -1,4 +1,4 @@
-"""doctor(): what this machine has for a run, and a check of some seconds that it works."""
+"""Show what this machine has for a run, and check in some seconds that it works."""
 
 import os
 import platform
@@ -44,8 +44,7 @@ def doctor() -> bool:
     with _patience():
         _devices()
         accelerator = _processes()
-        well = [accelerator is not None, _folders(), _checks(accelerator)]
-    return all(well)
+        return all([accelerator is not None, _folders(), _checks(accelerator)])
 
 
 def _say(label: str, text: str) -> None:
@@ -68,10 +67,8 @@ def _package(name: str, module: str) -> bool:
         return _failed(name, f"not installed; pip install {name}")
     except Exception as error:  # a broken installation raises anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return _failed(
-            name,
-            f"installed, but cannot be imported ({reason}); pip install --force-reinstall torch torchvision {name}",
-        )
+        remedy = f"pip install --force-reinstall torch torchvision {name}"
+        return _failed(name, f"installed, but cannot be imported ({reason}); {remedy}")
     _say(name, installed)
     return True
 
@@ -89,18 +86,12 @@ def _devices() -> None:
         _say("gpu", f"none ({'; '.join([built, *(one_line(str(warning.message)) for warning in caught)])})")
     for index in range(torch.cuda.device_count() if found else 0):
         try:
-            _say(f"cuda:{index}", _gpu(index))
+            about = torch.cuda.get_device_properties(index)
+            free, total = (size / GIB for size in torch.cuda.mem_get_info(index))
+            bf16 = "bf16" if about.major >= 8 or torch.version.hip else "bf16 in software only: slow"
+            _say(f"cuda:{index}", f"{about.name}, {total:.1f} GiB, {free:.1f} free, {bf16}")
         except RuntimeError as error:  # its check will fail too
             _failed(f"cuda:{index}", f"{one_line(str(error))}; see nvidia-smi, or hide it with CUDA_VISIBLE_DEVICES")
-
-
-def _gpu(index: int) -> str:
-    import torch
-
-    about = torch.cuda.get_device_properties(index)
-    free, total = torch.cuda.mem_get_info(index)
-    bf16 = "bf16" if about.major >= 8 or torch.version.hip else "bf16 in software only: slow"
-    return f"{about.name}, {total / GIB:.1f} GiB, {free / GIB:.1f} free, {bf16}"
 
 
 def _processes() -> Any:
@@ -112,17 +103,14 @@ def _processes() -> Any:
 
     try:
         accelerator = accelerator_for(Train())
-    except InputError as error:
-        _failed("processes", str(error))
-        return None
     except Exception as error:  # torch and accelerate have many for a rendezvous that does not come about
-        _failed("processes", f"{one_line(str(error))}; see RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT")
+        remedy = "" if isinstance(error, InputError) else "; see RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT"
+        _failed("processes", one_line(str(error)) + remedy)
         return None
-    count, gpus = accelerator.num_processes, torch.cuda.device_count()
-    how = f"one; more with torchrun --nproc-per-node {max(gpus, 2)} -m recipes.NAME"
-    if count > 1:
-        backend = torch.distributed.get_backend()
-        how = f"{count}, by {backend}, {os.environ.get('LOCAL_WORLD_SIZE', '?')} of them on this machine"
+    how = f"one; more with torchrun --nproc-per-node {max(torch.cuda.device_count(), 2)} -m recipes.NAME"
+    if accelerator.num_processes > 1:
+        local, backend = os.environ.get("LOCAL_WORLD_SIZE", "?"), torch.distributed.get_backend()
+        how = f"{accelerator.num_processes}, by {backend}, {local} of them on this machine"
     _say("processes", how)
     _say("device", _device(accelerator))
     _say("precision", f"auto means {accelerator.mixed_precision}")
@@ -139,8 +127,7 @@ def _folders() -> bool:
     from checkpoints.fetch import home
 
     _say("weights", _folder(home(), "TRANSFER_HOME"))
-    data = Path(os.environ.get("TRANSFER_DATA") or "data").expanduser()
-    _say("data", _folder(data, "TRANSFER_DATA"))
+    _say("data", _folder(Path(os.environ.get("TRANSFER_DATA") or "data").expanduser(), "TRANSFER_DATA"))
     here, damaged = [], []
     for name in checkpoints.names():
         try:
@@ -157,7 +144,7 @@ def _folders() -> bool:
 
 
 def _folder(path: Path, variable: str) -> str:
-    """Say of a folder, or of where it would be made, whether it can be written and how much is free."""
+    """Return whether a folder can be written, or its place where it is absent, and how much space is free."""
     place = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     if not place.is_dir():
         return f"{path} is no folder; set {variable} to one"
@@ -174,27 +161,27 @@ def _checks(accelerator: Any) -> bool:
 
     from transfer.self_check import check_device, check_together
 
-    gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     several = accelerator is not None and accelerator.num_processes > 1
-    names = [_device(accelerator)] if several else ["cpu", *gpus]
-    devices = [torch.device(name) for name in names]
-    with tempfile.TemporaryDirectory(prefix="transfer-doctor-") as folder:
-        well = _reported((check for device in devices for check in check_device(device, Path(folder))), accelerator)
-    if not well or accelerator is None:
-        return False
-    with tempfile.TemporaryDirectory(prefix="transfer-doctor-") as folder:
-        return _reported([check_together(accelerator, Path(folder))], accelerator)
+    every = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    devices = [torch.device(name) for name in ([_device(accelerator)] if several else every)]
+    with tempfile.TemporaryDirectory(prefix="transfer-doctor-") as made:
+        folder = Path(made)
+        well = _reported((check for device in devices for check in check_device(device, folder)), accelerator)
+        if not well or accelerator is None:
+            return False
+        return _reported([check_together(accelerator, folder)], accelerator)
 
 
 def _reported(outcomes: Iterable["Outcome"], accelerator: Any) -> bool:
     """Print this process's outcomes as they come, then what other processes found wrong; return whether all is well."""
     failures = []
     for outcome in outcomes:
+        label = f"{outcome.name} on {outcome.where}"
         if outcome.wrong is None:
-            _say("ok", f"{outcome.name} on {outcome.where}: {outcome.seen} ({outcome.seconds:.1f} s)")
+            _say("ok", f"{label}: {outcome.seen} ({outcome.seconds:.1f} s)")
         else:
-            failures.append((f"{outcome.name} on {outcome.where}", outcome.wrong))
-            _failed(*failures[-1])
+            failures.append((label, outcome.wrong))
+            _failed(label, outcome.wrong)
     if accelerator is None or accelerator.num_processes == 1:
         return not failures
     from accelerate.utils import gather_object
@@ -208,12 +195,11 @@ def _reported(outcomes: Iterable["Outcome"], accelerator: Any) -> bool:
 
 @contextmanager
 def _patience() -> Iterator[None]:
-    """End the program with one line if what is within takes longer than PATIENCE seconds."""
+    """End the program with one line if the body takes longer than PATIENCE seconds."""
 
     def give_up() -> None:
-        _failed(
-            "processes", f"no answer for {PATIENCE:.0f} s; see whether they reach each other (MASTER_ADDR, firewall)"
-        )
+        remedy = "see whether they reach each other (MASTER_ADDR, firewall)"
+        _failed("processes", f"no answer for {PATIENCE:.0f} s; {remedy}")
         os._exit(1)
 
     timer = threading.Timer(PATIENCE, give_up)

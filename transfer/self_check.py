@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import checkpoints
 from checkpoints.backbone import digest
 from checkpoints.errors import InputError, one_line
 from transfer import data
-from transfer.data.dataset import Dataset, Images
+from transfer.data.dataset import Images
 from transfer.data.image_batches import Batches
 from transfer.errors import RunError
 from transfer.models import classifier
@@ -46,73 +46,12 @@ class Outcome:
     seconds: float = 0.0
 
 
-class Subject:
-    """A device under check, and what each part, in the order of PARTS, leaves for the next."""
-
-    def __init__(self, device: torch.device, folder: Path) -> None:
-        self.device, self.folder = device, folder
-
-    def build(self) -> str:
-        """Load the embedded backbone and digits."""
-        backbone, digits = checkpoints.load("embedded"), data.load("digits")
-        assert isinstance(digits, Dataset)
-        assert isinstance(digits.train, Images)
-        self.split, self.classes = digits.train, len(digits.classes)
-        self.look: dict[str, Any] = {"size": 32, "mean": backbone.mean, "std": backbone.std, "device": self.device}
-        self.model = classifier(backbone, self.classes).to(self.device)
-        self.batches = Batches(self.split.subset(torch.arange(STEPS * BATCH)), batch=BATCH, **self.look)
-        return f"{backbone.card.name} ({backbone.arch}), {STEPS} batches of {BATCH} digits"
-
-    def score(self) -> str:
-        """Score by px; the model stays as it is."""
-        before = digest(self.model.state_dict())
-        scores = score("px", self.model, self.batches)
-        _expect(digest(self.model.state_dict()) == before, "scoring changed the model")
-        total = sum(values.numel() for values in scores.values())
-        return f"{total:,} weights by px"
-
-    def masks(self) -> str:
-        """Prune; the number of weights that stay is exact, the others are 0."""
-        self.pruned = _prune(self.model, self.batches)
-        return f"{self.pruned.kept:,} weights stay"
-
-    def step(self) -> str:
-        """Take one step; pruned weights stay 0, the others move."""
-        optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
-        hold = self.pruned.hold(self.model, optimizer)
-        before = {name: p.detach().clone() for name, p in self.pruned.match(self.model).items()}
-        images, targets = next(iter(self.batches))
-        loss = torch.nn.functional.cross_entropy(self.model.train()(images), targets)
-        loss.backward()
-        optimizer.step()
-        hold.remove()
-        _expect(bool(loss.isfinite()), f"the loss is {float(loss)}")
-        _expect_held(self.pruned, self.model)
-        moved = any(not torch.equal(p, before[name]) for name, p in self.pruned.match(self.model).items())
-        _expect(moved, "no weight moved")
-        self.optimizer = optimizer.state_dict()
-        return f"loss {float(loss):.4f}, pruned weights stay 0"
-
-    def state(self) -> str:
-        """Save the training state and load it again; the bits are the same."""
-        weights = self.model.state_dict()
-        State(self.folder).save({**dict.fromkeys(KEYS), "model": weights, "optimizer": self.optimizer})
-        saved = State(self.folder).load()
-        _expect(saved is not None, "the state is not there after saving")
-        assert saved is not None
-        _expect_equal(saved["model"], weights)
-        momenta = {key: value["momentum_buffer"] for key, value in self.optimizer["state"].items()}
-        _expect_equal({key: saved["optimizer"]["state"][key]["momentum_buffer"] for key in momenta}, momenta)
-        State(self.folder).clear()
-        return "weights and momenta come back to the bit"
-
-
 def check_device(device: torch.device, folder: Path) -> Iterator[Outcome]:
-    """Score, prune, take a step, save and load on one device; the first part that fails is the last."""
-    subject = Subject(device, folder)
-    remedies = dict.fromkeys(PARTS, GPU if device.type == "cuda" else CPU) | {"state": DISK}
-    for part in PARTS:
-        outcome = attempt(part, str(device), getattr(subject, part), remedies[part])
+    """Score, prune, take a step, save and load on one device; stop after the first part that fails."""
+    parts = _parts(device, folder)
+    for name in PARTS:
+        remedy = DISK if name == "state" else GPU if device.type == "cuda" else CPU
+        outcome = _attempt(name, str(device), partial(next, parts), remedy)
         yield outcome
         if outcome.wrong:
             return
@@ -121,11 +60,11 @@ def check_device(device: torch.device, folder: Path) -> Iterator[Outcome]:
 def check_together(accelerator: Any, folder: Path) -> Outcome:
     """Prune and fine-tune with all processes; their masks and weights are the same, and so is the saved state."""
     where = f"{accelerator.num_processes} process{'es' * (accelerator.num_processes > 1)}"
-    return attempt("fine-tune", where, partial(_together, accelerator, folder), NETWORK)
+    return _attempt("fine-tune", where, partial(_together, accelerator, folder), NETWORK)
 
 
-def attempt(name: str, where: str, work: Callable[[], str], remedy: str) -> Outcome:
-    """Do one check; whatever it raises becomes one line."""
+def _attempt(name: str, where: str, work: Callable[[], str], remedy: str) -> Outcome:
+    """Do one check; turn any error into one line."""
     start = time.perf_counter()
     try:
         with warnings.catch_warnings():
@@ -138,30 +77,68 @@ def attempt(name: str, where: str, work: Callable[[], str], remedy: str) -> Outc
         return Outcome(name, where, wrong=f"{reason}; {remedy}")
 
 
+def _parts(device: torch.device, folder: Path) -> Iterator[str]:
+    """Check the PARTS one after the other on a device; yield what was seen of each."""
+    model, images, look = _subject(device)
+    batches = Batches(images.subset(torch.arange(STEPS * BATCH)), batch=BATCH, **look)
+    yield f"embedded ({checkpoints.describe('embedded').arch}), {STEPS} batches of {BATCH} digits"
+
+    before = digest(model.state_dict())
+    scores = score("px", model, batches)
+    _expect(digest(model.state_dict()) == before, "scoring changed the model")
+    yield f"{sum(values.numel() for values in scores.values()):,} weights by px"
+
+    masks = _pruned(model, batches)
+    yield f"{masks.kept:,} weights stay"
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
+    hold, weights = masks.hold(model, optimizer), masks.match(model)
+    old = {name: weight.detach().clone() for name, weight in weights.items()}
+    inputs, targets = next(iter(batches))
+    loss = nn.functional.cross_entropy(model.train()(inputs), targets)
+    loss.backward()
+    optimizer.step()
+    hold.remove()
+    _expect(bool(loss.isfinite()), f"the loss is {float(loss)}")
+    _expect_held(masks, model)
+    _expect(any(not torch.equal(weight, old[name]) for name, weight in weights.items()), "no weight moved")
+    yield f"loss {float(loss):.4f}, pruned weights stay 0"
+
+    State(folder).save({**dict.fromkeys(KEYS), "model": model.state_dict(), "optimizer": optimizer.state_dict()})
+    states = [of["state"] for of in (_saved(folder, model)["optimizer"], optimizer.state_dict())]
+    _expect_equal(*({key: held["momentum_buffer"] for key, held in state.items()} for state in states))
+    State(folder).clear()
+    yield "weights and momenta come back to the bit"
+
+
 def _together(accelerator: Any, folder: Path) -> str:
     device, world = accelerator.device, accelerator.num_processes
-    subject = Subject(device, folder)
-    subject.build()
-    model, batch = subject.model, max(BATCH, 2 * world)
-    masks = _prune(model, subject.batches, accelerator)
-    images = subject.split.subset(torch.arange(STEPS * batch))
-    share = {**subject.look, "batch": batch, "rank": accelerator.process_index, "world": world}
+    model, images, look = _subject(device)
+    masks = _pruned(model, Batches(images.subset(torch.arange(STEPS * BATCH)), batch=BATCH, **look), accelerator)
+    batch = max(BATCH, 2 * world)
+    seen = images.subset(torch.arange(STEPS * batch))
+    look |= {"batch": batch, "rank": accelerator.process_index, "world": world}
+    loaders = Loaders(Batches(seen, shuffle=True, **look), Batches(seen, **look))
     train = Train(epochs=1, batch=batch, lr=0.01)
-    loaders = Loaders(Batches(images, shuffle=True, **share), Batches(images, **share))
     history = finetune(model, masks, loaders, train, accelerator=accelerator, folder=folder)
     _expect_held(masks, model)
     own = torch.tensor(list(bytes.fromhex(digest(model.state_dict()))), device=device)
     _expect(bool((accelerator.gather(own[None]) == own).all()), "the processes hold different weights")
     if accelerator.is_main_process:
-        saved = State(folder).load()
-        _expect(saved is not None, f"no state in {folder} after training")
-        assert saved is not None
-        _expect_equal(saved["model"], model.state_dict())
+        _saved(folder, model)
     return f"{STEPS} steps, loss {history.last['train_loss']:.4f}, the same weights everywhere and in the saved state"
 
 
-def _prune(model: torch.nn.Module, batches: Batches, accelerator: Any = None) -> Masks:
-    total = sum(w.numel() for w in prunable(model).values())
+def _subject(device: torch.device) -> tuple[nn.Module, Images, dict[str, Any]]:
+    """Return a model from the embedded backbone on the device, digits, and how their batches are prepared."""
+    backbone, digits = checkpoints.load("embedded"), data.load("digits")
+    assert isinstance(digits.train, Images)
+    look = {"size": 32, "mean": backbone.mean, "std": backbone.std, "device": device}
+    return classifier(backbone, len(digits.classes)).to(device), digits.train, look
+
+
+def _pruned(model: nn.Module, batches: Batches, accelerator: Any = None) -> Masks:
+    total = sum(weight.numel() for weight in prunable(model).values())
     masks = prune(model, batches, method="px", sparsity=SPARSITY, rounds=2, accelerator=accelerator)
     wanted = total - int(SPARSITY * total + 0.5)
     _expect(masks.kept == wanted, f"{masks.kept} of {total} weights stay, expected {wanted}")
@@ -169,7 +146,16 @@ def _prune(model: torch.nn.Module, batches: Batches, accelerator: Any = None) ->
     return masks
 
 
-def _expect_held(masks: Masks, model: torch.nn.Module) -> None:
+def _saved(folder: Path, model: nn.Module) -> dict[str, Any]:
+    """Return the training state in the folder, which holds the model's weights to the bit."""
+    saved = State(folder).load()
+    if saved is None:
+        raise RuntimeError("the state is not there after saving")
+    _expect_equal(saved["model"], model.state_dict())
+    return saved
+
+
+def _expect_held(masks: Masks, model: nn.Module) -> None:
     revived = sum(int((p[~masks[name].to(p.device)] != 0).sum()) for name, p in masks.match(model).items())
     _expect(revived == 0, f"{revived} pruned weights are not 0")
 

@@ -48,7 +48,11 @@ class FullyConnected(Network):
         self.fc = nn.Linear(self.num_features, self.num_classes) if self.num_classes else nn.Identity()
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """(N, in_chans, H, W) of the net's own size → (N, width). Raises InputError for another size."""
+        """Map (N, in_chans, H, W) of the net's own size to (N, width).
+
+        Raises:
+            InputError: the images have another size.
+        """
         takes = (self.in_chans, *self.img_size)
         if x.shape[1:] != takes:
             raise InputError(

@@ -1,8 +1,10 @@
 """The bench's own arithmetic: turns, medians, relative changes, and a row of every method on a tiny model."""
 
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from transfer.pruning import methods
 
 def test_calls_take_turns_and_the_first_turn_does_not_count(monkeypatch):
     clock, order = [0.0], []
-    monkeypatch.setattr(script.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
 
     def call(name, seconds):
         waits = iter(seconds)
@@ -70,7 +72,9 @@ print(script.peak_of(hold, "cpu"))
 
 def test_peak_memory_sees_what_a_call_holds():
     root = Path(script.__file__).parents[1]
-    done = subprocess.run([sys.executable, "-c", HOLDING], cwd=root, capture_output=True, text=True, check=True)
+    path = {"PYTHONPATH": os.pathsep.join([str(root), str(root / "scripts")])}
+    command = [sys.executable, "-c", HOLDING]
+    done = subprocess.run(command, env={**os.environ, **path}, capture_output=True, text=True, check=True)
     size = 4 * 2**24
     assert 0.5 * size < int(done.stdout) < 4 * size
 

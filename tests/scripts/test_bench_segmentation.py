@@ -15,7 +15,7 @@ TINY = ["--arch", "resnet18", "--size", "32", "--batch", "2", "--classes", "3", 
 
 def test_both_measurements_are_printed() -> None:
     root = Path(script.__file__).parents[1]
-    command, path = [sys.executable, "-m", "scripts.bench_segmentation", *TINY], {"PYTHONPATH": str(root)}
+    command, path = [sys.executable, script.__file__, *TINY], {"PYTHONPATH": str(root)}
     done = subprocess.run(command, env={**os.environ, **path}, capture_output=True, text=True, check=True)
     memory, *metric = (json.loads(line) for line in done.stdout.splitlines())
     assert (memory["name"], memory["batch"]) == ("memory", 2)

@@ -1,4 +1,4 @@
-"""Identity of a data set, wherever it is stored: its classes and a digest of each split. Runs are tied to it."""
+"""What identifies a data set, wherever it is stored: its classes and a digest of each split."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from checkpoints.errors import InputError
 
-_ANY = ("utf-8", "surrogateescape")  # file names need not be valid text
+_ANY = ("utf-8", "surrogateescape")  # a file's name need not be text
 
 
 def of_tensors(*tensors: Tensor) -> str:
@@ -27,7 +27,7 @@ def of_names(paths: Iterable[Path]) -> str:
     """Return the SHA-256 of each file's name, its folder's name and its size in bytes, in order.
 
     Raises:
-        InputError: a file cannot be read.
+        InputError: a file is gone.
     """
     return _of_files(paths, lambda path: f"{path.parent.name}/{path.name}\0{path.stat().st_size}\0".encode(*_ANY))
 
@@ -36,7 +36,7 @@ def of_contents(paths: Iterable[Path]) -> str:
     """Return the SHA-256 of each file's name and content, in order.
 
     Raises:
-        InputError: a file cannot be read.
+        InputError: a file is gone.
     """
     return _of_files(paths, lambda path: f"{path.name}\0".encode(*_ANY) + hashlib.sha256(path.read_bytes()).digest())
 
@@ -52,14 +52,14 @@ def _of_files(paths: Iterable[Path], told: Callable[[Path], bytes]) -> str:
 
 
 def joined(*digests: str) -> str:
-    """Combine several digests into one."""
+    """Return one digest of several digests."""
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def fingerprint(dataset: Any) -> dict[str, Any]:
-    """Return the identity of a data set as JSON types: class names in order, and each split.
+    """Return what identifies a data set, as JSON types: class names in order, and the facts of each split.
 
-    Its location does not count. In-memory images and masks count by content, image files by name and size.
+    Images in memory and masks count by content, image files by name and size. The path does not count.
     """
     named = (("train", dataset.train_split), ("test", dataset.test_split))
     splits = {
@@ -70,7 +70,7 @@ def fingerprint(dataset: Any) -> dict[str, Any]:
 
 
 def difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Describe in a few words how two fingerprints differ; empty if they do not."""
+    """Return in a few words how two fingerprints differ; empty when they are equal."""
     found = class_difference(was["classes"], now["classes"])
     for key in ("train", "test"):
         old, new = was[key], now[key]
@@ -86,7 +86,7 @@ def difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def class_difference(was: Sequence[str], now: Sequence[str]) -> str:
-    """Describe how two lists of classes differ; empty if they do not."""
+    """Return in a few words how two lists of classes differ; empty when they are equal."""
     if len(was) != len(now):
         added, gone = ([name for name in these if name not in {*those}] for these, those in ((now, was), (was, now)))
         what = f"new: {', '.join(added[:3])}" if added else f"gone: {', '.join(gone[:3])}"

@@ -1,4 +1,4 @@
-"""Sampling order of a split, the rows of a batch per process, and where iteration starts."""
+"""The order of samples in an epoch, the rows of a batch for each process, and the batch at which an epoch starts."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from transfer.seeds import seed_of
 
 
 def generator(*key: int | str) -> torch.Generator:
-    """Return a new CPU generator for ``key``: equal keys draw the same, different ones independently."""
+    """Return a new CPU generator for ``key``: equal keys draw the same numbers, unequal keys independent ones."""
     return torch.Generator().manual_seed(seed_of(*key))
 
 
 def part(count: int, rank: int, world: int) -> slice:
-    """Return the contiguous rows of a batch of ``count`` for process ``rank`` of ``world``."""
+    """Return the contiguous rows of a batch of ``count`` that process ``rank`` of ``world`` takes."""
     return slice(rank * count // world, (rank + 1) * count // world)
 
 
 @dataclass(frozen=True)
 class Order:
-    """How ``count`` samples are split into global batches of ``batch``; independent of processes."""
+    """How ``count`` samples are cut into global batches of ``batch``, whatever the number of processes."""
 
     count: int
     batch: int
@@ -37,7 +37,7 @@ class Order:
 
     @property
     def samples(self) -> int:
-        """Number of samples per epoch; a split smaller than a batch is never dropped."""
+        """The number of samples in one epoch; a split smaller than a batch is never dropped."""
         return min(self.count, len(self) * self.batch)
 
     def batches(self, epoch: int) -> tuple[Tensor, ...]:
@@ -54,7 +54,6 @@ class Walk:
 
     Raises:
         InputError: ``batch`` is below 1, ``workers`` is below 0, or the split is empty.
-        ValueError: ``rank`` is outside [0, world).
     """
 
     def __init__(self, order: Order, *, batch: int, workers: int, rank: int, world: int) -> None:
@@ -70,21 +69,18 @@ class Walk:
         self._epoch = self._start = 0
 
     def __len__(self) -> int:
-        """Return the number of global batches per full epoch, the same on every rank."""
+        """The number of global batches in a whole epoch, the same on every rank."""
         return len(self._order)
 
     @property
     def samples(self) -> int:
-        """Number of samples per full epoch over all ranks."""
+        """The number of samples that a whole epoch yields over all ranks."""
         return self._order.samples
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Set the epoch, which selects order and augmentation, and the global batch to start at.
+        """Set the epoch, which decides order and augmentation, and the global batch at which iteration starts.
 
-        Batches before ``start`` are not decoded; the others are the same as in a full epoch.
-
-        Raises:
-            ValueError: ``start`` is outside [0, len].
+        Batches before ``start``, in [0, len], are not decoded; the others are the same as in a whole epoch.
         """
         if not 0 <= start <= len(self):
             raise ValueError(f"start must lie in [0, {len(self)}], got {start}")

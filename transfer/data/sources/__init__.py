@@ -1,1 +1,1 @@
-"""Data sources, one file per data set: where its files are, how they are fetched and read."""
+"""One module per data set: where its files lie, how they are fetched and read."""

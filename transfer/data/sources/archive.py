@@ -1,4 +1,4 @@
-"""Read a folder, or a zip of it, the same way and without unpacking."""
+"""A folder or a zip of it, read the same way, without unpacking."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pathlib import Path
 
 from checkpoints.errors import InputError
 
-LARGEST = 1 << 24  # bytes of one file in a zip: the longest list has 2.6 MB, an image a few kB
+LARGEST = 1 << 24  # bytes of one file in a zip: the longest list has 2.6 MB, an image some kB
 DAMAGED = (OSError, LookupError, EOFError, ValueError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile)
-PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # compression types that can be unpacked up to a size limit
+PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile can stop unpacking these at a limit
 
 
 class Archive:
     """The files under ``path``, a folder or a .zip that holds that folder; names are relative, with slashes.
 
-    Nothing is written, so no name can escape the folder.
+    Nothing is written, so no name can lead out of a folder.
 
     Raises:
-        InputError: the zip is truncated.
+        InputError: the zip is truncated, or a file is absent, damaged, or larger than LARGEST when unpacked.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,7 +34,7 @@ class Archive:
                 raise InputError(f"{path}: not a whole zip file ({error}); get it again") from None
 
     def names(self) -> list[str]:
-        """Return the sorted names of all files; in a zip without the outermost folder."""
+        """Return the sorted names of all files; in a zip, names are relative to its outermost folder."""
         if self._zip is not None:
             inner = (name.partition("/")[2] for name in self._zip.namelist())
             return sorted(name for name in inner if name and not name.endswith("/"))
@@ -42,11 +42,7 @@ class Archive:
         return sorted(path.relative_to(self.path).as_posix() for path in found)
 
     def read(self, name: str) -> bytes:
-        """Return the content of a file.
-
-        Raises:
-            InputError: the file is absent or damaged, or would unpack to more than LARGEST.
-        """
+        """Return the content of a file."""
         try:
             if self._zip is None:
                 return _content(self.path / name)
@@ -58,13 +54,13 @@ class Archive:
 
 
 def _content(path: Path) -> bytes:
-    if path.exists() and not path.is_file():  # reading a pipe would block
+    if path.exists() and not path.is_file():  # a pipe would wait for ever
         raise OSError("not a file")
     return path.read_bytes()
 
 
 def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    """Return a file's content, never more than the size declared in the zip."""
+    """Return a file's content, never more than the size that the zip declares for it."""
     if entry.file_size > LARGEST or entry.compress_type not in PLAIN:
         raise InputError(
             f"{archive.filename}: {entry.filename} has {entry.file_size} bytes in compression {entry.compress_type}, "

@@ -1,4 +1,4 @@
-"""CIFAR-10 (Krizhevsky 2009): 50,000 + 10,000 colour images of 32 px; torchvision checks MD5 sums."""
+"""CIFAR-10 (Krizhevsky 2009): 50,000 + 10,000 colour images of 32 px; md5 sums checked by torchvision."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from transfer.data.sources.download import downloaded
 
 
 def load(root: Path) -> Dataset:
-    """Load from ``root/cifar-10-batches-py``, or download.
+    """Load from ``root/cifar-10-batches-py``, else download.
 
     Raises:
-        InputError: neither works.
+        InputError: the data set is neither there nor can be downloaded.
     """
     from torchvision.datasets import CIFAR10
 
@@ -23,11 +23,7 @@ def load(root: Path) -> Dataset:
 
 
 def load_cifar(name: str, kind: Any, root: Path) -> Dataset:
-    """Load CIFAR-10 or -100 by its torchvision class.
-
-    Raises:
-        InputError: the files are absent or damaged, and cannot be downloaded.
-    """
+    """Load CIFAR-10 or -100 by its torchvision class."""
     remedy = f"get {kind.url} (md5 {kind.tgz_md5}) and put it, or its folder {kind.base_folder}, in {root}"
 
     def build(download: bool) -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-"""CIFAR-100 (Krizhevsky 2009): 50,000 + 10,000 images of 32 px, 100 fine classes; torchvision checks MD5 sums."""
+"""CIFAR-100 (Krizhevsky 2009): 50,000 + 10,000 images of 32 px, 100 fine classes; torchvision checks md5."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from transfer.data.sources.cifar10 import load_cifar
 
 
 def load(root: Path) -> Dataset:
-    """Load from ``root/cifar-100-python``, or download.
+    """Load from ``root/cifar-100-python``, else download.
 
     Raises:
-        InputError: neither works.
+        InputError: the data set is neither there nor can be downloaded.
     """
     from torchvision.datasets import CIFAR100
 

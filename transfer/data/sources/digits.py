@@ -1,4 +1,4 @@
-"""scikit-learn's 1,797 handwritten digits, 8 px; shipped with the package, so no network is needed."""
+"""scikit-learn's 1,797 handwritten digits, 8 px: they ship with the package, so no network is needed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch.nn.functional as F
 
 from transfer.data.dataset import Dataset, Images
 
-TOP = 16  # maximum value of the 8 × 8 images
+TOP = 16  # the brightest value of the 8 × 8 images
 
 
 def load(root: Path) -> Dataset:
     """Load the digits at 32 px (8 px ×4, bilinear), three equal channels; ``root`` is not used.
 
-    The split is fixed: sorted by class, every fifth image is a test image (360), the rest train (1,437), so each class
-    contributes a fifth to within one image.
+    The split is fixed: with the images sorted by class, every fifth is a test image (360) and the rest are for
+    training (1,437), so that each class gives a fifth of its images, to within one.
     """
     from sklearn.datasets import load_digits
 

@@ -1,4 +1,4 @@
-"""Downloads through torchvision: one process at a time, and a one-line error without a network."""
+"""Files that torchvision downloads: one process at a time, and one clear line when there is no network."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from rich.progress import track
 from checkpoints.download import may_download
 from checkpoints.errors import InputError
 
-PATIENCE = 30.0  # seconds without a response before a download fails
-DAMAGED = (RuntimeError, EOFError, pickle.UnpicklingError)  # torchvision's copies of some data sets are pickles
+PATIENCE = 30.0  # seconds without an answer before a download counts as failed
+DAMAGED = (RuntimeError, EOFError, pickle.UnpicklingError)  # torchvision's older copies of a data set are pickles
 FAILURES = (OSError, *DAMAGED, http.client.HTTPException, tarfile.TarError)
 T = TypeVar("T")
 
 
 def downloaded(build: Callable[[bool], T], *, name: str, root: Path, remedy: str) -> T:
-    """Return ``build(False)`` if the files are present, else ``build(True)``, which downloads them to ``root``.
+    """Return ``build(False)`` if the files are there, else ``build(True)``, which downloads them to ``root``.
 
-    ``build(download)`` creates a torchvision data set, which checks MD5 sums and raises RuntimeError.
+    ``build(download)`` makes a torchvision data set, which checks md5 sums and raises RuntimeError.
 
     Raises:
-        InputError: the download fails; gives the reason and the ``remedy``.
-        NotReady: downloads are not allowed.
+        InputError: the download fails; the line has the reason and the ``remedy``.
+        NotReady: no download may be tried.
     """
     try:
         return build(False)
@@ -50,7 +50,7 @@ def downloaded(build: Callable[[bool], T], *, name: str, root: Path, remedy: str
         with FileLock(lock), _impatient(), _contained(), redirect_stdout(sys.stderr):
             return build(True)
     except FAILURES as error:
-        with suppress(OSError):  # clean up after the failure
+        with suppress(OSError):  # leave no trace of what did not work
             lock.unlink(missing_ok=True)
             if new:
                 root.rmdir()
@@ -61,7 +61,7 @@ def downloaded(build: Callable[[bool], T], *, name: str, root: Path, remedy: str
 
 @contextmanager
 def _impatient() -> Iterator[None]:
-    """Set a timeout for connections: torchvision has none."""
+    """Set a timeout for connections: torchvision sets none."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(PATIENCE)
     try:
@@ -72,7 +72,7 @@ def _impatient() -> Iterator[None]:
 
 @contextmanager
 def _contained() -> Iterator[None]:
-    """Prevent tars from writing outside their folder: older torchvision releases unpack without a filter."""
+    """Set tarfile's data filter: torchvision unpacks without one, and Python uses it by default from 3.14 on."""
     if not hasattr(tarfile, "data_filter"):  # Python before 3.10.12
         yield
         return
@@ -101,7 +101,7 @@ def unpack(archive: Path, inner: str, target: Path) -> None:
     aside = target.with_name(f".{target.name}.unpacking")
     new = not target.parent.exists()
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(aside, ignore_errors=True)  # left by a killed process
+    shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed
     try:
         with tarfile.open(archive, "r:") as tar:
             for member in members(archive, tar, archive.stat().st_size):
@@ -145,5 +145,5 @@ def members(archive: Path, tar: tarfile.TarFile, most: int) -> Iterator[tarfile.
 
 
 def _shown(tar: tarfile.TarFile, name: str) -> Iterable[tarfile.TarInfo]:
-    """Return the members with a progress bar on stderr, silent if that is not a terminal."""
+    """Return the members with a progress bar on stderr, silent where that is no terminal."""
     return track(tar, f"unpacking {name}", None, console=Console(stderr=True), disable=not sys.stderr.isatty())

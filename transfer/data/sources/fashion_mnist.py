@@ -1,4 +1,4 @@
-"""Fashion-MNIST (Xiao 2017, MIT): 60,000 + 10,000 grey images of 28 px, padded with black to 32 px."""
+"""Fashion-MNIST (Xiao 2017, MIT): 60,000 + 10,000 grey images of 28 px, here padded with black to 32 px."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ from transfer.data.sources.download import downloaded
 CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
-SYSTEM = Path("/usr/share/datasets/fashion-mnist")  # location of Debian's package dataset-fashion-mnist
+SYSTEM = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package dataset-fashion-mnist puts the files
 STEMS = tuple(f"{part}-{kind}" for part in ("train", "t10k") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"))
 UNSIGNED_BYTE = 8
 LARGEST = 1 << 30  # bytes; the largest of the family, EMNIST, has 547 million
 
 
 def load(root: Path) -> Dataset:
-    """Load the four IDX files, each raw or as .gz, or download them; three equal channels.
+    """Load the four IDX files, each raw or as .gz, else download them.
 
-    Searched in ``root``, ``root/fashion-mnist``, ``root/FashionMNIST/raw``, then the location of Debian's package.
+    Looked for in ``root``, ``root/fashion-mnist``, ``root/FashionMNIST/raw``, then where Debian's package
+    puts them. Three equal channels.
 
     Raises:
-        InputError: files are absent, truncated or wrong.
+        InputError: a file is absent, truncated or wrong.
     """
     places = (root, root / "fashion-mnist", root / "FashionMNIST/raw", SYSTEM)
     found = next((files for files in map(_files, places) if files), None) or _download(root)
@@ -41,7 +42,7 @@ def load(root: Path) -> Dataset:
 
 
 def _files(folder: Path) -> list[Path] | None:
-    """Return the four files of a folder in the order of STEMS; None if one is missing."""
+    """Return the four files of a folder in the order of STEMS; None unless all are there."""
     try:
         files = [next((p for p in (folder / s, folder / f"{s}.gz") if p.is_file()), None) for s in STEMS]
     except OSError as error:
@@ -59,7 +60,7 @@ def _download(root: Path) -> list[Path]:
     )
     downloaded(lambda fetch: FashionMNIST(root, download=fetch), name="fashion-mnist", root=root, remedy=remedy)
     files = _files(root / "FashionMNIST/raw")
-    if files is None:  # torchvision accepts other files too
+    if files is None:  # torchvision looks at other files too
         raise InputError(f"fashion-mnist: {root / 'FashionMNIST'} holds no raw files; remove the folder, or {remedy}")
     return files
 
@@ -74,13 +75,13 @@ def _images(pixel_file: Path, label_file: Path) -> Images:
 
 
 def read_idx(path: Path, dims: int) -> Tensor:
-    """Read an IDX file of unsigned bytes with ``dims`` dimensions: uint8 of the shape in its header.
+    """Read an IDX file of unsigned bytes with ``dims`` dimensions: uint8 of the shape that its header states.
 
-    No more than the header declares is unpacked.
+    No more bytes are unpacked than the header states.
 
     Raises:
-        InputError: the file cannot be read, is not such a file, does not match its header in length, or would exceed
-            LARGEST bytes; names the file.
+        InputError: the file cannot be read, is no such file, is shorter or longer than its header states, or would
+            have more than LARGEST bytes.
     """
     try:
         with path.open("rb") as file:

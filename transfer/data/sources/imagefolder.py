@@ -1,4 +1,4 @@
-"""Folder of class folders: ``path/train/<class>/*.jpg`` and ``path/val/<class>/*.jpg`` (or ``test``)."""
+"""Any folder of class folders: ``path/train/<class>/*.jpg`` and ``path/val/<class>/*.jpg`` (or ``test``)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ LAYOUT = "want <path>/train/<class>/<image> and <path>/val/<class>/<image> (or t
 def load(path: str) -> Dataset:
     """Load a folder; classes are its class folders in sorted order, and ``val`` is preferred to ``test``.
 
-    Pixels are decoded later, by the batches.
+    Only headers are read here; the batches decode the pixels.
 
     Raises:
-        InputError: a folder is absent or unreadable, a class has no images, the class folders of the splits differ, or
-            a file does not have an image header.
+        InputError: a folder is absent or unreadable, a class has no images, the two splits have different class
+            folders, or a file has no image header.
     """
     if not path:
         raise InputError(f"imagefolder: no path given; {LAYOUT}")
@@ -68,9 +68,9 @@ def _files(folder: Path, classes: list[str]) -> ImageFiles:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """Return the images of a folder, including its subfolders, in sorted order.
+    """Return the images of a folder, those in subfolders too, in sorted order.
 
-    Links to folders are followed, but each folder is read once: a link may lead to a folder that contains it.
+    Links to folders are followed. Each folder is read once, because a link may lead to a folder that holds the link.
 
     Raises:
         InputError: the folder has no images or cannot be read.
@@ -83,7 +83,9 @@ def images_in(folder: Path) -> list[Path]:
     found: list[Path] = []
     for top, folders, names in os.walk(folder, onerror=unreadable, followlinks=True):
         found += [Path(top, name) for name in names if not name.startswith(".")]
-        new = {_identity(Path(top, name)): name for name in sorted(folders, reverse=True)}  # of two names the first
+        new = {
+            _identity(Path(top, name)): name for name in sorted(folders, reverse=True)
+        }  # of two names of one folder, the first
         folders[:] = sorted(name for identity, name in new.items() if identity not in seen)
         seen |= new.keys()
     images = sorted(path for path in found if path.suffix.lower() in SUFFIXES)
@@ -93,7 +95,7 @@ def images_in(folder: Path) -> list[Path]:
 
 
 def _identity(folder: Path) -> tuple[int, int]:
-    """Return a key that is the same by whatever name or link a folder is reached."""
+    """Return the device and inode of a folder, which are the same by any name or link."""
     try:
         status = folder.stat()
     except OSError as error:

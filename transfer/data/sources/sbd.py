@@ -1,4 +1,4 @@
-"""Convert SBD's masks (Hariharan 2011) to VOC palette PNGs, for the images of VOC 2012 outside its val."""
+"""The masks of SBD (Hariharan 2011) as VOC's palette PNGs, for the images of VOC 2012 that are not in its val."""
 
 from __future__ import annotations
 
@@ -28,23 +28,21 @@ from transfer.data.sources.voc2012 import CLASSES, FOLDER, check_count, check_co
 from transfer.data.sources.voc2012_aug import MASKS, SBD, TRAIN
 
 SPLITS = ("train.txt", "val.txt")
-LARGEST = 1 << 20  # bytes of a .mat, which has a few kB; zlib expands it at most 1,032 times
-DEFLATED = 1032  # maximum compression ratio of zlib
+LARGEST = 1 << 20  # bytes of a .mat file, which usually has some kB; zlib expands it by 1,032 at most
+DEFLATED = 1032  # the largest factor by which zlib compresses
 INSIDE = (".", "dataset", "benchmark_RELEASE/dataset")  # where cls and the two lists may be in a folder
 
 
 def write_masks(source: Path, place: Path) -> Path:
-    """Write SegmentationClassAug and ImageSets/Segmentation/trainaug.txt into VOC 2012; return the folder of masks.
+    """Write SegmentationClassAug and ImageSets/Segmentation/trainaug.txt into VOC 2012; return that folder of masks.
 
-    The list names SBD's train and val and VOC's train, minus VOC's val; masks of VOC's train are VOC's own. The masks
-    appear atomically, at the end.
-
-    Args:
-        source: SBD's benchmark.tgz, or a folder unpacked from it.
-        place: the folder VOC2012, or the one that holds VOCdevkit/VOC2012.
+    ``source``: SBD's benchmark.tgz, or a folder unpacked from it. ``place``: the folder VOC2012, or the one that
+    holds VOCdevkit/VOC2012. The list names SBD's train and val and VOC's train, without VOC's val; masks of VOC's
+    train are VOC's own. The folder of masks appears whole, at the end.
 
     Raises:
-        InputError: either is absent, damaged or not the original, or the masks already exist or cannot be written.
+        InputError: ``source`` or ``place`` is absent, damaged or not the original, or the masks are there already or
+            cannot be written.
     """
     home = _voc_home(place)
     check_counts(home / LISTS, train="train.txt", val="val.txt")
@@ -112,7 +110,7 @@ def read_labels(content: bytes, name: Path) -> NDArray[np.uint8]:
         raise InputError(f"{name}: has more than {LARGEST} bytes, a mask of SBD has some thousand; get the original")
     try:
         labels = loadmat(BytesIO(content), variable_names=["GTcls"])["GTcls"][0]["Segmentation"][0]
-    except Exception as error:  # readers raise anything on damaged files
+    except Exception as error:  # a reader that meets a damaged file raises anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise InputError(f"{name}: no GTcls.Segmentation can be read ({reason}); get the original") from None
     if not isinstance(labels, np.ndarray) or labels.dtype != np.uint8 or labels.ndim != 2 or not labels.size:
@@ -124,7 +122,7 @@ def read_labels(content: bytes, name: Path) -> NDArray[np.uint8]:
 
 
 def _files(source: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield "train.txt", "val.txt" and each "cls/<name>.mat" with its content, in any order; shows progress."""
+    """Yield "train.txt", "val.txt" and each "cls/<name>.mat" with its content, in any order; shows the progress."""
     yield from _of_folder(source) if source.is_dir() else _of_tgz(source)
 
 

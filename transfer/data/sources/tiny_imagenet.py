@@ -36,12 +36,12 @@ SIDE = 64
 def load(root: Path) -> Dataset:
     """Load from ``root/tiny-imagenet-200`` or ``root/tiny-imagenet-200.zip``; ``test`` is the labelled val.
 
-    Images are decoded once to uint8 (1.4 GB) and cached in a file beside the data; if the folder is not writable, they
-    are decoded each time.
+    The images are decoded once to uint8 (1.4 GB) and kept in a file beside the data. Where the folder cannot be
+    written, they are decoded each time.
 
     Raises:
-        InputError: files are absent, truncated or wrong, or the data set is incomplete.
-        NotReady: before decoding, within ``only_looking``.
+        InputError: files are absent, truncated or wrong, or the data set is not complete.
+        NotReady: the images would have to be decoded, within ``only_looking``.
     """
     places = (root / FOLDER, root / f"{FOLDER}.zip")
     source = next((place for place in places if place.exists()), None)
@@ -62,7 +62,7 @@ def _check_counts(source: Path, index: Index) -> None:
 
 
 def _cached(source: Archive, index: Index, cache: Path) -> dict[str, Tensor]:
-    """Return the decoded images from ``cache`` if it was made from exactly these files, else create it."""
+    """Return the decoded images from ``cache`` if it was made from this very list of files, else make it."""
     tensors = _read(cache, index)
     if tensors is not None:
         return tensors
@@ -77,7 +77,7 @@ def _cached(source: Archive, index: Index, cache: Path) -> dict[str, Tensor]:
 
 @contextmanager
 def _alone(cache: Path) -> Iterator[None]:
-    """Hold the cache's lock if the folder is writable."""
+    """Hold the cache's lock, where the folder can be written."""
     lock = FileLock(f"{cache}.lock")
     try:
         lock.acquire()
@@ -95,7 +95,7 @@ def _fingerprint(index: Index) -> str:
 
 
 def _read(cache: Path, index: Index) -> dict[str, Tensor] | None:
-    """Return the memory-mapped tensors of a cache; None if it is absent, damaged or of other files."""
+    """Return the tensors of a cache, mapped and not copied; None if absent, damaged or of other files."""
     try:
         with safe_open(cache, "pt") as file:
             if (file.metadata() or {}).get("files") != _fingerprint(index):
@@ -107,7 +107,7 @@ def _read(cache: Path, index: Index) -> dict[str, Tensor] | None:
 
 
 def _fits(tensors: dict[str, Tensor], index: Index) -> bool:
-    """Return whether a cache holds the result of ``decoded``: the keys, the shapes, and the labels of the list."""
+    """Return whether a cache has the keys and shapes of ``decoded`` and the labels of the list."""
     for part, files in (("train", index.train), ("val", index.val)):
         pixels, labels = tensors.get(f"{part}_pixels"), tensors.get(f"{part}_labels")
         if pixels is None or pixels.dtype != torch.uint8 or tuple(pixels.shape) != (len(files), 3, SIDE, SIDE):
@@ -118,7 +118,7 @@ def _fits(tensors: dict[str, Tensor], index: Index) -> bool:
 
 
 def _write(cache: Path, index: Index, tensors: dict[str, Tensor]) -> None:
-    """Write the cache atomically; warn if it cannot be written."""
+    """Write the cache whole or not at all; warn where it cannot be written."""
     try:
         with whole(cache) as aside:
             save_file(tensors, aside, metadata={"files": _fingerprint(index)})
@@ -139,7 +139,7 @@ def read_index(source: Archive) -> Index:
     """Read wnids.txt, words.txt, val/val_annotations.txt and the list of files.
 
     Raises:
-        InputError: files are absent, or annotations name an unknown class or image.
+        InputError: a file is absent, or an annotation names an unknown class or image.
     """
     wnids = source.read("wnids.txt").decode(errors="replace").split()
     number = {wnid: i for i, wnid in enumerate(wnids)}
@@ -160,11 +160,7 @@ def read_index(source: Archive) -> Index:
 
 
 def _annotated(source: Archive, files: set[str], number: dict[str, int]) -> tuple[tuple[str, int], ...]:
-    """Return the validation images in the order of val_annotations.txt, whose lines are name, class, box.
-
-    Raises:
-        InputError: a line names an unknown class or image.
-    """
+    """Return the validation images as val_annotations.txt lists them: name, class, box."""
     found = []
     for line in source.read("val/val_annotations.txt").decode(errors="replace").splitlines():
         name, wnid = (*line.split("\t"), "", "")[:2]
@@ -181,7 +177,7 @@ def decoded(source: Archive, index: Index) -> dict[str, Tensor]:
     """Decode all images: train_pixels, val_pixels uint8 (N, 3, 64, 64), train_labels, val_labels int64 (N,).
 
     Raises:
-        InputError: an image is damaged or of another size.
+        InputError: an image is damaged or has another size.
     """
     tensors = {}
     for part, files in (("train", index.train), ("val", index.val)):
@@ -200,7 +196,7 @@ def _pixels(source: Archive, names: list[str], part: str) -> Tensor:
         pixels[i] = torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
     quiet = not sys.stderr.isatty()
-    with ThreadPoolExecutor() as threads:  # Pillow releases the GIL to decode
+    with ThreadPoolExecutor() as threads:  # Pillow decodes outside the interpreter's lock
         done = threads.map(fill, range(len(names)))
         for _ in track(done, f"tiny-imagenet {part}", len(names), console=Console(stderr=True), disable=quiet):
             pass

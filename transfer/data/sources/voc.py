@@ -30,11 +30,12 @@ def read_voc(
 ) -> MaskDataset:
     """Read the training split and ``val`` of a folder in VOC layout, and the headers of all files they list.
 
-    Pixels are decoded later, by the batches.
+    The batches decode the pixels.
 
     Raises:
-        InputError: a folder or list is absent, a list is empty, a name occurs twice in a list or in both (no mIoU on
-            training images), a name lacks its image or mask, or a pair has unusable headers (:func:`check_pairs`).
+        InputError: a folder or list is absent, a list is empty, a name is twice in a list or in both lists (mIoU must
+            not be measured on training images), a name has no image or no mask, or :func:`check_pairs` refuses a
+            pair.
     """
     images = _by_stem(home / IMAGES, SUFFIXES)
     lists = (home / LISTS / train_list, home / LISTS / "val.txt")
@@ -52,20 +53,16 @@ def read_voc(
 
 
 def listed(path: Path) -> list[str]:
-    """Return the names in a list, one per line, or two paths per line as in the lists for SBD's masks.
+    """Return the names in a list with one name per line, or with two paths per line as in the lists for SBD's masks.
 
     Raises:
-        InputError: the list is absent, empty, or names a file twice or outside its folder.
+        InputError: the list is absent or empty, or names a file twice or outside its folder.
     """
     return names_in(read_text(path), path)
 
 
 def names_in(text: str, path: Path) -> list[str]:
-    """Return the names in the text of a list, as :func:`listed` does; ``path`` is its file, for errors.
-
-    Raises:
-        InputError: the list is empty, or names a file twice or outside its folder.
-    """
+    """Return the names in the text of a list, as :func:`listed` does; ``path`` is where it stands, for errors."""
     lines = [line for line in map(str.strip, text.splitlines()) if line]
     if not lines:
         raise InputError(f"{path}: lists no images; put a name on each line")
@@ -83,7 +80,7 @@ def read_text(path: Path) -> str:
     """Return the text of a small file.
 
     Raises:
-        InputError: the file is absent or not UTF-8.
+        InputError: it is absent or not UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -114,11 +111,7 @@ def _paired(
     mask_folder: Path,
     classes: int,
 ) -> MaskFiles:
-    """Return the image and the mask of each name.
-
-    Raises:
-        InputError: a name lacks its image or mask, or has two images.
-    """
+    """Return the image and the mask of each name."""
     for name in names:
         image, mask = images.get(name, []), masks.get(name, [])
         if len(image) > 1:

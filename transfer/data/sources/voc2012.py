@@ -28,10 +28,10 @@ COUNTS = {"train": 1_464, "val": 1_449, "train_aug": 10_582}
 
 
 def load(root: Path) -> MaskDataset:
-    """Load from ``root/VOCdevkit/VOC2012``, or from the tar in ``root``, or download the tar (2 GB).
+    """Load from ``root/VOCdevkit/VOC2012``, else from the tar in ``root``, else download the tar (2 GB).
 
     Raises:
-        InputError: none works, the tar has another MD5, or as :func:`read_voc`.
+        InputError: none of these works, the tar has another md5, or :func:`read_voc` refuses the folder.
     """
     home = obtained(root)
     check_counts(home / LISTS, train="train.txt", val="val.txt")
@@ -39,20 +39,20 @@ def load(root: Path) -> MaskDataset:
 
 
 def check_counts(folder: Path, **lists: str) -> None:
-    """Check that each list, split = file, has VOC 2012's number of names.
+    """Check that each list, given as split=file, has VOC 2012's number of names.
 
     Raises:
-        InputError: a number differs.
+        InputError: a list has another number of names.
     """
     for split, file in lists.items():
         check_count(folder / file, split, len(listed(folder / file)))
 
 
 def check_count(source: Path, split: str, got: int) -> None:
-    """Check that ``got``, the number of names that ``source`` lists, is VOC 2012's for a split.
+    """Check that ``source`` lists as many names (``got``) as VOC 2012 has in a split.
 
     Raises:
-        InputError: the number differs.
+        InputError: the numbers differ.
     """
     if got != COUNTS[split]:
         raise InputError(
@@ -62,11 +62,11 @@ def check_count(source: Path, split: str, got: int) -> None:
 
 
 def obtained(root: Path) -> Path:
-    """Return the folder VOC2012, unpacked from the tar by the first process that finds it absent.
+    """Return the folder VOC2012; the first process that finds it absent unpacks it from the tar.
 
     Raises:
-        InputError: there is neither folder nor tar, and the download fails.
-        NotReady: the folder is absent, within ``only_looking``.
+        InputError: there is neither a folder nor a tar, and no download.
+        NotReady: the tar would have to be downloaded or unpacked, within ``only_looking``.
     """
     home = root / FOLDER
     if (home / IMAGES).is_dir():
@@ -89,7 +89,7 @@ def obtained(root: Path) -> Path:
     except OSError as error:
         raise InputError(f"voc2012: cannot write {root} ({error.strerror or error}); set TRANSFER_DATA") from None
     finally:
-        if not home.exists():  # clean up after a failure
+        if not home.exists():  # leave no trace of what did not work
             with suppress(OSError):
                 lock.unlink()
                 if new:
@@ -98,11 +98,7 @@ def obtained(root: Path) -> Path:
 
 
 def _tar(path: Path) -> Path:
-    """Return the path of the tar, downloaded if absent; its MD5 is checked.
-
-    Raises:
-        InputError: the tar has another MD5, or the download fails.
-    """
+    """Return the tar that the user has, or download it; its md5 is checked."""
     if path.exists():
         check(path, TAR)
     else:

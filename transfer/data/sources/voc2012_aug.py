@@ -21,13 +21,13 @@ TRAIN = ("trainaug.txt", "train_aug.txt")
 
 
 def load(root: Path) -> MaskDataset:
-    """Load VOC 2012, obtained as by ``voc2012``, with SegmentationClassAug and its list in the same folder.
+    """Load VOC 2012, obtained as ``voc2012`` does, with SegmentationClassAug and its list in the same folder.
 
     ``scripts/make_sbd_masks.py`` makes both from SBD, which is not downloaded.
 
     Raises:
-        InputError: one of them is absent, or as :func:`obtained` and :func:`read_voc`.
-        NotReady: as :func:`obtained`.
+        InputError: the masks or the list are absent, or :func:`obtained` or :func:`read_voc` raises it.
+        NotReady: as :func:`obtained` raises it.
     """
     remedy = f"get {SBD.url}, then run: python scripts/make_sbd_masks.py {SBD.file} {root}"
     try:

@@ -1,4 +1,4 @@
-"""Folder in the layout of Pascal VOC with its own class list: ``classes.txt``, one name per line."""
+"""Any folder in the layout of Pascal VOC with its own class list: ``classes.txt``, one name per line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def load(path: str) -> MaskDataset:
     """Load a folder; line i of ``classes.txt`` (from 0 = background) names label i.
 
     Raises:
-        InputError: the folder is absent, the class list is absent or unusable, or as :func:`read_voc`.
+        InputError: the folder is absent, the list of classes is absent or unusable, or :func:`read_voc` raises it.
     """
     if not path:
         raise InputError(f"voc-folder: no path given; {LAYOUT}")
@@ -30,7 +30,7 @@ def read_classes(path: Path) -> tuple[str, ...]:
     """Return the names of the classes, 2 to 255.
 
     Raises:
-        InputError: the list is absent, has another number of names, or has gaps or repeats.
+        InputError: the list is absent, has an empty line or repeats a name.
     """
     if not path.is_file():
         raise InputError(f"{path}: absent; write the name of each class on a line, background first")

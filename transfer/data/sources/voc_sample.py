@@ -1,7 +1,7 @@
 """A small real-image data set in VOC layout that needs no network: handwritten digits on photographs.
 
-scikit-learn's digits, upscaled, tinted and pasted on crops of its two photos; their strokes are the masks, with a
-border of 255 around them as in VOC. Reproducible byte for byte; train and val share no digit.
+scikit-learn's digits, magnified, tinted and pasted on crops of its two photos; their strokes are the masks,
+with a border of 255 around them as VOC has. The bytes are the same each time; train and val share no digit.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from transfer.data.sources.voc_folder import CLASSES
 
 NAMES = ("background", *(str(digit) for digit in range(10)))
 COUNTS = {"train": 240, "val": 80}
-SIDES = (64, 104)  # pixels, minimum and maximum
-MAGNIFIED = (3.2, 4.2)  # range of the scale factor, from 8 pixels
-TOP = 16  # maximum value of the 8 × 8 digits
-STROKE = 0.5  # ink threshold of the digit
-BORDER = 3  # side of the square that dilates a stroke to make its border: 1 pixel on each side
-CONTRAST = 280  # minimum difference of a digit's colour from its background, summed over three channels of 255
-TRIES = 40  # positions tried before a digit is skipped
-VERSION = 1  # of the content; each version has its own folder
+SIDES = (64, 104)  # pixels, smallest and largest
+MAGNIFIED = (3.2, 4.2)  # times, of 8 pixels
+TOP = 16  # the brightest value of the 8 × 8 digits
+STROKE = 0.5  # ink from here on is the digit
+BORDER = 3  # side of the square that a stroke is widened by to make its border: 1 pixel on each side
+CONTRAST = 280  # least difference of a digit's colour from what is behind it, summed over three channels of 255
+TRIES = 40  # places tried for a digit before the image does without it
+VERSION = 1  # of the content: a new one gets a new folder
 ABOUT = """A sample in the layout of Pascal VOC, made by px-transfer from files that scikit-learn ships:
 the handwritten digits of Alpaydin and Kaynak (UCI Machine Learning Repository, CC BY 4.0), and two photos,
 both Creative Commons Attribution 2.0: china.jpg by danielbuechele (flickr.com/photos/danielbuechele/6061409035)
@@ -44,7 +44,7 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Source:
-    """What images are made of: photos, uint8 (H, W, 3), and digits (8, 8) in [0, 1] with their classes."""
+    """The material of the images: photos, uint8 (H, W, 3), and digits (8, 8) from 0 to 1 with their classes."""
 
     photos: list[Bytes]
     digits: Ink
@@ -52,9 +52,9 @@ class Source:
 
 
 def load(root: Path) -> MaskDataset:
-    """Load the sample, created on first use (seconds) in the user's cache folder; ``root`` is not used.
+    """Load the sample, made on first use (seconds) in the user's cache folder; ``root`` is not used.
 
-    The folder is in $TRANSFER_HOME, or in the platform's cache folder.
+    The folder is in $TRANSFER_HOME, else in the platform's cache folder.
 
     Raises:
         InputError: the folder cannot be written.
@@ -64,7 +64,7 @@ def load(root: Path) -> MaskDataset:
         home.parent.mkdir(parents=True, exist_ok=True)
         if not home.exists():
             with FileLock(f"{home}.lock"):
-                if not home.exists():  # another process may have just made it
+                if not home.exists():  # another process may just have made it
                     write(home)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -78,7 +78,7 @@ def cached() -> Path:
 
 
 def write(folder: Path) -> None:
-    """Write the sample: built beside ``folder`` and renamed when complete.
+    """Write the sample to a temporary folder beside ``folder``, then rename it.
 
     Raises:
         InputError: ``folder`` exists and is not an empty folder.
@@ -116,13 +116,13 @@ def samples(split: str) -> Iterator[tuple[Image.Image, Image.Image]]:
     """Yield the RGB image and the palette mask of each sample of a split, "train" or "val"."""
     random = np.random.default_rng([VERSION, *split.encode()])
     source = _source(split)
-    fresh = iter(random.permutation(len(source.labels)).tolist())  # each digit is used once
+    fresh = iter(random.permutation(len(source.labels)).tolist())  # a digit is used once
     colours = [value for colour in voc_palette() for value in colour]
     for _ in range(COUNTS[split]):
         height, width = random.integers(SIDES[0], SIDES[1] + 1, 2).tolist()
         canvas = _background(source.photos, height, width, random)
         labels = np.zeros((height, width), np.uint8)
-        for _ in range(int(random.integers(1, 5, 2).max())):  # 1 to 4, skewed towards more
+        for _ in range(int(random.integers(1, 5, 2).max())):  # 1 to 4, rather more than fewer
             digit = next(fresh)
             _paste(canvas, labels, source.digits[digit], 1 + int(source.labels[digit]), random)
         mask = Image.fromarray(labels)
@@ -131,7 +131,7 @@ def samples(split: str) -> Iterator[tuple[Image.Image, Image.Image]]:
 
 
 def _source(split: str) -> Source:
-    """Return both photos and the digits of a split: sorted by class, every fifth digit is for val."""
+    """Return both photos and the digits of a split; with the digits sorted by class, every fifth is for val."""
     from sklearn.datasets import load_digits, load_sample_images
 
     digits = load_digits()
@@ -143,7 +143,7 @@ def _source(split: str) -> Source:
 
 
 def _background(photos: list[Bytes], height: int, width: int, random: np.random.Generator) -> Ink:
-    """Return a random crop of a photo, downscaled by 1 to 2.5, flipped or not: float32 (H, W, 3) in [0, 255]."""
+    """Return a random crop of a photo, shrunk by 1 to 2.5, mirrored or not: float32 (H, W, 3), 0 to 255."""
     photo = Image.fromarray(photos[int(random.integers(len(photos)))])
     zoom = random.uniform(1, 2.5)
     wide, high = round(width * zoom), round(height * zoom)
@@ -154,7 +154,7 @@ def _background(photos: list[Bytes], height: int, width: int, random: np.random.
 
 
 def _paste(canvas: Ink, labels: Bytes, digit: Ink, label: int, random: np.random.Generator) -> None:
-    """Paint a digit where neither its stroke nor its border overlaps another's; ``labels`` gets both."""
+    """Paint a digit where neither its stroke nor its border meets another's; labels get stroke and border."""
     ink = _magnified(digit, random.uniform(*MAGNIFIED))
     stroke = ink >= STROKE
     wide = np.array(Image.fromarray(stroke.astype(np.uint8)).filter(ImageFilter.MaxFilter(BORDER))) > 0
@@ -170,7 +170,7 @@ def _paste(canvas: Ink, labels: Bytes, digit: Ink, label: int, random: np.random
 
 
 def _magnified(digit: Ink, times: float) -> Ink:
-    """Return a digit's ink, upscaled smoothly, cropped to its stroke and a margin for the border: float32 (h, w)."""
+    """Return the ink of a digit, smooth, cut to its stroke with a margin for the border: float32 (h, w)."""
     room = np.pad(digit, 2)
     side = round(len(room) * times)
     ink = np.array(Image.fromarray(room).resize((side, side), Image.Resampling.BICUBIC))
@@ -180,7 +180,7 @@ def _magnified(digit: Ink, times: float) -> Ink:
 
 
 def _shades(height: int, behind: Ink, random: np.random.Generator) -> Ink:
-    """Return a colour that contrasts with ``behind``, lighter at the top than at the bottom: float32 (h, 1, 3)."""
+    """Return a colour that stands out from the one ``behind``, lighter above than below: float32 (h, 1, 3)."""
     colour = random.uniform(0, 255, 3)
     while np.abs(colour - behind).sum() < CONTRAST:
         colour = random.uniform(0, 255, 3)
