@@ -20,8 +20,7 @@ from transfer.pruning.eval_mode import untouched
 from transfer.pruning.masks import kept
 from transfer.pruning.problem import Batch, Batches, Problem, cross_entropy
 from transfer.pruning.prunable import prunable
-from transfer.pruning.reduction import Processes, Statistic
-from transfer.pruning.scaled import Scaled
+from transfer.pruning.reduction import Processes
 
 RIDGE = 0.1  # of the mean squared input: the pull towards the weight as it was
 STEPS = 100  # of conjugate gradients, at most
@@ -66,7 +65,7 @@ def reconstruct(
     with untouched(bare):
         for name, layer in _in_order(problem, masks).items():
             sums, _ = problem.total(partial(_products, problem, before, name, layer))
-            _fit(own[name], problem.masks[name], sums["inputs"].at(0), sums["outputs"].at(0))
+            _fit(own[name], problem.masks[name], sums["inputs"], sums["outputs"])
 
 
 def _in_order(problem: Problem, masks: Mapping[str, Tensor]) -> dict[str, Layer]:
@@ -84,17 +83,19 @@ def _in_order(problem: Problem, masks: Mapping[str, Tensor]) -> dict[str, Layer]
     return {by_module[key]: layers[by_module[key]] for key in order}
 
 
-def _products(problem: Problem, before: Mapping[str, Tensor], name: str, layer: Layer, batch: Batch) -> Statistic:
+def _products(
+    problem: Problem, before: Mapping[str, Tensor], name: str, layer: Layer, batch: Batch
+) -> dict[str, Tensor]:
     """Return, of one batch, the products of a layer's unfolded inputs with themselves and with its wanted outputs."""
     wanted = _calls(layer, lambda: problem.output(dict(before), batch.inputs))
     seen = _calls(layer, lambda: problem.output({}, batch.inputs))
-    sums: Statistic = {}
+    sums: dict[str, Tensor] = {}
     for (inputs, _), (_, outputs) in zip(seen, wanted, strict=True):
         each = max(1, AT_ONCE * len(inputs) // (inputs.numel() * layer.weight[0, 0].numel()))  # type: ignore[index]
         for part, target in zip(inputs.split(each), outputs.split(each), strict=True):
             rows, goal = _unfolded(layer, part), _by_group(layer, target)
             for key, value in (("inputs", rows @ rows.mT), ("outputs", rows @ goal.mT)):
-                sums[key] = Scaled(value.to(torch.float64)).plus(sums.get(key))
+                sums[key] = sums.get(key, 0) + value.to(torch.float64)
     return sums
 
 

@@ -31,7 +31,6 @@ from transfer.pruning.saliency import find
 from transfer.pruning.saliency.ntk_trace import score as ntk_trace
 from transfer.pruning.saliency.ntk_trace import signs
 from transfer.pruning.saliency.snip import score as snip
-from transfer.pruning.scaled import Scaled
 
 Scores = dict[str, Tensor]
 
@@ -85,15 +84,15 @@ def softmax(problem: Problem) -> Scores:
 
 
 def _squared(problem: Problem, cotangent: Any) -> Scores:
-    def of_batch(batch: Batch) -> dict[str, Scaled]:
+    def of_batch(batch: Batch) -> dict[str, Tensor]:
         leaves = problem.leaves()
         with torch.enable_grad():
             outputs = problem.output(leaves, batch.inputs)
             parts = torch.autograd.grad(outputs, list(leaves.values()), cotangent(outputs, batch))
-        return {name: Scaled(part.to(torch.float64).square_()) for name, part in zip(leaves, parts, strict=True)}
+        return {name: part.to(torch.float64).square_() for name, part in zip(leaves, parts, strict=True)}
 
     sums, _ = problem.total(of_batch)
-    return {name: sums[name].tensor * w.to(torch.float64).square() for name, w in problem.weights.items()}
+    return {name: sums[name] * w.to(torch.float64).square() for name, w in problem.weights.items()}
 
 
 _SUMS: Scores = {}
@@ -113,7 +112,7 @@ def averaged(problem: Problem) -> Scores:
 def removal(problem: Problem) -> Scores:
     """Return ``θ_j · ∂T/∂θ_j`` with ``T = Σ_i (θ_i · ∂(v·f)/∂θ_i)²``, v random signs."""
 
-    def of_batch(batch: Batch) -> dict[str, Scaled]:
+    def of_batch(batch: Batch) -> dict[str, Tensor]:
         leaves = problem.leaves()
         weights = list(leaves.values())
         with torch.enable_grad():
@@ -121,10 +120,10 @@ def removal(problem: Problem) -> Scores:
             parts = torch.autograd.grad(outputs, weights, signs(outputs, batch.generator), create_graph=True)
             trace = torch.stack([(w * part).square().sum() for w, part in zip(weights, parts, strict=True)]).sum()
             found = torch.autograd.grad(trace, weights)
-        return {name: Scaled(part.to(torch.float64)) for name, part in zip(leaves, found, strict=True)}
+        return {name: part.to(torch.float64) for name, part in zip(leaves, found, strict=True)}
 
     sums, _ = problem.total(of_batch)
-    return {name: sums[name].tensor * w for name, w in problem.weights.items()}
+    return {name: sums[name] * w for name, w in problem.weights.items()}
 
 
 def share(problem: Problem) -> Scores:

@@ -94,11 +94,24 @@ class Problem:
         """Return a new generator, identical on every process."""
         return torch.Generator().manual_seed(self.seed)
 
-    def total(self, statistic: Callable[[Batch], Statistic]) -> tuple[Statistic, int]:
+    def total(self, statistic: Callable[[Batch], dict[str, Tensor]]) -> tuple[dict[str, Tensor], int]:
         """Sum a statistic over all batches, in float64 and in batch order; return it with the number of samples.
 
         Each process computes the statistic of its own batches only; the sum is bit-identical on all processes and for
         any number of them.
+
+        Raises:
+            InputError: a batch is unusable, there are none, or they differ from the previous pass.
+        """
+
+        def of_batch(batch: Batch) -> Statistic:
+            return {name: Scaled(value) for name, value in statistic(batch).items()}
+
+        sums, samples = self.scaled_total(of_batch)
+        return {name: value.tensor for name, value in sums.items()}, samples
+
+    def scaled_total(self, statistic: Callable[[Batch], Statistic]) -> tuple[Statistic, int]:
+        """As :meth:`total`, for sums over paths, which leave the range of float32.
 
         Raises:
             InputError: a batch is unusable, there are none, or they differ from the previous pass.
@@ -186,7 +199,7 @@ class Problem:
             check_finite(found, self.model, lambda: self.model(batch.inputs), norms.again())
             return norms.sums(len(batch.inputs))
 
-        return pooled(*self.total(of_batch))
+        return pooled(*self.scaled_total(of_batch))
 
     def leaves(self) -> dict[str, Tensor]:
         """Return the weights as new leaf tensors that require gradients."""

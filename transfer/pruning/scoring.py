@@ -1,6 +1,8 @@
 """Score the saliency of every prunable weight, as a pure function of the model and real mini-batches."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -11,11 +13,12 @@ from checkpoints.errors import InputError
 from transfer.errors import ScoreError
 from transfer.pruning.eval_mode import untouched
 from transfer.pruning.masks import kept
+from transfer.pruning.paths.follow import NoPathError
 from transfer.pruning.plain import plain
 from transfer.pruning.problem import Batches, Loss, Problem, cross_entropy
 from transfer.pruning.prunable import prunable
 from transfer.pruning.reduction import Processes
-from transfer.pruning.saliency import about, check_options, find
+from transfer.pruning.saliency import about, check_options, find, methods
 from transfer.pruning.statistics import Constants, Statistics
 from transfer.pruning.statistics import check as check_statistics
 
@@ -88,7 +91,10 @@ def score(
     with untouched(bare, seed), plain():
         if problem.statistics == "warmup":
             problem = replace(problem, statistics=problem.measured())
-        scores = function(problem, **options)
+        try:
+            scores = function(problem, **options)
+        except NoPathError as error:
+            raise NoPathError(f"{error}; these work on it: {', '.join(_others(bare, problem.first()))}") from None
     _check(method, scores, weights)
     return {name: scores[name].to(torch.float64) for name in weights}
 
@@ -111,6 +117,17 @@ def _refuse_scripted(model: nn.Module) -> None:
             "the model is scripted, so that its BatchNorm cannot be given other statistics; give statistics='running', "
             "or the model before torch.jit"
         )
+
+
+def _others(model: nn.Module, inputs: Tensor) -> list[str]:
+    """Return the non-path methods that suit the model: all but two differentiate a single output tensor."""
+    output = None
+    with torch.enable_grad(), warnings.catch_warnings(), suppress(RuntimeError):  # the forward may fail with gradients
+        warnings.simplefilter("ignore")
+        output = model(inputs.detach().requires_grad_().clone())
+    suits = isinstance(output, Tensor) and output.requires_grad
+    known = {method: about(method) for method in methods()}
+    return [name for name, method in known.items() if not method.paths and (suits or method.statistics is None)]
 
 
 def _check(method: str, scores: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:

@@ -14,9 +14,8 @@ Range: a product over 50 layers overflows float32 (in ResNet-50 the ones-view re
 tensors carry a power of two (:mod:`transfer.pruning.scaled`).
 """
 
-import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -29,7 +28,6 @@ from checkpoints.errors import InputError
 from transfer.pruning.not_finite import check_finite
 from transfer.pruning.paths import operations as ops
 from transfer.pruning.plain import bfloat16
-from transfer.pruning.saliency import about, methods
 from transfer.pruning.scaled import Scaled, View
 from transfer.pruning.statistics import Norms
 from transfer.pruning.tied import place
@@ -90,7 +88,7 @@ def follow(
             rescales by default. Receives the view at the first use, None at later ones.
 
     Raises:
-        NoPathError: an operation is not defined on paths; names the module and the methods that do work.
+        NoPathError: an operation is not defined on paths; names the module.
     """
     device = inputs.device.type
     machine = _Follow(model, views, norm, gated, summed, device if bf16 else None, after)
@@ -108,8 +106,7 @@ def follow(
         reason = unseen.found or error  # torch.jit replaces errors raised inside it by its own
         if not isinstance(reason, NoPathError):
             raise
-        where, others = _innermost(error, model), ", ".join(_others(model, inputs))
-        raise NoPathError(f"path methods cannot score {where}: {reason}; these work on it: {others}") from None
+        raise NoPathError(f"path methods cannot score {_innermost(error, model)}: {reason}") from None
     if gated:
         check_finite(output, model, lambda: model(inputs), norms and norms.again())
     return _path(output)
@@ -364,14 +361,3 @@ def _innermost(error: Exception, model: nn.Module) -> str:
             where = f"{names[id(owner)]} ({type(owner).__name__})"
         step = step.tb_next
     return where
-
-
-def _others(model: nn.Module, inputs: Tensor) -> list[str]:
-    """Return the non-path methods that suit the model: all but two differentiate a single output tensor."""
-    output = None
-    with torch.enable_grad(), warnings.catch_warnings(), suppress(RuntimeError):  # the forward may fail with gradients
-        warnings.simplefilter("ignore")
-        output = model(inputs.detach().requires_grad_().clone())
-    suits = isinstance(output, Tensor) and output.requires_grad
-    known = {method: about(method) for method in methods()}
-    return [name for name, method in known.items() if not method.paths and (suits or method.statistics is None)]

@@ -5,9 +5,7 @@ from torch import Tensor
 
 from checkpoints.errors import InputError
 from transfer.pruning.problem import Batch, Problem
-from transfer.pruning.reduction import Statistic
 from transfer.pruning.saliency.ntk_trace import signs
-from transfer.pruning.scaled import Scaled
 
 
 def score(problem: Problem, *, draws: int = 1) -> dict[str, Tensor]:
@@ -39,11 +37,11 @@ def _moments(problem: Problem, draws: int, *, mean: bool) -> tuple[dict[str, Ten
     if draws < 0:
         raise InputError(f"option draws is {draws}; give 0 (every sample by itself) or more")
     sums, samples = problem.total(lambda batch: _of_batch(problem, batch, draws, mean))
-    first = {name: sums[f"mean {name}"].tensor / samples for name in problem.weights} if mean else {}
-    return first, {name: sums[name].tensor / samples for name in problem.weights}
+    first = {name: sums[f"mean {name}"] / samples for name in problem.weights} if mean else {}
+    return first, {name: sums[name] / samples for name in problem.weights}
 
 
-def _of_batch(problem: Problem, batch: Batch, draws: int, mean: bool) -> Statistic:
+def _of_batch(problem: Problem, batch: Batch, draws: int, mean: bool) -> dict[str, Tensor]:
     leaves = problem.leaves()
     with torch.enable_grad():
         outputs = problem.output(leaves, batch.inputs)
@@ -60,5 +58,5 @@ def _of_batch(problem: Problem, batch: Batch, draws: int, mean: bool) -> Statist
             for square, part in zip(squares, gradient(weights), strict=True):
                 square.addcmul_(part, part)
         whole = dict(zip(leaves, gradient(torch.ones_like(losses)), strict=True)) if mean else {}
-    second = {name: Scaled(square / (draws or 1)) for name, square in zip(leaves, squares, strict=True)}
-    return second | {f"mean {name}": Scaled(value) for name, value in whole.items()}
+    second = {name: square / (draws or 1) for name, square in zip(leaves, squares, strict=True)}
+    return second | {f"mean {name}": value for name, value in whole.items()}

@@ -9,9 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from checkpoints.errors import InputError
 from transfer.pruning.problem import Batch, Problem
-from transfer.pruning.reduction import Statistic
 from transfer.pruning.saliency.snip import mean_gradient
-from transfer.pruning.scaled import Scaled
 
 
 def score(problem: Problem, *, temperature: float = 200.0) -> dict[str, Tensor]:
@@ -27,7 +25,7 @@ def score(problem: Problem, *, temperature: float = 200.0) -> dict[str, Tensor]:
         raise InputError(f"option temperature of 'grasp' is {temperature}; give a positive number")
     direction = {name: g.to(problem.weights[name].dtype) for name, g in mean_gradient(problem, temperature).items()}
 
-    def of_batch(batch: Batch) -> Statistic:
+    def of_batch(batch: Batch) -> dict[str, Tensor]:
         leaves = problem.leaves()
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
             outputs = problem.output(leaves, batch.inputs) / temperature
@@ -35,10 +33,10 @@ def score(problem: Problem, *, temperature: float = 200.0) -> dict[str, Tensor]:
             gradient = problem.gradients(leaves, loss, leaves.values(), create_graph=True)
             live = [(g, direction[name]) for name, g in zip(leaves, gradient, strict=True) if g.requires_grad]
             seconds = products(live, list(leaves.values()), partial(problem.gradients, leaves))
-        return {name: Scaled(part) for name, part in zip(leaves, seconds, strict=True)}
+        return dict(zip(leaves, seconds, strict=True))
 
     sums, samples = problem.total(of_batch)
-    return {name: sums[name].tensor / samples * w for name, w in problem.weights.items()}
+    return {name: sums[name] / samples * w for name, w in problem.weights.items()}
 
 
 def products(

@@ -8,10 +8,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from checkpoints.errors import InputError
 from transfer.pruning.problem import Batch, Problem
-from transfer.pruning.reduction import Statistic
 from transfer.pruning.saliency.grasp import products
 from transfer.pruning.saliency.ntk_trace import signs
-from transfer.pruning.scaled import Scaled
 
 
 def score(problem: Problem, *, draws: int = 10, temperature: float = 200.0) -> dict[str, Tensor]:
@@ -43,11 +41,11 @@ def _derivatives(problem: Problem, draws: int, temperature: float) -> tuple[dict
     if draws < 1 or not 0 < temperature < float("inf"):
         raise InputError(f"options: draws is {draws}, temperature is {temperature}; give 1 or more and above 0")
     sums, samples = problem.total(lambda batch: _of_batch(problem, batch, draws, temperature))
-    first = {name: sums[f"gradient {name}"].tensor / samples for name in problem.weights}
-    return first, {name: sums[name].tensor / samples for name in problem.weights}
+    first = {name: sums[f"gradient {name}"] / samples for name in problem.weights}
+    return first, {name: sums[name] / samples for name in problem.weights}
 
 
-def _of_batch(problem: Problem, batch: Batch, draws: int, temperature: float) -> Statistic:
+def _of_batch(problem: Problem, batch: Batch, draws: int, temperature: float) -> dict[str, Tensor]:
     leaves = problem.leaves()
     weights = list(leaves.values())
     diagonal = {name: torch.zeros_like(w, dtype=torch.float64) for name, w in leaves.items()}
@@ -61,5 +59,5 @@ def _of_batch(problem: Problem, batch: Batch, draws: int, temperature: float) ->
             seconds = products(live, weights, partial(problem.gradients, leaves), retain_graph=draw + 1 < draws)
             for name, second in zip(leaves, seconds, strict=True):
                 diagonal[name].addcmul_(second.to(torch.float64), vector[name].to(torch.float64))
-    first = {f"gradient {name}": Scaled(g.detach()) for name, g in zip(leaves, gradient, strict=True)}
-    return first | {name: Scaled(value / draws) for name, value in diagonal.items()}
+    first = {f"gradient {name}": g.detach() for name, g in zip(leaves, gradient, strict=True)}
+    return first | {name: value / draws for name, value in diagonal.items()}

@@ -10,8 +10,6 @@ from torch.nn.modules.conv import _ConvNd
 
 from checkpoints.errors import InputError
 from transfer.pruning.problem import Batch, Problem
-from transfer.pruning.reduction import Statistic
-from transfer.pruning.scaled import Scaled
 
 _DRAW = 15_485_863  # seed offset between draws of a batch; not a sum of offsets between batches and rounds
 
@@ -54,16 +52,16 @@ def score(
     for draw in range(resamplings):
         own = _resampled(problem.model, generator) if weights == "resampled" else {}
 
-        def of_batch(batch: Batch, own: dict[str, Tensor] = own, draw: int = draw) -> Statistic:
+        def of_batch(batch: Batch, own: dict[str, Tensor] = own, draw: int = draw) -> dict[str, Tensor]:
             batch.generator.manual_seed(batch.generator.initial_seed() + _DRAW * draw)
             return _of_batch(problem, batch, own, inputs, epsilon)
 
         found, _ = problem.total(of_batch)
-        sums = {name: value.tensor + sums.get(name, 0.0) for name, value in found.items()}
+        sums = {name: value + sums.get(name, 0.0) for name, value in found.items()}
     return {name: value.abs() for name, value in sums.items()}
 
 
-def _of_batch(problem: Problem, batch: Batch, own: dict[str, Tensor], inputs: str, epsilon: float) -> Statistic:
+def _of_batch(problem: Problem, batch: Batch, own: dict[str, Tensor], inputs: str, epsilon: float) -> dict[str, Tensor]:
     x, generator = batch.inputs, batch.generator
     if inputs == "gaussian":
         x = torch.randn(x.shape, generator=generator).to(x)
@@ -80,7 +78,7 @@ def _of_batch(problem: Problem, batch: Batch, own: dict[str, Tensor], inputs: st
         others = problem.gradients(own | there, second, there.values(), -twice)
     # M enters as M · θ and as M · (θ + ε · Δ)
     pairs = zip(theta, parts, others, strict=True)
-    return {n: Scaled((a * here[n].detach()).addcmul_(b, there[n].detach())) for n, a, b in pairs}
+    return {n: (a * here[n].detach()).addcmul_(b, there[n].detach()) for n, a, b in pairs}
 
 
 def _resampled(model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:

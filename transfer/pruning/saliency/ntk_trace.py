@@ -5,8 +5,6 @@ from torch import Tensor
 
 from checkpoints.errors import InputError
 from transfer.pruning.problem import Batch, Problem
-from transfer.pruning.reduction import Statistic
-from transfer.pruning.scaled import Scaled
 
 
 def score(problem: Problem, *, draws: int = 1) -> dict[str, Tensor]:
@@ -25,10 +23,10 @@ def score(problem: Problem, *, draws: int = 1) -> dict[str, Tensor]:
     if draws < 1:
         raise InputError(f"option draws is {draws}; give 1 or more")
     sums, _ = problem.total(lambda batch: squared_gradients(problem, batch, draws))
-    return {name: sums[name].tensor * w.to(torch.float64).square() for name, w in problem.weights.items()}
+    return {name: sums[name] * w.to(torch.float64).square() for name, w in problem.weights.items()}
 
 
-def squared_gradients(problem: Problem, batch: Batch, draws: int) -> Statistic:
+def squared_gradients(problem: Problem, batch: Batch, draws: int) -> dict[str, Tensor]:
     """Return the squared gradient of a batch's outputs under random signs, averaged over ``draws``."""
     leaves = problem.leaves()
     found: dict[str, Tensor] = {}
@@ -40,7 +38,7 @@ def squared_gradients(problem: Problem, batch: Batch, draws: int) -> Statistic:
             for name, part in zip(leaves, parts, strict=True):
                 square = part.to(torch.float64, copy=True).square_()
                 found[name] = found[name].add_(square) if name in found else square
-    return {name: Scaled(value if draws == 1 else value.div_(draws)) for name, value in found.items()}
+    return {name: value if draws == 1 else value.div_(draws) for name, value in found.items()}
 
 
 def signs(like: Tensor, generator: torch.Generator) -> Tensor:

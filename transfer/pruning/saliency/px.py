@@ -61,7 +61,7 @@ def gated(problem: Problem) -> dict[str, Tensor]:
         exponent, gradients = network.gradients(batch)
         return {name: Scaled(g, exponent) for name, g in gradients.items()}
 
-    sums, _ = problem.total(of_batch)
+    sums, _ = problem.scaled_total(of_batch)
     return {name: g.mul_(network.squares[name].detach()) for name, g in aligned(sums).items()}
 
 
@@ -88,7 +88,7 @@ def trace(problem: Problem) -> dict[str, Tensor]:
             for (name, g), second in zip(gradients.items(), seconds, strict=True)
         }
 
-    sums, _ = problem.total(of_batch)
+    sums, _ = problem.scaled_total(of_batch)
     return aligned(sums)
 
 
@@ -108,5 +108,5 @@ def _activity(problem: Problem, bf16: bool) -> tuple[Tensor, Constants | None]:
         found = {"G": Scaled(g.tensor.to(torch.float64).sum(0), g.exponent)}
         return found | (norms.sums(len(batch.inputs)) if norms else {})
 
-    sums, samples = problem.total(of_batch)
+    sums, samples = problem.scaled_total(of_batch)
     return sums["G"].tensor, pooled(sums, samples) if batch_mode else fixed

@@ -19,8 +19,6 @@ from transfer.pruning.paths.follow import follow, stand_ins
 from transfer.pruning.plain import no_autocast
 from transfer.pruning.problem import Batch, Problem
 from transfer.pruning.recompute import backward
-from transfer.pruning.reduction import Statistic
-from transfer.pruning.scaled import Scaled
 from transfer.pruning.statistics import Norms
 from transfer.pruning.tied import with_twins
 
@@ -44,10 +42,10 @@ def score(problem: Problem, *, power: int = 4) -> dict[str, Tensor]:
             f"option power of 'px-released' is {power}; give 4, as released, or 2, as in the paper's eq. 9"
         )
     sums, _ = problem.total(lambda batch: _of_batch(problem, batch))
-    return {name: sums[name].tensor.abs() * w.to(torch.float64).pow(power) for name, w in problem.weights.items()}
+    return {name: sums[name].abs() * w.to(torch.float64).pow(power) for name, w in problem.weights.items()}
 
 
-def _of_batch(problem: Problem, batch: Batch) -> Statistic:
+def _of_batch(problem: Problem, batch: Batch) -> dict[str, Tensor]:
     gates: list[Tensor] = []
     ones = {
         name: problem.masks[name].to(p.dtype) if name in problem.masks else torch.ones_like(p)
@@ -65,7 +63,7 @@ def _of_batch(problem: Problem, batch: Batch) -> Statistic:
             problem.model, rest | leaves, lambda: _seen(_Replace(None)),
             lambda: torch.autograd.grad((g * h).sum(), list(leaves.values()), materialize_grads=True),
         )  # fmt: skip
-    return {name: Scaled(part) for name, part in zip(leaves, parts, strict=True)}
+    return dict(zip(leaves, parts, strict=True))
 
 
 def _run(problem: Problem, weights: dict[str, Tensor], inputs: Tensor, activations: TorchFunctionMode) -> Tensor:

@@ -4,8 +4,6 @@ import torch
 from torch import Tensor
 
 from transfer.pruning.problem import Batch, Problem
-from transfer.pruning.reduction import Statistic
-from transfer.pruning.scaled import Scaled
 
 
 def score(problem: Problem) -> dict[str, Tensor]:
@@ -20,13 +18,13 @@ def score(problem: Problem) -> dict[str, Tensor]:
 def mean_gradient(problem: Problem, temperature: float = 1.0) -> dict[str, Tensor]:
     """Return ∂L/∂θ in float64, L the mean loss over all samples for outputs divided by ``temperature``."""
 
-    def of_batch(batch: Batch) -> Statistic:
+    def of_batch(batch: Batch) -> dict[str, Tensor]:
         leaves = problem.leaves()
         with torch.enable_grad():
             outputs = problem.output(leaves, batch.inputs) / temperature
             loss = problem.loss(outputs, batch.targets) * len(batch.inputs)
             parts = problem.gradients(leaves, loss, leaves.values())
-        return {name: Scaled(part) for name, part in zip(leaves, parts, strict=True)}
+        return dict(zip(leaves, parts, strict=True))
 
     sums, samples = problem.total(of_batch)
-    return {name: value.tensor / samples for name, value in sums.items()}
+    return {name: value / samples for name, value in sums.items()}
