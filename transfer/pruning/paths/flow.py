@@ -87,7 +87,7 @@ def mean_image(problem: Problem) -> Tensor:
     def of_batch(batch: Batch) -> Statistic:
         return {"μ": Scaled(batch.inputs.abs().sum(0, keepdim=True, dtype=torch.float64))}
 
-    sums, samples = problem.total(of_batch)
+    sums, samples = problem.scaled_total(of_batch)
     return (sums["μ"].tensor / samples).to(problem.first().dtype)
 
 
