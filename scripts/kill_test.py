@@ -15,7 +15,7 @@ Prints one JSON object: kills; finished (runs compared); phases (kills by what w
 masks, "training", "finishing" once all epochs are done, "finished"); compared (files of a run); different (of them,
 those that are not the bytes of the undisturbed run's); left_over and missing (files that one of the two does not have);
 failures (exit codes other than 0 of runs that were not killed); seconds. All files are compared but timing.json,
-environment.json and .lock. The exit code is 1 if there is a difference or a failure.
+environment.json, log.txt and .lock. The exit code is 1 if there is a difference or a failure.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from typing import Any
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PRELOAD = ["transfer.runs.run", "recipes.digits", "timm", "matplotlib.pyplot", "sklearn.datasets"]
-APART = {"timing.json", "environment.json", ".lock"}  # times, and what only an open run needs
+APART = {"timing.json", "environment.json", "log.txt", ".lock"}  # times, and what only an open run needs
 PRUNINGS: dict[str, dict[str, Any]] = {"px": {"rounds": 10}, "imp": {"rounds": 2, "options": ("rewind=13",)}}
 EPOCHS = 2
 LIMIT = 300.0  # seconds that one start may take

@@ -202,6 +202,7 @@ def test_a_disk_that_fills_during_a_run_leaves_no_part(tmp_path: Path, monkeypat
         "recipe.json",
         "origin.json",
         "environment.json",
+        "log.txt",
         "timing.json",
         "masks.safetensors",
         "metrics.jsonl",

@@ -35,7 +35,7 @@ RECIPE = Recipe(
 )
 LONG = replace(RECIPE, train=replace(RECIPE.train, epochs=3, schedule="cosine"))
 SAME = ("recipe.json", "masks.safetensors", "model.safetensors", "best.safetensors", "metrics.jsonl", "result.json")
-ALWAYS = {*SAME, "environment.json", "origin.json", "model.json", "timing.json", "layers.csv"}
+ALWAYS = {*SAME, "environment.json", "log.txt", "origin.json", "model.json", "timing.json", "layers.csv"}
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
