@@ -18,7 +18,8 @@ from tests.checkpoints.networks import randomized
 from tests.conftest import Ended
 from transfer import data as datasets
 from transfer.recipe import Data, Prune, Recipe, Train
-from transfer.runs import prepare as job
+from transfer.runs import prepare
+from transfer.tasks.classification import Classification
 
 RECIPE = Recipe(
     name="away",
@@ -58,7 +59,7 @@ def site(server: Site, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
 
 
 def test_a_rehearsal_downloads_nothing_and_says_what_is_absent(site: Site, folders: Path) -> None:
-    found, absent = job.dry_run(RECIPE)
+    found, absent = prepare.dry_run(RECIPE)
     address = f"{site.address}/tiny.safetensors"
     remedy = f"or download it elsewhere and put it at {folders / 'home/tiny.safetensors'}"
     assert absent == {"backbone": f"{address} is not on this machine; a run downloads it; {remedy}"}
@@ -68,13 +69,13 @@ def test_a_rehearsal_downloads_nothing_and_says_what_is_absent(site: Site, folde
 
 
 def test_a_run_downloads_and_takes_the_real_weights(site: Site) -> None:
-    found = job.prepare(RECIPE)
+    found = prepare.prepare(RECIPE)
     assert found.backbone.digest() == checkpoints.load("imagenet-v1").digest()
     assert found.backbone.digest() != checkpoints.stand_in("imagenet-v1", RECIPE.seed).digest()
     trunk = found.model.state_dict()
     assert all(torch.equal(trunk[name], value) for name, value in found.backbone.state_dict.items())
     assert len(site.requests) == 1
-    assert job.dry_run(RECIPE)[1] == {}
+    assert prepare.dry_run(RECIPE)[1] == {}
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_what_fails_without_the_weights_fails_before_the_download(
     site: Site, change: dict[str, object], says: str
 ) -> None:
     with pytest.raises(InputError, match=says):
-        job.prepare(replace(RECIPE, **change))  # type: ignore[arg-type]
+        prepare.prepare(replace(RECIPE, **change))  # type: ignore[arg-type]
     assert not site.requests
 
 
@@ -97,7 +98,7 @@ def test_what_fails_without_the_weights_fails_before_the_download(
 def test_weights_that_are_computed_in_the_forward_are_refused_before_a_run(method: str) -> None:
     recipe = replace(RECIPE, backbone="random:test_nfnet", prune=Prune(method=method, sparsity=0.5))
     with pytest.raises(InputError, match=r"weight of stem\.conv1 \(ScaledStdConv2d\).* is computed anew"):
-        job.dry_run(recipe)
+        prepare.dry_run(recipe)
 
 
 @pytest.mark.parametrize("name", ["fashion-mnist", "cifar10", "cifar100", "voc2012"])
@@ -122,12 +123,12 @@ def test_a_dry_run_on_weights_of_a_package(name: str, monkeypatch: pytest.Monkey
     """With the package nothing is absent; without it the rest is checked still, and a line says what to install."""
     data = replace(RECIPE.data, name=name, size=64)
     recipe = replace(RECIPE, backbone="imagenet-lite0", output_stride=16, data=data)
-    assert "backbone" not in job.dry_run(recipe)[1]
+    assert "backbone" not in prepare.dry_run(recipe)[1]
     monkeypatch.setattr("checkpoints.installed.find_spec", lambda package: None)
-    line = job.dry_run(recipe)[1]["backbone"]
+    line = prepare.dry_run(recipe)[1]["backbone"]
     assert "no run downloads it: pip install 'px-transfer[imagenet]'" in line
     with pytest.raises(InputError, match=r"pip install 'px-transfer\[imagenet\]'"):
-        job.prepare(recipe)
+        prepare.prepare(recipe)
 
 
 def test_downloads_are_allowed_again_after_an_error(site: Site) -> None:
@@ -146,3 +147,20 @@ def test_a_dry_run_of_voc_needs_neither_weights_nor_data(folders: Path, ended: E
     assert out.count("is not on this machine; a run downloads it") == 2
     assert "21 classes" in out
     assert not list(folders.iterdir())
+
+
+@pytest.mark.parametrize("known", [None, 10, 9])
+def test_the_model_is_assembled_once(known: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the number of classes is known before the data: the model that took the noise is the run's."""
+    made = []
+    build = Classification.model
+    monkeypatch.setattr(Classification, "model", lambda *given: made.append(build(*given)) or made[-1])
+    outlook = None if known is None else datasets.Outlook(tuple(map(str, range(known))))
+    monkeypatch.setattr("transfer.data.outlook", lambda name: outlook)
+    found = prepare.prepare(replace(RECIPE, backbone="embedded"))
+    assert found.model is made[-1]
+    assert len(made) == (2 if known == 9 else 1)
+    monkeypatch.undo()
+    again = prepare.prepare(replace(RECIPE, backbone="embedded"))
+    assert all(torch.equal(a, b) for a, b in zip(found.model.parameters(), again.model.parameters(), strict=True))
+    assert found.model.training == again.model.training

@@ -11,7 +11,7 @@ from transfer.recipe import Recipe
 from transfer.runs.run import Result, run
 from transfer.runs.shelf import Shelf
 
-_LINES = (InputError, ScoreError, TrainingError, RunError)  # made of one line each
+NAMED = (InputError, ScoreError, TrainingError, RunError, torch.OutOfMemoryError)  # one line each, of a known run
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Cell:
 
     def _named(self, error: Exception) -> Exception | None:
         """Return an error of the same kind that names the cell; None for what is a bug, which shows whole."""
-        for kind in _LINES:
+        for kind in NAMED:
             if isinstance(error, kind):
                 return kind(f"{self}: {error}")
         if out_of_memory(error):

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from transfer.recipe import Recipe
-from transfer.runs.cell import Cell
+from transfer.runs.cell import NAMED, Cell
 from transfer.runs.run import Result
 from transfer.runs.shelf import Shelf
 
@@ -77,9 +77,9 @@ def _answer(cell: Cell, shelf: Shelf) -> Done | Failed:
         return Done(cell.run(shelf))
     except OSError as error:
         return Failed(OSError, (error.errno, error.strerror, error.filename))
-    except Exception as error:
-        if str(error).startswith(f"{cell}: "):
-            return Failed(type(error), (str(error),))
+    except NAMED as error:
+        return Failed(type(error), (str(error),))
+    except Exception:
         return Failed(RuntimeError, (f"{cell}:\n{traceback.format_exc()}",))
 
 
