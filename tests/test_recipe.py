@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -118,22 +119,32 @@ def test_a_setting_that_the_task_does_not_look_at_is_refused(setting: str, recip
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        ({"name": "r", "sparsity": 0.9}, "unknown entries sparsity"),
-        ({"name": "r", "prune": {"Sparsity": 0.9}}, r"recipe\.prune has unknown entries Sparsity"),
-        ({"name": "r", "prune": {"sparsity": "0.9"}}, r"recipe\.prune\.sparsity is '0\.9'"),
-        ({"name": "r", "prune": {"rounds": 1.5}}, r"recipe\.prune\.rounds is 1\.5"),
-        ({"name": "r", "prune": {"exclude": "fc"}}, r"recipe\.prune\.exclude"),
-        ({"name": "r", "prune": {"exclude": [1]}}, r"recipe\.prune\.exclude is 1"),
-        ({"name": "r", "train": {"epochs": True}}, r"recipe\.train\.epochs is True"),
+        ({"name": "r", "sparsity": 0.9}, "^recipe has no setting 'sparsity'; known: name, "),
+        ({"name": "r", "prune": {"Sparsity": 0.9}}, "^prune has no setting 'Sparsity'; did you mean sparsity"),
+        ({"name": "r", "prune": {"sparsity": "0.9"}}, r"^prune\.sparsity is '0\.9'"),
+        ({"name": "r", "prune": {"rounds": 1.5}}, r"^prune\.rounds is 1\.5"),
+        ({"name": "r", "prune": {"exclude": "fc"}}, r"^prune\.exclude"),
+        ({"name": "r", "prune": {"exclude": [1]}}, r"^prune\.exclude\.0 is 1; it should be a valid string"),
+        ({"name": "r", "train": {"epochs": True}}, r"^train\.epochs is True"),
         ({"name": "r", "train": {"optimizer": "rmsprop"}}, "rmsprop"),
-        ({"name": "r", "train": {"optimizer": ["sgd"]}}, r"recipe\.train\.optimizer"),
-        ({"name": "r", "data": None}, r"recipe\.data is None; it should be an object"),
-        ({"name": "r", "data": {"augment": {"flip": 1}}}, r"recipe\.data\.augment\.flip is 1"),
-        ({"name": "r", "data": {"augment": {"pad_crop": -1}}}, "pad_crop"),
+        ({"name": "r", "train": {"optimizer": ["sgd"]}}, r"^train\.optimizer"),
+        ({"name": "r", "data": None}, "^data is None; it should be an object"),
+        ({"name": "r", "data": {"augment": {"flip": 1}}}, r"^data\.augment\.flip is 1"),
+        ({"name": "r", "data": {"augment": {"pad_crop": -1}}}, r"^data\.augment is .*; pad_crop must be 0"),
         ({"name": "r", "data": {"augment": {"resized_crop": [0.5]}}}, "resized_crop"),
         ({"name": "r", "data": {"augment": {"ratio": []}}}, "ratio"),
-        ({"backbone": "embedded"}, "name"),
-        ({"name": 3}, r"recipe\.name is 3"),
+        ({"name": "r", "train": {"clip_norm": 0}}, r"^train\.clip_norm is 0; it should be greater than 0"),
+        ({"name": "r", "train": {"milestones": [3, 0]}}, r"^train\.milestones\.1 is 0; .* or equal to 1"),
+        ({"name": "r", "train": {"lr": 10**400}}, r"^train\.lr is 10*; it should be a (finite|valid) number"),
+        ({"name": "r", "data": {"augment": {"ratio": [1, inf]}}}, r"^data\.augment\.ratio\.1 is inf"),
+        ({"name": "r", "seed": 2**32}, "^seed is 4294967296; it should be less than 4294967296"),
+        ({"name": "r", "seed": 10**5000}, "^recipe cannot be written as JSON: .*digits"),
+        ({"name": "r", "data": json.loads("[" * 300 + "]" * 300)}, "Invalid JSON: recursion limit"),
+        ({"name": "\ud800"}, "Invalid JSON"),
+        ({"name": "r", "": 1}, "^recipe has no setting ''"),
+        ({"name": Path("r")}, "^name is .*Path.*; it should be a valid string"),
+        ({"backbone": "embedded"}, "^name is missing"),
+        ({"name": 3}, "^name is 3"),
         ([], r"recipe is \[\]"),
         (None, "recipe is None"),
     ],

@@ -1,41 +1,48 @@
-"""What to do: frozen dataclasses that hold one run, checked before any work, written to and read from JSON.
+"""The settings of one run: frozen dataclasses, checked before any work, written to and read from JSON.
 
-Torch is not imported here, so that ``--help`` is quick.
+Each field's annotation states its type and its range; pydantic enforces them in :meth:`Recipe.check` and
+:meth:`Recipe.from_dict`. Neither torch nor pydantic is imported with this module, so that ``--help`` is quick.
 """
 
 import dataclasses
+import functools
 import json
-import types
 import typing
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from checkpoints.errors import InputError
+from annotated_types import Ge, Gt, Interval
+
+from checkpoints.errors import InputError, near
 from transfer.data.augment import Augment, MaskAugment
 from transfer.recommended import RECOMMENDED
 
-_RENAMED = {"maps": "mask_augment"}  # settings of the data in recipe.json of version 0.1.0
-KEEP = "keep"  # the method that removes nothing and holds the zeros that a pruned backbone's file has
-TRUNK = "encoder."  # what the names of a segmentation model's pretrained parameters begin with
+Natural = Annotated[int, Interval(ge=0, lt=2**63)]
+Count = Annotated[int, Interval(ge=1, lt=2**63)]
+Amount = Annotated[float, Ge(0)]
+
+_RENAMED = {"maps": "mask_augment"}  # names in recipe.json of version 0.1.0, under "data"
+KEEP = "keep"  # the pruning method that removes nothing more and keeps a pruned backbone's zeros at zero
+TRUNK = "encoder."  # prefix of the names of a segmentation model's pretrained parameters
 
 
 @dataclass(frozen=True)
 class Data:
-    """The downstream task's images."""
+    """The dataset of the downstream task."""
 
     name: str = "digits"
-    """digits, fashion-mnist, cifar10, cifar100, tiny-imagenet or imagefolder:<path>; with a label for each pixel
-    voc-sample, voc2012, voc2012-aug or voc-folder:<path>."""
-    size: int = 32
-    """Side of the images that the model sees, in pixels; of the training crops with label maps."""
+    """For classification: digits, fashion-mnist, cifar10, cifar100, tiny-imagenet or imagefolder:<path>;
+    for segmentation: voc-sample, voc2012, voc2012-aug or voc-folder:<path>."""
+    size: Count = 32
+    """Side of the square images given to the model, in pixels; for segmentation, side of the training crops."""
     augment: Augment = field(default_factory=Augment)
-    """Random geometry during training."""
+    """Random augmentation of training images (classification)."""
     mask_augment: MaskAugment = field(default_factory=MaskAugment)
-    """Random geometry during training with label maps."""
+    """Random augmentation of training images and their masks (segmentation)."""
     protocol: Literal["whole", "center"] = "whole"
-    """How label maps are tested: whole images at their own size, or the papers' centre crops."""
-    workers: int = 4
-    """Processes that decode files; images in memory need none."""
+    """How segmentation is tested: on whole images at their own size, or on centre crops as in the papers."""
+    workers: Natural = 4
+    """Processes that decode image files; unused for datasets held in memory."""
 
 
 @dataclass(frozen=True)
@@ -43,42 +50,43 @@ class Prune:
     """Pruning before fine-tuning."""
 
     method: str = RECOMMENDED
-    """A name of `transfer methods`; imp: train, prune, rewind, several times over; or keep: hold the zeros of a
-    backbone that was pruned before (sparsity does not count)."""
-    sparsity: float = 0.9
-    """Fraction of the weights removed, in [0, 1); 0 trains the dense model."""
-    rounds: int | None = None
-    """Rounds of scoring; None = what the method's paper uses."""
+    """A method listed by `transfer methods`; or imp: train, prune and rewind, repeatedly;
+    or keep: fine-tune a backbone that is already pruned and keep its zeros (sparsity is ignored)."""
+    sparsity: Annotated[float, Interval(ge=0, lt=1)] = 0.9
+    """Fraction of the weights to remove, in [0, 1): 0.9 for 90 %; 0 trains the dense model."""
+    rounds: Count | None = None
+    """Number of scoring rounds; None = as in the method's paper."""
     schedule: str = "exponential"
     """How density falls over the rounds: exponential or linear."""
     allocation: str = "global"
-    """Weights a layer keeps: global (one threshold), uniform, erk, or as many as another method keeps."""
+    """How many weights each layer keeps: global (one threshold), uniform, erk, or as another method, given by name."""
     options: tuple[str, ...] = ()
-    """The method's own options, as name=value; `transfer methods` lists them."""
+    """Options of the method, as name=value; `transfer methods` lists them."""
     statistics: Literal["batch", "warmup", "running"] | None = None
-    """Which BatchNorm the scores see: of the pruning batches through the masked network (batch) or the unpruned one
-    (warmup), or the stored one (running); None = the method's default, and running with train.freeze_norm."""
+    """BatchNorm statistics used for scoring: batch (of the pruning batches, in the masked network),
+    warmup (of the pruning batches, in the unpruned network) or running (as stored);
+    None = the method's default; with train.freeze_norm, running."""
     recalibrate: bool = False
-    """Estimate BatchNorm statistics anew, on the pruning set, after pruning."""
-    per_class: int = 10
-    """Images of each class in the pruning set (label maps have no class of an image: see images)."""
-    images: int = 212
-    """Images in the pruning set of a segmentation task."""
-    batch: int = 64
-    """Images a mini-batch of the pruning set."""
+    """Re-estimate the BatchNorm statistics on the pruning set after pruning."""
+    per_class: Count = 10
+    """Images per class in the pruning set (classification)."""
+    images: Count = 212
+    """Images in the pruning set (segmentation)."""
+    batch: Count = 64
+    """Batch size for scoring."""
     exclude: tuple[str, ...] = ()
-    """Globs over module names that are not pruned, such as fc."""
+    """Modules that are not pruned: names or glob patterns, such as fc."""
 
     @property
     def dense(self) -> bool:
-        """Whether no weight is held at 0."""
+        """Whether nothing is pruned: the dense model is trained."""
         return self.sparsity == 0 and self.method != KEEP
 
     def method_options(self) -> dict[str, Any]:
-        """Return ``options`` as keyword arguments: numbers, true and false are read as such, the rest is text.
+        """Return ``options`` as keyword arguments; values that are JSON (numbers, true, false) are parsed, others text.
 
         Raises:
-            InputError: an entry is not name=value, or a name comes twice.
+            InputError: an entry is not name=value, or a name appears twice.
         """
         found: dict[str, Any] = {}
         for entry in self.options:
@@ -96,64 +104,69 @@ class Prune:
 class Train:
     """Fine-tuning of the sparse model."""
 
-    epochs: int = 10
-    """Passes over the training images."""
-    batch: int = 128
-    """Images a step, over all processes."""
+    epochs: Natural = 10
+    """Passes over the training set."""
+    batch: Count = 128
+    """Batch size per step, summed over all processes."""
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    """Which optimizer."""
-    lr: float = 0.1
-    """Highest learning rate."""
-    lr_trunk: float | None = None
-    """Learning rate of the backbone (parameters under encoder.); None = lr."""
-    momentum: float = 0.9
-    """Of sgd."""
+    """Optimizer."""
+    lr: Amount = 0.1
+    """Peak learning rate."""
+    lr_trunk: Amount | None = None
+    """Learning rate of a segmentation model's backbone (parameters under encoder.); None = lr."""
+    momentum: Amount = 0.9
+    """Momentum of sgd."""
     nesterov: bool = False
-    """Nesterov's momentum, with sgd."""
-    weight_decay: float = 1e-4
-    """On every parameter, as in the papers."""
+    """Use Nesterov momentum with sgd."""
+    weight_decay: Amount = 1e-4
+    """Weight decay, applied to every parameter as in the papers."""
     schedule: Literal["milestones", "cosine", "poly"] = "milestones"
-    """How the learning rate falls; poly = (1 - done)^0.9, as DeepLab."""
-    milestones: tuple[int, ...] = ()
-    """Epochs at whose start the learning rate is multiplied by gamma."""
-    gamma: float = 0.1
-    """Factor at each milestone."""
-    warmup: int = 0
-    """Epochs of linear warm-up."""
-    clip_norm: float | None = None
-    """Largest norm of the gradient of the kept weights; None = no clipping."""
+    """How the learning rate falls; poly = (1 - progress)^0.9, as in DeepLab."""
+    milestones: tuple[Count, ...] = ()
+    """Epochs at the start of which the learning rate is multiplied by gamma."""
+    gamma: Amount = 0.1
+    """Factor of the learning rate at each milestone."""
+    warmup: Natural = 0
+    """Epochs of linear learning-rate warm-up."""
+    clip_norm: Annotated[float, Gt(0)] | None = None
+    """Largest gradient norm, over the weights that are kept; None = no clipping."""
     precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
-    """Mixed precision; auto = bf16 on GPUs that have it, else none."""
+    """Mixed precision; auto = bf16 on GPUs that support it, otherwise no."""
     channels_last: bool = True
-    """Memory layout; faster convolutions on most devices."""
+    """Use the channels-last memory layout, which speeds up convolutions on most devices."""
     freeze_norm: bool = False
-    """Keep the running statistics of BatchNorm and train with them; its scale and shift still train."""
+    """Train with the stored BatchNorm statistics and leave them unchanged; scale and shift are still trained."""
     sync_norm: bool = False
-    """Statistics of BatchNorm over the images of all processes; CUDA only."""
-    save_minutes: float = 10.0
-    """Minutes between saves within an epoch; each epoch's end is saved too. 0 = every step."""
+    """Compute BatchNorm statistics over the images of all processes; CUDA only."""
+    save_minutes: Amount = 10.0
+    """Minutes between checkpoints within an epoch, besides one at the end of each epoch; 0 = after every step."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One run: a backbone, a task, a pruning and a fine-tuning."""
+    """One run: the backbone, the data, how to prune and how to fine-tune.
+
+    Nothing is validated on construction; see :meth:`check`.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"strict": True, "extra": "forbid", "allow_inf_nan": False}
 
     name: str
-    """Begins the run folder's name."""
+    """Name of the recipe; the run folder's name starts with it."""
     backbone: str = "embedded"
     """A name of `transfer backbones`, timm:<model.tag>, open_clip:<model>/<tag>, random:<arch> or <file>@<arch>."""
     stem: Literal["imagenet", "cifar"] = "imagenet"
-    """imagenet keeps the backbone's stem; cifar replaces 7×7 and max-pool by a new 3×3 convolution."""
-    output_stride: int = 16
-    """Of a segmentation model, image side over side of the deepest map: 16 or 8; 4 for trunks of small images."""
+    """imagenet keeps the backbone's stem; cifar replaces its 7×7 convolution and max-pool by a new 3×3 convolution."""
+    output_stride: Count = 16
+    """Stride of a segmentation model's deepest feature map: 16 or 8, or 4 for backbones made for small images."""
     data: Data = field(default_factory=Data)
     prune: Prune = field(default_factory=Prune)
     train: Train = field(default_factory=Train)
-    seed: int = 0
-    """Of the head, the pruning set, the order of the images and the augmentation."""
+    seed: Annotated[int, Interval(ge=0, lt=2**32)] = 0
+    """Seed of the new head, the choice of the pruning set, the order of the images and the augmentation."""
 
     def resolved(self) -> "Recipe":
-        """Return the recipe as it is run: rounds and statistics filled in; nothing of pruning left without it."""
+        """Return the recipe as it is run: None replaced by the method's defaults, unused pruning settings reset."""
         if self.prune.method == KEEP:
             kept = dataclasses.replace(self.prune, sparsity=0.0, rounds=1, schedule=Prune().schedule)
             return dataclasses.replace(self, prune=kept)
@@ -172,15 +185,13 @@ class Recipe:
         return dataclasses.replace(self, prune=dataclasses.replace(prune, rounds=rounds, statistics=statistics))
 
     def check(self) -> None:
-        """Refuse what can be seen to be wrong without loading anything.
+        """Refuse invalid settings, as far as they can be found without loading data or weights.
 
         Raises:
-            InputError: one line that says what, got, allowed.
+            InputError: a setting is invalid; one line that names it, its value and what is allowed.
         """
-        _read(Recipe, dataclasses.asdict(self), self.name)
+        Recipe.from_dict(dataclasses.asdict(self))  # checks types and ranges
         prune, train = self.prune, self.train
-        if not 0 <= prune.sparsity < 1:
-            raise InputError(f"prune.sparsity is {prune.sparsity}; it is the fraction removed, in [0, 1): 0.9 for 90 %")
         if prune.method == KEEP:
             self._check_keep()
         elif prune.sparsity > 0:
@@ -198,36 +209,9 @@ class Recipe:
                     f"prune.statistics is {prune.statistics}, but {prune.method} looks at no BatchNorm; leave it out"
                 )
             schedule.check(None, prune.sparsity, 1 if prune.rounds is None else prune.rounds, prune.schedule)
-        least = {
-            "data.size": 1,
-            "data.workers": 0,
-            "prune.per_class": 1,
-            "prune.images": 1,
-            "prune.batch": 1,
-            "train.epochs": 0,
-        }
-        least |= {
-            "train.batch": 1,
-            "train.lr": 0,
-            "train.momentum": 0,
-            "train.weight_decay": 0,
-            "train.gamma": 0,
-            "train.save_minutes": 0,
-        }
-        least |= {"train.warmup": 0, "seed": 0}
-        for path, low in least.items():
-            value = self.at(path)
-            if not (low <= value < 2**63):
-                raise InputError(f"{path} is {value}; give {low} or more, below 2**63")
-        if self.seed >= 2**32:
-            raise InputError(f"seed is {self.seed}; give a number below 2**32")
         if train.nesterov and (train.momentum == 0 or train.optimizer != "sgd"):
             raise InputError("train.nesterov needs train.optimizer sgd and train.momentum above 0; or leave it out")
         self._check_schedule()
-        if train.lr_trunk is not None and not 0 <= train.lr_trunk < float("inf"):
-            raise InputError(f"train.lr_trunk is {train.lr_trunk}; give 0 or more, or leave it out")
-        if train.clip_norm is not None and not train.clip_norm > 0:
-            raise InputError(f"train.clip_norm is {train.clip_norm}; give a positive norm, or leave it out")
 
     def _check_keep(self) -> None:
         plain = Prune()
@@ -236,10 +220,10 @@ class Recipe:
                 raise InputError(f"prune.{name} is set, but does nothing with prune.method {KEEP}; leave it out")
 
     def _check_schedule(self) -> None:
-        """Refuse a learning rate that does not fall as the settings say."""
+        """Refuse learning-rate settings that contradict each other or have no effect."""
         train, plain = self.train, Train()
         steps = train.milestones
-        if any(step < 1 for step in steps) or list(steps) != sorted(set(steps)):
+        if list(steps) != sorted(set(steps)):
             raise InputError(f"train.milestones are {steps}; give epochs from 1 on, in rising order")
         for name, changed in (("milestones", bool(steps)), ("gamma", train.gamma != plain.gamma)):
             if changed and train.schedule != "milestones":
@@ -255,63 +239,51 @@ class Recipe:
             raise InputError(f"train.warmup is {train.warmup} epochs of {train.epochs}; give {train.epochs} or fewer")
 
     def at(self, path: str) -> Any:
-        """Return a setting by its path, such as "data.augment"."""
+        """Return the setting at a path such as "data.augment"."""
         value: Any = self
         for part in path.split("."):
             value = getattr(value, part)
         return value
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types."""
+        """Return the recipe as plain JSON types."""
         return typing.cast(dict[str, Any], json.loads(json.dumps(dataclasses.asdict(self))))
 
     def decisive(self) -> dict[str, Any]:
-        """Return what decides the result: all but how many workers decode and how often the run is saved."""
+        """Return the settings that affect results (hashed into the folder name): not workers and save_minutes."""
         content = self.to_dict()
         del content["data"]["workers"], content["train"]["save_minutes"]
         return content
 
     @classmethod
     def from_dict(cls, content: Any) -> "Recipe":
-        """Read what :meth:`to_dict` gave, also before a setting had its present name.
+        """Build a recipe from what :meth:`to_dict` returned, in this version or an earlier one.
 
         Raises:
-            InputError: a key is unknown or a value has the wrong type; names it.
+            InputError: a setting is unknown, missing, of the wrong type or out of range; one line that names it.
         """
+        from pydantic import TypeAdapter, ValidationError
+
         if isinstance(content, dict) and isinstance(content.get("data"), dict):
             data = {_RENAMED.get(key, key): value for key, value in content["data"].items()}
             content = {**content, "data": data}
-        return typing.cast("Recipe", _read(cls, content, "recipe"))
+        try:  # as JSON, of which strict types take a list for a tuple; what JSON lacks becomes an object, to be refused
+            text = json.dumps(content, default=lambda value: {repr(value): None})
+            return TypeAdapter(cls).validate_json(text)
+        except ValidationError as error:
+            raise InputError(_describe(error.errors()[0])) from error
+        except (TypeError, ValueError, RecursionError) as error:  # of json.dumps, such as for a number of 5,000 digits
+            raise InputError(f"recipe cannot be written as JSON: {error}") from error
 
 
-def _read(kind: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(kind):
-        return _read_dataclass(typing.cast(type, kind), value, where)
-    origin, parts = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        return None if value is None else _read(next(p for p in parts if p is not type(None)), value, where)
-    if origin is tuple and isinstance(value, (list, tuple)):
-        kinds = [parts[0]] * len(value) if parts[-1] is Ellipsis else parts
-        if len(kinds) != len(value):
-            raise InputError(f"{where} is {value!r}; it should hold {len(kinds)} values")
-        return tuple(_read(kind, item, where) for kind, item in zip(kinds, value, strict=True))
-    if origin is Literal and value in parts:
-        return value
-    if kind is float and (type(value) is float or (type(value) is int and abs(value) < 2**63)):
-        return float(value)
-    if kind in (int, str, bool) and type(value) is kind:
-        return value
-    raise InputError(f"{where} is {value!r}; it should be {getattr(kind, '__name__', kind)}")
-
-
-def _read_dataclass(kind: type, value: Any, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise InputError(f"{where} is {value!r}; it should be an object")
-    hints = typing.get_type_hints(kind)
-    unknown = sorted(set(value) - set(hints))
-    if unknown:
-        raise InputError(f"{where} has unknown entries {', '.join(unknown)}; known: {', '.join(hints)}")
-    try:
-        return kind(**{key: _read(hints[key], item, f"{where}.{key}") for key, item in value.items()})
-    except TypeError as error:
-        raise InputError(f"{where} is not complete: {error}") from error
+def _describe(error: Any) -> str:
+    """Return one line for one of pydantic's errors: the setting's path, its value and what is allowed."""
+    loc, got, allowed = error["loc"], f"is {error['input']!r:.200}", error["msg"].removeprefix("Value error, ")
+    if error["type"] == "missing":
+        got, allowed = "is missing", "give it"
+    elif error["type"] == "unexpected_keyword_argument":
+        *loc, name = loc
+        known = dataclasses.fields(functools.reduce(getattr, loc, Recipe("")))
+        got, allowed = f"has no setting {name!r:.200}", near(name, [each.name for each in known])
+    path = ".".join(map(str, loc)) or "recipe"
+    return f"{path} {got}; {allowed.replace('Input should', 'it should')}"

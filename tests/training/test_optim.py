@@ -109,5 +109,5 @@ def test_a_rate_for_a_trunk_that_is_not_there_is_refused() -> None:
 
 @pytest.mark.parametrize("change", [{"lr_trunk": -1.0}, {"lr_trunk": float("nan")}, {"save_minutes": -1.0}])
 def test_settings_out_of_range(change: dict) -> None:
-    with pytest.raises(InputError, match=r"train\.(lr_trunk|save_minutes) is .*; give 0 or more"):
+    with pytest.raises(InputError, match=r"train\.(lr_trunk|save_minutes) is .*; it should be (greater than|a finite)"):
         Recipe("tiny", data=Data(name="voc-sample"), train=Train(**change)).check()
