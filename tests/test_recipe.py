@@ -198,3 +198,10 @@ def test_a_recipe_of_before_there_was_a_choice_of_statistics_is_read():
     content = Recipe("r", prune=Prune(method="px")).to_dict()
     del content["prune"]["statistics"]
     assert Recipe.from_dict(content).prune.statistics is None
+
+
+def test_a_recipe_from_before_a_setting_had_its_name_is_read() -> None:
+    content = Recipe("r", data=Data(mask_augment=MaskAugment(scale=(1.0, 1.0)))).to_dict()
+    old = {**content, "data": {**content["data"], "maps": content["data"]["mask_augment"]}}
+    del old["data"]["mask_augment"]
+    assert Recipe.from_dict(old) == Recipe.from_dict(content)
