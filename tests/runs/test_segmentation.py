@@ -23,6 +23,7 @@ from transfer.recipe import Data, Prune, Recipe, Train
 from transfer.runs import compare, predictor
 from transfer.runs import run as runner
 from transfer.runs.backbone import prune_backbone
+from transfer.runs.finished import load_run
 
 pytestmark = pytest.mark.filterwarnings("ignore::transfer.pruning.CollapseWarning")
 
@@ -166,7 +167,7 @@ def test_two_processes_with_an_uneven_last_batch_count_every_pixel_once(result, 
     assert done.returncode == 0, done.stderr
     found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
     assert [two[0] for two in found] == [2, 2]
-    job, model = runner.load_run(result.folder)
+    job, model = load_run(result.folder)
     loss, counts = runner.counted(model, job.loaders.test, task=job.task)
     assert len(job.dataset.test) == 5
     for _, other, matrix in found:
@@ -197,7 +198,7 @@ def test_what_is_refused_before_anything_is_written(recipe, changes, says, tmp_p
 
 
 def test_a_backbone_is_not_pruned_with_maps(recipe, tmp_path):
-    with pytest.raises(InputError, match="has label maps"):
+    with pytest.raises(InputError, match="whose task is segmentation"):
         prune_backbone("embedded", recipe.data, recipe.prune, out=tmp_path / "trunk.safetensors")
 
 

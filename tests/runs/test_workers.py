@@ -75,7 +75,9 @@ def test_an_error_in_a_worker_names_its_cell_and_ends_all(tmp_path: Path) -> Non
 
 def test_in_this_process_too_and_on_the_command_line_it_is_one(tmp_path: Path, ended: Ended) -> None:
     wild = replace(RECIPE, train=replace(RECIPE.train, lr=1e18))
-    asked = recipe_cli.Comparing(wild, methods=("magnitude",), sparsities=(0.5,), out=tmp_path, workers=1)
+    asked = recipe_cli.Comparing(
+        wild, methods=("magnitude",), sparsities=(0.5,), out=tmp_path, workers=1, verbosity="quiet"
+    )
     code, out, err = ended(lambda: recipe_cli.run_comparison(asked, []))
     assert (code, out) == (1, "[1/2] dense, seed 0\n")
     assert err.startswith("error: dense, seed 0: the ")

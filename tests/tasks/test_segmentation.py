@@ -219,6 +219,6 @@ def test_it_is_a_task_that_evaluation_takes() -> None:
     logits, labels = maps(9, (5, 8, 6), 7)
     found = evaluate(nn.Identity(), [(logits[:4], labels[:4]), (logits[4:], labels[4:])], task=task)
     _, expected = by_hand(logits, labels, 7)
-    assert found[task.headline] == pytest.approx(expected["miou"], abs=1e-12)
+    assert found[task.headline.name] == pytest.approx(expected["miou"], abs=1e-12)
     assert set(found) == {"loss", "miou", "pixel_accuracy", "class_accuracy"}
     assert all(type(value) is float and math.isfinite(value) for value in found.values())
