@@ -1,5 +1,6 @@
 """The tests run on the CPU unless -m gpu asks for more; what those of the command line share."""
 
+import gc
 import os
 import signal
 import sys
@@ -34,6 +35,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """Return one worker for the tests of a GPU, of which there may be one; None: as many as there are cores."""
     return 1 if config.option.markexpr == "gpu" else None
+
+
+def pytest_collection_finish() -> None:
+    """Take what was imported so far out of the garbage collector's walks: every fine-tuning ends with a whole one."""
+    gc.collect()
+    gc.freeze()
 
 
 Outcome = tuple[int, str, str]

@@ -4,8 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,9 +17,9 @@ from safetensors.torch import load_file
 import checkpoints
 import checkpoints.architectures
 import transfer
+from tests import processes
 from transfer.recipe import Data, Prune, Recipe, Train
 
-ROOT = Path(__file__).parents[1]
 SMALL = ("--data.size", "16", "--prune.method", "magnitude", "--prune.sparsity", "0.95")
 
 
@@ -40,15 +38,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> transfer.Result:
 def test_a_signal_has_its_exit_code_and_the_same_command_goes_on(
     tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    words = [sys.executable, "-m", "recipes.digits", *SMALL, "--train.epochs", "50", "--out", "runs"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(words, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 240
-        while not list(tmp_path.glob("runs/*/state.pt")) and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.02)
-        process.send_signal(number)
-        _, error = process.communicate(timeout=240)
-    assert process.returncode == code
+    words = (*SMALL, "--train.epochs", "50", "--train.save-minutes", "0", "--out", str(tmp_path / "runs"))
+    started = processes.start(processes.module, "recipes.digits", *words, folder=tmp_path / "said")
+    deadline = time.monotonic() + 240
+    (process,) = started.processes
+    while not list(tmp_path.glob("runs/*/state.pt")) and process.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, number)
+    assert started.codes() == [code]
+    error = started.err
     said = [line for line in error.splitlines() if not re.match(r"\d\d:\d\d:\d\d ", line)]  # beside the log
     assert len(said) <= 1
     assert "Traceback" not in error

@@ -2,8 +2,7 @@
 
 import os
 import re
-import subprocess
-import sys
+import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 import checkpoints
 from checkpoints import InputError, NotReady
+from tests import processes
 from tests.conftest import Outcome
 from transfer import doctor, self_check
 from transfer.pruning import Masks, prune
@@ -180,52 +180,37 @@ def test_arguments_are_refused(examine: Callable[..., Outcome]) -> None:
     assert examine("--fast") == (2, "", "error: Unrecognized options: --fast; --help lists the flags\n")
 
 
-TWO = """
-import os, sys
-from transfer import doctor, self_check
-from transfer.training.checkpoint import State
-well = doctor.doctor()
-if os.environ["RANK"] == "1":  # one process of two finds its device broken
-    State.load = lambda self: None
-broken = doctor.doctor()
-open(sys.argv[1] + os.environ["RANK"], "w").write(f"{well} {broken}")
-"""
+def examines_twice(out: str) -> None:
+    well = doctor.doctor()
+    if os.environ["RANK"] == "1":  # one process of two finds its device broken
+        State.load = lambda self: None  # type: ignore[method-assign]
+    broken = doctor.doctor()
+    Path(out + os.environ["RANK"]).write_text(f"{well} {broken}")
 
 
 def test_two_processes(tmp_path: Path) -> None:
-    script = tmp_path / "two.py"
-    script.write_text(TWO)
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script),
-         str(tmp_path / "said ")],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}, capture_output=True, text=True,
-        timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    done = processes.run(examines_twice, str(tmp_path / "said "), world=2, folder=tmp_path)
     assert [(tmp_path / f"said {rank}").read_text() for rank in (0, 1)] == ["True False"] * 2
-    assert done.stdout.count("processes                   2, by gloo, 2 of them on this machine") == 2
-    assert done.stdout.count("ok                          build on cpu") == 2, "only the main process prints"
-    assert done.stdout.count("fine-tune on 2 processes: 2 steps") == 1, "after the broken one nothing is done together"
-    (words,) = failures(done.stdout)
+    assert done.out.count("processes                   2, by gloo, 2 of them on this machine") == 2
+    assert done.out.count("ok                          build on cpu") == 2, "only the main process prints"
+    assert done.out.count("fine-tune on 2 processes: 2 steps") == 1, "after the broken one nothing is done together"
+    (words,) = failures(done.out)
     assert words.startswith("process 1, state on cpu: the state is not there after saving")
 
 
-WAITS = """
-import time
-from transfer import doctor
-doctor.PATIENCE = 1.0
-with doctor._patience():
-    pass
-time.sleep(1.5)
-print("in time", flush=True)
-with doctor._patience():
-    time.sleep(900)
-"""
+def waits() -> None:
+    doctor.PATIENCE = 1.0
+    with doctor._patience():
+        pass
+    time.sleep(1.5)
+    print("in time", flush=True)
+    with doctor._patience():
+        time.sleep(900)
 
 
-def test_a_check_that_waits_for_ever_is_ended() -> None:
-    done = subprocess.run([sys.executable, "-c", WAITS], capture_output=True, text=True, timeout=240)
-    assert done.returncode == 1
-    first, last = done.stdout.splitlines()
+def test_a_check_that_waits_for_ever_is_ended(tmp_path: Path) -> None:
+    done = processes.start(waits, folder=tmp_path)
+    assert done.codes() == [1]
+    first, last = done.out.splitlines()
     assert first == "in time"
     assert failures(last)[0].startswith("processes: no answer for 1 s; see whether they reach each other")

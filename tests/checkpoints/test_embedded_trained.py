@@ -50,7 +50,7 @@ def test_its_features_know_more_of_digits_than_random_ones(backbone: Backbone) -
     accuracies = []
     for trunk in (backbone, checkpoints.load("random:resnet20")):
         model = classifier(trunk, 10).eval()
-        look = {"size": 32, "mean": backbone.mean, "std": backbone.std, "batch": 256}
+        look = {"size": 16, "mean": backbone.mean, "std": backbone.std, "batch": 256}
         with torch.no_grad():
             x, y = _features(model, Batches(digits.train, **look))
             features, labels = _features(model, Batches(digits.test, **look))

@@ -48,7 +48,8 @@ def published(model: str) -> Any:
         return randomized(CLIP(config["embed_dim"], vision_cfg=config["vision_cfg"], text_cfg=TEXT))
 
 
-SIZES = ["RN50", "RN101", "RN50x4", *(pytest.param(big, marks=pytest.mark.slow) for big in ("RN50x16", "RN50x64"))]
+LARGE = ("RN50x4", "RN50x16", "RN50x64")
+SIZES = ["RN50", "RN101", *(pytest.param(large, marks=pytest.mark.slow) for large in LARGE)]
 
 
 @torch.no_grad()

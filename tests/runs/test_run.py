@@ -2,9 +2,8 @@
 
 import csv
 import json
+import os
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from safetensors.torch import load_file
 
 import transfer
 from checkpoints import InputError
-from checkpoints.files import write_json
+from tests import processes
+from tests.runs.conftest import Drawing
 from transfer.errors import TrainingError
 from transfer.pruning import Masks
 from transfer.recipe import Data, Prune, Recipe, Train
@@ -24,6 +24,7 @@ from transfer.runs.finished import load_run
 from transfer.runs.predictor import predict
 from transfer.runs.run import Result
 from transfer.training import evaluate
+from transfer.training.checkpoint import State
 
 RECIPE = Recipe(
     name="tiny",
@@ -33,27 +34,26 @@ RECIPE = Recipe(
     train=Train(epochs=1, batch=128, lr=0.05, precision="no"),
     seed=3,
 )
-LONG = replace(RECIPE, train=replace(RECIPE.train, epochs=3, schedule="cosine"))
+LONG = replace(RECIPE, train=replace(RECIPE.train, epochs=2, schedule="cosine"))
 SAME = ("recipe.json", "masks.safetensors", "model.safetensors", "best.safetensors", "metrics.jsonl", "result.json")
 ALWAYS = {*SAME, "environment.json", "log.txt", "origin.json", "model.json", "timing.json", "layers.csv"}
-KILLED = """
-import json, os, signal, sys
-from pathlib import Path
-import transfer
-from transfer.recipe import Recipe
-from transfer.training.checkpoint import State
-save = State.save
-def die_afterwards(self, content):
-    save(self, content)
-    os.kill(os.getpid(), signal.SIGKILL)
-State.save = die_afterwards
-transfer.run(Recipe.from_dict(json.loads(Path(sys.argv[1]).read_text())), out=sys.argv[2])
-"""
+
+
+def dies_after_a_save(out: Path) -> None:
+    save = State.save
+
+    def die_afterwards(self: State, content: dict[str, Any]) -> None:
+        save(self, content)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    State.save = die_afterwards  # type: ignore[method-assign]
+    transfer.run(LONG, out=out)
 
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
-    return transfer.run(RECIPE, out=tmp_path_factory.mktemp("runs"))
+def result(tmp_path_factory: pytest.TempPathFactory, drawing: Drawing) -> Result:
+    with drawing():
+        return transfer.run(RECIPE, out=tmp_path_factory.mktemp("runs"))
 
 
 def read(path: Path) -> Any:
@@ -137,9 +137,8 @@ def test_another_folder_gets_the_same_bytes(result: Result, tmp_path: Path) -> N
 
 
 def test_a_killed_run_goes_on_to_the_same_result(tmp_path: Path) -> None:
-    write_json(tmp_path / "recipe.json", LONG.to_dict())
-    command = [sys.executable, "-c", KILLED, str(tmp_path / "recipe.json"), str(tmp_path / "killed")]
-    assert subprocess.run(command, timeout=300).returncode == -signal.SIGKILL
+    killed = processes.start(dies_after_a_save, tmp_path / "killed", folder=tmp_path / "said")
+    assert killed.codes() == [-signal.SIGKILL]
     (folder,) = (tmp_path / "killed").iterdir()
     assert not (folder / "result.json").exists()
     resumed, undisturbed = (transfer.run(LONG, out=tmp_path / name) for name in ("killed", "whole"))

@@ -1,4 +1,4 @@
-"""Two processes on loopback: they really are two, and they make the masks that one makes."""
+"""Two processes on loopback, by torchrun: they really are two, and they make the masks that one makes."""
 
 import json
 import os
@@ -6,28 +6,28 @@ import subprocess
 import sys
 from pathlib import Path
 
-FLAGS = ["-m", "recipes.digits", "--train.epochs", "1", "--prune.rounds", "2", "--prune.batch", "16"]
+from tests import processes
+
+RECIPE = (
+    "recipes.digits", "--backbone", "random:resnet20", "--data.size", "8", "--train.epochs", "1",
+    "--train.batch", "256", "--prune.rounds", "2", "--prune.batch", "16", "--prune.per-class", "3", "--out",
+)  # fmt: skip
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
 
 
-def run(out: Path, *launcher: str) -> tuple[dict, dict, str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, *launcher, *FLAGS, "--out", str(out)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+def found(out: Path) -> tuple[dict, dict]:
     (folder,) = out.iterdir()
-    return (*(json.loads((folder / f"{name}.json").read_text()) for name in ("result", "environment")), done.stdout)
+    return json.loads((folder / "result.json").read_text()), json.loads((folder / "environment.json").read_text())
 
 
 def test_two_processes_make_the_masks_of_one(tmp_path):
-    one, alone, _ = run(tmp_path / "one")
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    two, together, printed = run(tmp_path / "two", *launcher)
+    processes.run(processes.module, *RECIPE, str(tmp_path / "one"), folder=tmp_path / "said")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [*TORCHRUN, *RECIPE, str(tmp_path / "two")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    (one, alone), (two, together) = found(tmp_path / "one"), found(tmp_path / "two")
     assert (alone["processes"], together["processes"]) == (1, 2)
     assert two["masks_digest"] == one["masks_digest"]
     assert two["pruning_set"] == one["pruning_set"]
-    assert printed.count("accuracy") == 1, "only the main process prints"
+    assert done.stdout.count("accuracy") == 1, "only the main process prints"

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from checkpoints import InputError
+from tests import processes
 from tests.conftest import Ended
 from transfer import recipe_cli
 from transfer.errors import TrainingError
@@ -42,6 +43,13 @@ def one_thread() -> object:
     torch.set_num_threads(before)
 
 
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that start in no time; that of the bytes has them as they are, spawned."""
+    processes.ready()
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: processes.FORKS)
+
+
 @pytest.mark.usefixtures("one_thread")
 def test_workers_give_the_bytes_and_the_warnings_of_one_process(tmp_path: Path) -> None:
     with pytest.warns(CollapseWarning) as alone:
@@ -65,6 +73,7 @@ def test_workers_give_the_bytes_and_the_warnings_of_one_process(tmp_path: Path) 
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.usefixtures("forked")
 def test_an_error_in_a_worker_names_its_cell_and_ends_all(tmp_path: Path) -> None:
     wild = replace(RECIPE, train=replace(RECIPE.train, lr=1e18))
     with pytest.raises(TrainingError, match=r"^(dense|magnitude 98\.20%), seed 0: the ") as caught:
@@ -84,6 +93,7 @@ def test_in_this_process_too_and_on_the_command_line_it_is_one(tmp_path: Path, e
     assert err.count("\n") == 1
 
 
+@pytest.mark.usefixtures("forked")
 def test_ctrl_c_leaves_no_process_and_keeps_what_was_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(self: Board, name: str) -> None:
         raise KeyboardInterrupt

@@ -24,24 +24,6 @@ def _small(tmp_path, monkeypatch):
     torch.set_num_threads(threads)
 
 
-def test_walks_take_turns_and_the_first_does_not_count(monkeypatch):
-    clock, order = [0.0], []
-    monkeypatch.setattr(script.time, "perf_counter", lambda: clock[0])
-
-    class Waits:
-        def __init__(self, name, seconds):
-            self.name, self.seconds = name, iter(seconds)
-
-        def __iter__(self):
-            order.append((self.name, torch.get_num_threads()))
-            clock[0] += next(self.seconds)
-            return iter([(torch.zeros(6), None), (torch.zeros(4), None)])
-
-    found = script.measure({"a": (1, Waits("a", [99, 1, 2])), "b": (2, Waits("b", [99, 5, 10]))}, 2)
-    assert found == {"a": [10, 5], "b": [2, 1]}
-    assert order == [("a", 1), ("b", 2)] * 3
-
-
 def test_a_whole_run_prints_what_it_says(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["bench_data.py", "--images", "9", "--turns", "3"])
     rates = {"dataloader": [40.0, 90.0, 50.0], "batches": [500.0, 400.0, 600.0], "batches-1-thread": [100.0] * 3}

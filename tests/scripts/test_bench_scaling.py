@@ -49,21 +49,3 @@ def test_one_gpu_has_no_second_process(monkeypatch, capsys):
     assert "speed_up" not in speed_up
     monkeypatch.setattr(script.torch.cuda, "device_count", lambda: 8)
     assert [processes for processes, _ in script.settings().values()] == [1, 2]
-
-
-def test_a_timed_method_does_what_it_did_and_is_put_back(monkeypatch):
-    clock = iter([1.0, 3.0, 10.0, 15.0])
-    monkeypatch.setattr(script.time, "perf_counter", lambda: next(clock))
-
-    class Adds:
-        def __init__(self, start):
-            self.value = start
-
-        def add(self, number, *, times=1):
-            return self.value + number * times
-
-    original = Adds.add
-    with script.timed(Adds, "add", False) as seconds:
-        assert [Adds(1).add(2), Adds(1).add(2, times=5)] == [3, 11]
-    assert seconds == [2, 5]
-    assert Adds.add is original

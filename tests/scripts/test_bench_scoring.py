@@ -1,35 +1,14 @@
 """The bench's own arithmetic: turns, medians, relative changes, and a row of every method on a tiny model."""
 
 import json
-import os
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
 
 from scripts import bench_scoring as script
+from tests import processes
 from transfer.pruning import methods
-
-
-def test_calls_take_turns_and_the_first_turn_does_not_count(monkeypatch):
-    clock, order = [0.0], []
-    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
-
-    def call(name, seconds):
-        waits = iter(seconds)
-
-        def run():
-            order.append(name)
-            clock[0] += next(waits)
-
-        return run
-
-    found = script.take_turns({"a": call("a", [100, 1, 9, 2]), "b": call("b", [100, 4, 4, 5])}, 3, "cpu")
-    assert found == {"a": 2, "b": 4}
-    assert order == ["a", "b"] * 4
 
 
 def test_the_cost_of_a_further_batch_and_what_is_fixed(monkeypatch, capsys):
@@ -56,27 +35,20 @@ def test_the_largest_change_by_hand():
     assert script.largest_change(exact, {name: 8 * s for name, s in exact.items()}) == 0
 
 
-HOLDING = """
-import time
-import torch
-from scripts import bench_scoring as script
-
 def hold():
     held = torch.ones(2**24)
     time.sleep(0.3)
     held.sum()
 
-print(script.peak_of(hold, "cpu"))
-"""
+
+def tell_peak():
+    print(script.peak_of(hold, "cpu"))
 
 
-def test_peak_memory_sees_what_a_call_holds():
-    root = Path(script.__file__).parents[1]
-    path = {"PYTHONPATH": os.pathsep.join([str(root), str(root / "scripts")])}
-    command = [sys.executable, "-c", HOLDING]
-    done = subprocess.run(command, env={**os.environ, **path}, capture_output=True, text=True, check=True)
+def test_peak_memory_sees_what_a_call_holds(tmp_path):
+    done = processes.run(tell_peak, folder=tmp_path)
     size = 4 * 2**24
-    assert 0.5 * size < int(done.stdout) < 4 * size
+    assert 0.5 * size < int(done.out) < 4 * size
 
 
 def test_both_layouts_are_measured_side_by_side(monkeypatch, capsys):

@@ -1,23 +1,20 @@
 """The segmentation bench on a tiny size: both measurements, and what they say of themselves."""
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from scripts import bench_segmentation as script
+from tests import processes
 
 TINY = ["--arch", "resnet18", "--size", "32", "--batch", "2", "--classes", "3", "--turns", "1", "--device", "cpu"]
 
 
-def test_both_measurements_are_printed() -> None:
-    root = Path(script.__file__).parents[1]
-    command, path = [sys.executable, script.__file__, *TINY], {"PYTHONPATH": str(root)}
-    done = subprocess.run(command, env={**os.environ, **path}, capture_output=True, text=True, check=True)
-    memory, *metric = (json.loads(line) for line in done.stdout.splitlines())
+def test_both_measurements_are_printed(tmp_path: Path) -> None:
+    done = processes.run(processes.module, "scripts.bench_segmentation", *TINY, folder=tmp_path)
+    memory, *metric = (json.loads(line) for line in done.out.splitlines())
     assert (memory["name"], memory["batch"]) == ("memory", 2)
     assert memory["peak_mb"] > 100
     assert [(row["name"], row["images"]) for row in metric] == [("metric", 1), ("metric", 2)]

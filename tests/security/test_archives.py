@@ -268,15 +268,6 @@ def test_tensors_whose_values_a_model_would_not_take(tmp_path: Path, kind: str) 
     assert "conv1.weight is no plain tensor" in refusal(tmp_path / "net.pth")
 
 
-@pytest.mark.parametrize("zipped", [True, False])
-def test_a_tensor_of_a_trillion_numbers_in_a_small_file(tmp_path: Path, zipped: bool) -> None:
-    huge = torch.zeros(1).expand(2**20, 2**20)
-    weights = trained().state_dict() | {"conv1.weight": huge}
-    (tmp_path / "net.pth").write_bytes(saved(weights, zipped=zipped))
-    with at_most(16 * MEGABYTE):
-        assert "conv1.weight has shape (1048576, 1048576), expected (4, 3, 3, 3)" in refusal(tmp_path / "net.pth")
-
-
 class Bytes:
     """Unpickled, a bytearray of a gigabyte."""
 
@@ -307,7 +298,6 @@ def tensor(shape: list[Any], offsets: list[Any], dtype: str = "F32") -> dict[str
     "content",
     [
         b"", b"\xff" * 8, (1 << 63).to_bytes(8, "little") + b"{}", (100).to_bytes(8, "little"),
-        safetensors_of({"a": tensor([2**40, 2**40], [0, 64])}),
         safetensors_of({"a": tensor([2**32, 2**32], [0, 0])}, b""),
         safetensors_of({"a": tensor([2**62], [0, 2**64 - 1])}),
         safetensors_of({"a": tensor([16], [64, 0])}),

@@ -1,11 +1,10 @@
-"""What three processes do for test_three_processes.py: ``torchrun … -m tests.training.apart DIR`` writes found.json.
+"""What three processes do for test_three_processes.py: ``main`` writes found.json.
 
 Each process keeps its files in a folder of its own, as on machines without a shared disk.
 """
 
 import json
 import signal
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -127,7 +126,3 @@ def main(folder: Path) -> None:
     every = gather_object([found])
     if accelerator.is_main_process:
         (folder / "found.json").write_text(json.dumps(every))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 from torchvision.transforms.v2.functional import to_pil_image
 
+from tests import processes
 from tests.training.small import Calls, Small, images, left_behind, small_loaders, train_small
 from transfer.data.dataset import ImageFiles
 from transfer.recipe import Train
@@ -166,14 +166,6 @@ def test_quick_steps_are_not_asked_about_one_by_one(monkeypatch: pytest.MonkeyPa
     assert asked(0.0001, 1001) == 11, "every 100 steps at least"
 
 
-RUN = """
-import sys
-from pathlib import Path
-from tests.training.test_stopping import train_with_workers
-train_with_workers(Path(sys.argv[1]))
-"""
-
-
 def train_with_workers(folder: Path) -> None:
     paths = [folder / f"{i}.png" for i in range(32)]
     for path, pixels in zip(paths, images().pixels, strict=True):
@@ -196,15 +188,14 @@ def test_a_signal_to_every_process_of_a_job_leaves_the_workers_to_finish_the_ste
     number: int, code: int, tmp_path: Path
 ) -> None:
     """As a terminal's Ctrl-C and a cluster's SIGTERM do: to the whole process group, workers too."""
-    command = [sys.executable, "-c", RUN, str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
-        assert process.stdout is not None
-        step = int(process.stdout.readline())
-        while step < 3:
-            step = int(process.stdout.readline())
-        os.killpg(process.pid, number)
-        last = [step, *map(int, process.stdout.read().split())][-1]
-        assert process.wait(timeout=300) == code
+    started = processes.start(train_with_workers, tmp_path, folder=tmp_path, group=True)
+    until = time.monotonic() + 300
+    while len(started.out.split()) < 3 and time.monotonic() < until:
+        time.sleep(0.01)
+    (process,) = started.processes
+    os.killpg(process.pid, number)
+    assert started.codes() == [code]
+    last = int(started.out.split()[-1])
     assert left_behind(tmp_path)["scheduler_step"] == last
     until = time.monotonic() + 300
     while some_left(process.pid) and time.monotonic() < until:

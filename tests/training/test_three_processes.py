@@ -4,24 +4,21 @@ Two would not show that the order of a sum is the same after a start: a + b is b
 """
 
 import json
-import os
-import subprocess
-import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-THREE = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3")
+from tests import processes
+from tests.training.apart import main
 
 
 @pytest.fixture(scope="module")
 def apart(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    folder = tmp_path_factory.mktemp("apart")
-    done = subprocess.run(
-        [*THREE, "-m", "tests.training.apart", str(folder)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    def make(folder: Path) -> None:
+        processes.run(main, folder, world=3, folder=folder / "said")
+
+    folder = processes.once(tmp_path_factory, "apart", make)
     found: list[dict[str, Any]] = json.loads((folder / "found.json").read_text())
     assert len(found) == 3
     return found

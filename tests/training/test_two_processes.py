@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from checkpoints import InputError
+from tests import processes
 from tests.training.small import Small, left_behind, small_loaders, train_small
-from tests.training.together import MOVING, frozen_losses
+from tests.training.together import MOVING, frozen_losses, main
 from transfer.training import accelerator_for, evaluate
 from transfer.training.checkpoint import State
 
@@ -22,11 +23,10 @@ TWO = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-p
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    folder = tmp_path_factory.mktemp("together")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [*TWO, "-m", "tests.training.together", str(folder)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    def make(folder: Path) -> None:
+        processes.run(main, folder, world=2, folder=folder / "said")
+
+    folder = processes.once(tmp_path_factory, "together", make)
     return folder, json.loads((folder / "found.json").read_text())
 
 

@@ -1,8 +1,7 @@
-"""What two processes do for test_two_processes.py: ``torchrun … -m tests.training.together DIR`` writes found.json."""
+"""What two processes do for test_two_processes.py: ``main`` writes found.json."""
 
 import json
 import signal
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -151,7 +150,3 @@ def main(folder: Path) -> None:
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         (folder / "found.json").write_text(json.dumps(found))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

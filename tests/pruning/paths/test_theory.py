@@ -61,12 +61,12 @@ def test_maximal_critical_compression_on_a_chain(method):
 
     Down to one weight a layer, the most that any method can do. The hypothesis is checked in each round.
     """
-    model = randomised(Chain(12, 16, 16, 16, 5), 5).double()
+    model = randomised(Chain(12, 8, 8, 5), 5).double()
     for weight in model.parameters():
         weight.data.abs_()  # on positive images every gate is open, for px
     batches = [images((3, 2, 2), 4, dtype=torch.float64)[0].abs()]
     masks = Masks.full(prunable(model))
-    layers, rounds = len(masks), 400
+    layers, rounds = len(masks), 200
     final = 1 - layers / masks.total
     for done in range(1, rounds + 1):
         scores = score(method, model, batches, masks=masks)
