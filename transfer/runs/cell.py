@@ -1,4 +1,4 @@
-"""One run of a comparison: its name, and its errors with the name in front."""
+"""One run of a comparison, whose name prefixes its errors."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +11,12 @@ from transfer.recipe import Recipe
 from transfer.runs.run import Result, run
 from transfer.runs.shelf import Shelf
 
-_LINES = (InputError, ScoreError, TrainingError, RunError)  # made of one line each
+_LINES = (InputError, ScoreError, TrainingError, RunError)  # constructed from one line of text
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A recipe and where its run folder goes."""
+    """A recipe and the folder that will hold its run folder."""
 
     recipe: Recipe
     out: Path
@@ -27,10 +27,10 @@ class Cell:
         return f"{what}, seed {self.recipe.seed}"
 
     def run(self, shelf: Shelf, *, progress: bool = False) -> Result:
-        """Run it, or go on with it, or return what it came to before.
+        """Run the recipe, resume it, or return the result of an earlier start.
 
         Raises:
-            InputError, RunError, torch.OutOfMemoryError, OSError: as ``run``; the line begins with the cell.
+            InputError, RunError, torch.OutOfMemoryError, OSError: as ``run``; the message begins with the cell's name.
         """
         try:
             return run(self.recipe, out=self.out, progress=progress, shelf=shelf)
@@ -41,7 +41,7 @@ class Cell:
             raise named from error
 
     def _named(self, error: Exception) -> Exception | None:
-        """Return an error of the same kind that names the cell; None for what is a bug, which shows whole."""
+        """Return an error of the same type that names the cell; None for a bug, which keeps its full traceback."""
         for kind in _LINES:
             if isinstance(error, kind):
                 return kind(f"{self}: {error}")
