@@ -1,4 +1,4 @@
-"""What the bench_*.py scripts share: options, calls that take turns, random models and images, lines of JSON."""
+"""Shared by the bench_*.py scripts: options, interleaved timing, random models and images, JSON lines."""
 
 import argparse
 import json
@@ -25,12 +25,12 @@ T = TypeVar("T")
 
 
 def options(description: str | None) -> argparse.ArgumentParser:
-    """Return a parser whose help shows the docstring of the script."""
+    """Return a parser whose help shows the script's docstring."""
     return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def in_turns(calls: Mapping[str, Callable[[], T]], turns: int) -> dict[str, list[T]]:
-    """Return what each call gives in each turn; the calls take turns, and one turn before them does not count."""
+    """Call all functions in turn; return the results of each per turn, after one uncounted warm-up turn."""
     found: dict[str, list[T]] = {name: [] for name in calls}
     for _ in range(turns + 1):
         for name, call in calls.items():
@@ -39,13 +39,13 @@ def in_turns(calls: Mapping[str, Callable[[], T]], turns: int) -> dict[str, list
 
 
 def take_turns(calls: Mapping[str, Callable[[], object]], turns: int, device: str) -> dict[str, float]:
-    """Return the median seconds of each call, as :func:`in_turns` calls them."""
+    """Return the median seconds of each call, interleaved as by :func:`in_turns`."""
     found = in_turns({name: partial(seconds_of, call, device) for name, call in calls.items()}, turns)
     return {name: statistics.median(seconds) for name, seconds in found.items()}
 
 
 def seconds_of(call: Callable[[], object], device: str) -> float:
-    """Return the seconds of one call; wait for a GPU to finish it."""
+    """Return the seconds of one call, synchronised on a GPU."""
     start = time.perf_counter()
     call()
     if device.startswith("cuda"):
@@ -54,7 +54,7 @@ def seconds_of(call: Callable[[], object], device: str) -> float:
 
 
 def model(arch: str) -> nn.Module:
-    """Return a network of 10 classes with random weights whose residual branches are not 0; seed torch with 0."""
+    """Return a network of 10 classes with random weights and residual branches that are not 0; seeds torch with 0."""
     torch.manual_seed(0)
     made: nn.Module = timm.create_model(arch, num_classes=10, **{"zero_init_last": False} if arch == "resnet50" else {})
     return made
@@ -68,7 +68,7 @@ def noise(count: int, side: int) -> Images:
 
 
 def peak_mb(device: str) -> float:
-    """Return the most memory of this process so far in MB: what torch allocated on a GPU, else resident."""
+    """Return the peak memory of this process in MB: allocated by torch on a GPU, else resident."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated() / 1e6
     status = Path("/proc/self/status")
@@ -79,7 +79,7 @@ def peak_mb(device: str) -> float:
 
 
 def load() -> float:
-    """Return how many processes wanted a core in the last minute."""
+    """Return the load average of the last minute."""
     return round(os.getloadavg()[0], 2)
 
 
@@ -89,6 +89,6 @@ def versions() -> dict[str, str]:
 
 
 def show(form: str, **line: Any) -> None:
-    """Print one measurement as a line of JSON, its floats rounded as a format says, such as ".4f"."""
+    """Print one measurement as a line of JSON; ``form`` is the format of its floats, such as ".4f"."""
     rounded = {key: float(format(value, form)) if isinstance(value, float) else value for key, value in line.items()}
     print(json.dumps(rounded), flush=True)

@@ -3,22 +3,22 @@
     python scripts/accuracy_grid.py                                      # all methods, all pairs, seed 0
     python scripts/accuracy_grid.py --pairs digits --ways dense snip snip:running px:20+erk --seeds 0 1 2
     python scripts/accuracy_grid.py --shard 1/2 & python scripts/accuracy_grid.py --shard 2/2
-    python scripts/accuracy_grid.py --table                              # Markdown, from what the CSVs hold
+    python scripts/accuracy_grid.py --table                              # Markdown table of the CSVs
     python scripts/accuracy_grid.py --plot methods.png --ways dense snip px
     python scripts/accuracy_grid.py --candidates 3 > near.txt            # the ways within 3 points of the best
     python scripts/accuracy_grid.py --ways-file near.txt --seeds 1 2
 
 A way is METHOD[:STATISTICS][:ROUNDS][+ALLOCATION][,NAME=VALUE]... or dense:
 
-    snip                        a method of `transfer methods` as it is by default
+    snip                        a method of `transfer methods` with its defaults
     snip:running                with these BatchNorm statistics: batch, warmup or running
     snip:batch:20+px            in 20 rounds, with as many weights per layer as px keeps (or +erk, +uniform)
     jacobian,draws=4            with an option of the method, or schedule=linear
-    px,per_class=5,batch=50     from 5 images of each class (default 10), in batches of 50 (default 64)
+    px,per_class=5,batch=50     from 5 images per class (default 10), in batches of 50 (default 64)
 
-Each way prunes the same model (one per seed) to the same sparsity, is fine-tuned with its masks held and tested after
-the last epoch. A row is appended as soon as its cell is done, and cells that have a row are not done again: start the
-script anew and it goes on. Several processes may share the CSVs. A way that fails has a row with its error.
+Each way prunes the same model (one per seed) to the same sparsity; the model is fine-tuned with its masks held and
+tested after the last epoch. A row is appended as soon as its cell is done, and cells with a row are skipped: restart
+the script to resume. Several processes may share the CSVs. A way that fails gets a row with its error.
 """
 
 import argparse
@@ -46,7 +46,7 @@ from transfer.errors import RunError
 from transfer.pruning import methods
 from transfer.report import plots, tables
 
-SETTINGS = IDENTITY[:11]  # those of the pair, the same for every way
+SETTINGS = IDENTITY[:11]  # columns of the pair, the same for every way
 COLUMNS = (
     *IDENTITY, "way", "kept", "accuracy", "test_loss", "prune_seconds", "train_seconds", "cpu_seconds",
     "empty_layers", "masks", "threads", "device", "torch", "version", "error",
@@ -55,24 +55,24 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Table:
-    """The CSV of a pair, which several processes may append to; a row is written in the columns that it has."""
+    """The CSV of a pair, which several processes may append to; new rows keep the columns of the file."""
 
     path: Path
 
     def rows(self) -> list[Row]:
-        """Return the rows that are there whole.
+        """Return the complete rows.
 
         Raises:
-            InputError: it has other columns.
+            InputError: the file has other columns.
         """
         with self._lock():
             return self._read()[1] if self.path.exists() else []
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Add a row at once; a torn last line, of a process that was killed, is dropped.
+        """Append a row to disk; drop an incomplete last line, left by a killed process.
 
         Raises:
-            InputError: it has other columns.
+            InputError: the file has other columns.
         """
         with self._lock():
             self._mend()
@@ -83,7 +83,7 @@ class Table:
                 os.fsync(file.fileno())
 
     def drop_errors(self) -> None:
-        """Forget the rows with an error, so that their cells are done again."""
+        """Remove the rows with an error, so that their cells are run again."""
         with self._lock():
             if self.path.exists():
                 columns, rows = self._read()
@@ -103,7 +103,7 @@ class Table:
             os.truncate(self.path, len(whole))
 
     def _read(self) -> tuple[list[str], list[Row]]:
-        """Return its columns and rows; one of an earlier version may lack columns that tell no cells apart."""
+        """Return columns and rows; a file of an earlier version may lack columns that do not identify cells."""
         content = self.path.read_text()
         header, *rows = list(csv.reader(StringIO(content[: content.rfind("\n") + 1]))) or [list(COLUMNS)]
         if not {*IDENTITY, "way", "accuracy", "error"} <= set(header) <= set(COLUMNS):
@@ -118,7 +118,7 @@ def _line(values: Iterable[object]) -> str:
 
 
 def work(todo: Sequence[Cell], out: Path) -> None:
-    """Do the cells that have no row yet."""
+    """Run the cells that have no row yet."""
     for number, cell in enumerate(todo, start=1):
         table, identity = Table(csv_of(out, cell.name)), cell.identity()
         if any(all(row[key] == value for key, value in identity.items()) for row in table.rows()):
@@ -147,12 +147,12 @@ def _text(value: object) -> str:
 
 @dataclass(frozen=True)
 class Found:
-    """The accuracies of the finished cells, a list of seeds each: by column, then by way; errors have an empty list."""
+    """Accuracies of the finished cells by column, then by way: one per seed, none for a way that failed."""
 
     columns: dict[str, dict[str, list[float]]]
 
     def ranks(self) -> dict[str, dict[str, float]]:
-        """Return the rank of each way but dense in each column: 1 the best, shared by equals, the failed last."""
+        """Return the rank of each way except dense in each column: 1 is best, ties share a rank, failures come last."""
         found: dict[str, dict[str, float]] = {}
         for column, by_way in self.columns.items():
             means = {name: _mean(values) for name, values in by_way.items() if name != "dense"}
@@ -164,18 +164,18 @@ class Found:
         return found
 
     def _ranks_of_ways(self) -> dict[str, list[float]]:
-        """Return the ranks of each way in the columns that it has; none for dense."""
+        """Return the ranks of each way in the columns that have it; none for dense."""
         names = dict.fromkeys(name for by_way in self.columns.values() for name in by_way)
         ranks = self.ranks().values()
         return {name: [of[name] for of in ranks if name in of] for name in names}
 
     def order(self) -> list[str]:
-        """Return the ways, dense first, then by mean rank; those that lack columns last."""
+        """Return the ways: dense first, then by mean rank; those that lack columns last."""
         ranks = self._ranks_of_ways()
         return sorted(ranks, key=lambda name: (name != "dense", -len(ranks[name]), _mean(ranks[name])))
 
     def markdown(self) -> str:
-        """Return a row a way, the best mean rank first, dense above; ways that lack columns come last."""
+        """Return a table with one row per way, in the order of :meth:`order`."""
         ranks = self._ranks_of_ways()
         rows = [
             (
@@ -188,7 +188,7 @@ class Found:
         return tables.markdown(("way", *self.columns, "mean rank"), rows)
 
     def candidates(self, points: float) -> str:
-        """Return the ways within so many points of the best of a column, a line each with those columns."""
+        """Return the ways within ``points`` of the best of a column, one per line, followed by those columns."""
         near: dict[str, list[str]] = defaultdict(list)
         for column, by_way in self.columns.items():
             means = {name: _mean(values) for name, values in by_way.items() if values and name != "dense"}
@@ -211,7 +211,7 @@ def _cell(values: Sequence[float] | None) -> str:
 
 
 def found(pairs: Mapping[str, Pair], out: Path, ways: Sequence[str] | None = None) -> Found:
-    """Read what the CSVs hold of the pairs as they are set now, of all ways or of those named.
+    """Read the rows of the CSVs that match the current settings of the pairs, for all ways or those named.
 
     Raises:
         InputError: there are none.
@@ -236,12 +236,12 @@ def found(pairs: Mapping[str, Pair], out: Path, ways: Sequence[str] | None = Non
 
 
 def csv_of(out: Path, name: str) -> Path:
-    """Return where the rows of a pair are."""
+    """Return the path of the CSV of a pair."""
     return out / f"methods-{name}.csv"
 
 
 def adjusted(args: argparse.Namespace) -> dict[str, Pair]:
-    """Return the pairs that are asked for, with what the options change."""
+    """Return the selected pairs, with the overrides from the options."""
     chosen = {}
     for name in args.pairs:
         pair = PAIRS[name]
@@ -260,7 +260,7 @@ def adjusted(args: argparse.Namespace) -> dict[str, Pair]:
 
 
 def shard(text: str) -> tuple[int, int]:
-    """Read i/n."""
+    """Parse i/n."""
     mine, _, count = text.partition("/")
     if not (mine.isdigit() and count.isdigit() and 1 <= int(mine) <= int(count)):
         raise argparse.ArgumentTypeError(f"{text!r} is not i/n with 1 <= i <= n")
@@ -268,10 +268,10 @@ def shard(text: str) -> tuple[int, int]:
 
 
 def read_ways(args: argparse.Namespace) -> list[Way] | None:
-    """Return the ways that are named, each once; None when none is.
+    """Return the ways that are named, each once; None if there are none.
 
     Raises:
-        InputError: the file cannot be read, or a way.
+        InputError: the file cannot be read, or a way is invalid.
     """
     texts = list(args.ways or [])
     if args.ways_file:
@@ -285,13 +285,13 @@ def read_ways(args: argparse.Namespace) -> list[Way] | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the options; work, or say what was found."""
+    """Parse the options; run the grid or show its results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", nargs="+", choices=PAIRS, default=list(PAIRS))
     parser.add_argument("--ways", nargs="+", metavar="WAY", help="default: dense and every method")
-    parser.add_argument("--ways-file", type=Path, metavar="FILE", help="more ways, a line each; # begins a comment")
+    parser.add_argument("--ways-file", type=Path, metavar="FILE", help="more ways, one per line; # begins a comment")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--sparsities", nargs="+", type=float, help="instead of the pairs'")
+    parser.add_argument("--sparsities", nargs="+", type=float, help="overrides the pairs' sparsities")
     parser.add_argument("--images", type=int, help="training images")
     parser.add_argument("--test-images", type=int)
     parser.add_argument("--epochs", type=int)
@@ -299,13 +299,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, help="training images per step")
     parser.add_argument("--lr", type=float)
     parser.add_argument("--budget", type=float, default=1.0, help="multiplies the epochs")
-    parser.add_argument("--register", type=Path, metavar="FILE", help="a script that registers methods of its own")
-    parser.add_argument("--shard", type=shard, default=(1, 1), metavar="i/n", help="do each n-th cell, from the i-th")
-    parser.add_argument("--retry", action="store_true", help="do the cells again that ended in an error")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks"), help="folder of methods-PAIR.csv")
-    parser.add_argument("--table", action="store_true", help="print what was found, and do nothing")
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw what was found, and do nothing")
-    parser.add_argument("--candidates", type=float, metavar="POINTS", help="print the ways this near to the best")
+    parser.add_argument("--register", type=Path, metavar="FILE", help="script that registers its own methods")
+    parser.add_argument("--shard", type=shard, default=(1, 1), metavar="i/n", help="run every n-th cell, from the i-th")
+    parser.add_argument("--retry", action="store_true", help="run cells again that ended in an error")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks"), help="folder with the files methods-PAIR.csv")
+    parser.add_argument("--table", action="store_true", help="print the results as a table and run nothing")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="plot the results and run nothing")
+    parser.add_argument("--candidates", type=float, metavar="POINTS", help="print the ways within POINTS of the best")
     args = parser.parse_args(arguments)
     try:
         if args.register:

@@ -1,21 +1,21 @@
-"""How fast are batches? ``Batches`` and ``MaskBatches`` against a DataLoader with per-image transforms.
-
-Images of 32 px: both do the same: pad 4, crop 32, flip, scale, normalise, in batches of 128, from the same random
-images. The DataLoader decodes nothing (PIL images from memory) and has 2 persistent workers; one walk of each,
-which starts the workers, goes before the clock runs. All take turns in one run.
+"""Throughput of ``Batches`` and ``MaskBatches`` against a DataLoader with per-image transforms.
 
     python scripts/bench_data.py                     # under half a minute
     python scripts/bench_data.py --turns 15 --images 50000
 
-Prints one line of JSON per measurement: images_per_s (median of the walks) and ratio to the DataLoader; the goal
-is a ratio of 10 or more. ``batches`` has torch's default number of threads, ``batches-1-thread`` one. Look at
-``load``, too: where other programs keep the cores busy, the threads of each small operation wait for one
-another and ``batches`` may fall below the DataLoader; one thread (OMP_NUM_THREADS=1) suffers far less.
+Images of 32 px: both apply pad 4, crop 32, flip, scale and normalise to the same random images, in batches of 128.
+The DataLoader decodes nothing (PIL images in memory) and has 2 persistent workers, which an untimed iteration starts.
+All take turns in one run.
 
-Images with masks: the training split of the offline sample (JPEG and PNG files, 64 to 104 px), decoded, scaled
-by 0.5 to 2, flipped, cropped to 96 px and padded, normalised, in batches of 8, in one process of one thread:
-``segmentation`` is MaskBatches, ``segmentation-torchvision`` transforms as in torchvision's reference training
-for segmentation, where a scale is of the mean shorter side of the split (``base``), not of each image.
+Prints one line of JSON per measurement: images_per_s (median over the turns) and ratio to the DataLoader; the goal
+is a ratio of 10 or more. ``batches`` uses torch's default number of threads, ``batches-1-thread`` one. Check ``load``
+too: if other programs keep the cores busy, the threads of each small operation wait for one another and ``batches``
+may fall below the DataLoader; one thread (OMP_NUM_THREADS=1) suffers far less.
+
+Images with masks: the training split of the offline sample (JPEG and PNG files, 64 to 104 px), decoded, scaled by
+0.5 to 2, flipped, cropped to 96 px, padded and normalised, in batches of 8, in one process with one thread:
+``segmentation`` is MaskBatches, ``segmentation-torchvision`` the transforms of torchvision's reference training for
+segmentation, which scales relative to the mean shorter side of the split (``base``), not to each image.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
 class PilImages(TorchDataset[Any]):
-    """The usual way: a PIL image and a pipeline of transforms for each sample."""
+    """The common baseline: a PIL image and a pipeline of transforms per sample."""
 
     def __init__(self, images: Images) -> None:
         self.images, self.labels = images.pixels.permute(0, 2, 3, 1).numpy(), images.labels.tolist()
@@ -75,7 +75,7 @@ class PilImages(TorchDataset[Any]):
 
 
 class PilMaps(TorchDataset[Any]):
-    """The usual way for masks: a PIL image, a mask, and a pipeline of transforms for both."""
+    """The common baseline for masks: a PIL image, a mask, and a pipeline of transforms for both."""
 
     def __init__(self, split: MaskFiles) -> None:
         self.split, base = split, mean_shorter_side(split)
@@ -95,7 +95,7 @@ class PilMaps(TorchDataset[Any]):
         return len(self.split)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return one transformed image and its map."""
+        """Return one transformed image and its mask."""
         with Image.open(self.split.images[index]) as image, Image.open(self.split.masks[index]) as mask:
             labels = tv_tensors.Mask(v2.functional.pil_to_tensor(mask)[0])
             return self.transform(image.convert("RGB"), labels)
@@ -112,14 +112,14 @@ def mean_shorter_side(split: MaskFiles) -> float:
 
 
 def map_walks(split: MaskFiles) -> dict[str, tuple[int, Iterable[Any]]]:
-    """Return what is compared for maps, as :func:`walks` does."""
+    """Return the compared loaders of images with masks, as :func:`walks` does."""
     loader = DataLoader(PilMaps(split), MAP_BATCH, shuffle=True)
     batches = MaskBatches(split, crop=CROP, batch=MAP_BATCH, mean=MEAN, std=STD, augment=MaskAugment(), shuffle=True)
     return {"segmentation-torchvision": (1, loader), "segmentation": (1, batches)}
 
 
 def walks(count: int) -> dict[str, tuple[int, Iterable[Any]]]:
-    """Return what is compared, by name: threads of this process, and a walk over ``count`` random images."""
+    """Return the compared loaders of ``count`` random images by name, each with the threads of this process."""
     images, threads = _bench.noise(count, SIDE), torch.get_num_threads()
     loader = DataLoader(PilImages(images), BATCH, shuffle=True, num_workers=WORKERS, persistent_workers=True)
     augment = Augment(pad_crop=PAD, flip=True)
@@ -128,7 +128,7 @@ def walks(count: int) -> dict[str, tuple[int, Iterable[Any]]]:
 
 
 def rate(threads: int, walk: Iterable[Any]) -> float:
-    """Return the images per second of one walk with so many threads."""
+    """Return the images per second of one iteration over ``walk`` with ``threads`` threads."""
     torch.set_num_threads(threads)
     begin = time.perf_counter()
     seen = sum(len(inputs) for inputs, _ in walk)
@@ -136,22 +136,22 @@ def rate(threads: int, walk: Iterable[Any]) -> float:
 
 
 def measure(compared: dict[str, tuple[int, Iterable[Any]]], turns: int) -> dict[str, list[float]]:
-    """Time whole walks in turn; the first of each, which starts the workers, does not count."""
+    """Time whole iterations in turn; the first of each, which starts the workers, does not count."""
     return _bench.in_turns({name: partial(rate, threads, walk) for name, (threads, walk) in compared.items()}, turns)
 
 
 def model() -> str:
-    """Return the processor's name, as far as the system tells."""
+    """Return the processor's model name, else its architecture."""
     listed = Path("/proc/cpuinfo")
     lines = listed.read_text().splitlines() if listed.exists() else []
     return next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.machine())
 
 
 def main() -> None:
-    """Read the options, measure, print JSON lines."""
+    """Parse the options, measure, print JSON lines."""
     parser = _bench.options(__doc__)
     parser.add_argument("--images", type=int, default=10_000, help="images in the split (default 10000)")
-    parser.add_argument("--turns", type=int, default=7, help="timed walks of each (default 7)")
+    parser.add_argument("--turns", type=int, default=7, help="timed iterations of each (default 7)")
     options = parser.parse_args()
     if min(options.images, options.turns) < 1:
         parser.error("--images and --turns must be 1 or more")

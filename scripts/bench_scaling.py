@@ -1,23 +1,23 @@
-"""What saving costs, and what a second process brings; prints one JSON object per line.
+"""Cost of saving, and speed-up by a second process; prints one JSON object per line.
 
-    python scripts/bench_scaling.py                      # some minutes on 2 quiet cores
+    python scripts/bench_scaling.py                      # some minutes on 2 idle cores
     python scripts/bench_scaling.py --only save
     python scripts/bench_scaling.py --only score --repeats 1
 
 save    seconds to save the training state (gathering, checking that all is finite, writing, fsync) after each of some
         steps of a fine-tuning with masks, its size, and its share of an epoch that ends with one save. The epoch is
-        estimated: 100 times the median step, without the data and the test. The state is written below the current
-        folder: its disk is what is measured.
+        estimated: 100 times the median step, without data and test. The state is written below the current folder,
+        whose disk is what is measured.
 step    seconds per training step and the peak memory of each process, for one and for two processes that share the same
-        global batch. Memory is what the process holds at most, imports and data included (on a GPU what torch
-        allocated); ``imports_mb`` of it was there before the model.
-score   seconds of one round of px and snip over the same batches for one and for two processes, whether the scores have
-        the same bits, and the speed-up.
+        global batch. Memory is the peak of the process, imports and data included (on a GPU: allocated by torch);
+        ``imports_mb`` is the part before the model is built.
+score   seconds of one round of px and snip over the same batches for one and for two processes, whether the scores are
+        bit-identical, and the speed-up.
 
-Each setting is a torchrun of its own; the settings take turns, medians. On CPU a process has half of the cores, so that
-the second process brings the other half; ``one_all_cores_s`` is one process with all of them. On a machine with GPUs a
-process has a GPU, and there is a second one if there is a second GPU. Weights and images are random; no cost depends on
-them.
+Each setting is a torchrun of its own; the settings take turns, and medians are reported. On CPU each process has half
+of the cores, so the second process adds the other half; ``one_all_cores_s`` is one process with all of them. On GPUs
+each process has one GPU, and there is a second process if there is a second GPU. Weights and images are random; no
+cost depends on them.
 """
 
 import argparse
@@ -46,20 +46,20 @@ from transfer.training import Loaders, accelerator_for, finetune
 from transfer.training.checkpoint import State
 from transfer.training.loop import _Run
 
-CASES = {"resnet50": (64, 32), "resnet20": (32, 128)}  # side of the images, global batch
+CASES = {"resnet50": (64, 32), "resnet20": (32, 128)}  # image side in pixels, global batch
 METHODS = ("px", "snip")
-STEPS, WARM_UP = 10, 2  # measured, and before them
+STEPS, WARM_UP = 10, 2  # timed steps, and those before them
 EPOCH = 100  # steps
 SCORED = 4  # batches per round
 Figures = dict[str, Any]
 
 
 def main() -> None:
-    """Run what was asked for."""
+    """Run the selected benchmarks."""
     parser = _bench.options(__doc__)
     parser.add_argument("--only", choices=["save", "step", "score"])
     parser.add_argument("--archs", nargs="+", choices=list(CASES), default=list(CASES))
-    parser.add_argument("--repeats", type=int, default=3, help="how often each setting takes its turn")
+    parser.add_argument("--repeats", type=int, default=3, help="measurements per setting (default 3)")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def settings() -> dict[str, tuple[int, int]]:
-    """Return the processes and the threads per process of each setting."""
+    """Return the number of processes, and of threads per process, of each setting."""
     cores = len(os.sched_getaffinity(0))
     half = max(cores // 2, 1)
     if torch.cuda.is_available():
@@ -81,7 +81,7 @@ def settings() -> dict[str, tuple[int, int]]:
 
 
 def take_turns(kind: str, arch: str, repeats: int) -> dict[str, list[Figures]]:
-    """Return what each setting found in each of its turns; saving needs one process only."""
+    """Return the figures of each setting per turn; saving needs one process only."""
     chosen = settings()
     if kind == "save":
         chosen = {"one": chosen.get("one_all_cores", chosen["one"])}
@@ -93,7 +93,7 @@ def take_turns(kind: str, arch: str, repeats: int) -> dict[str, list[Figures]]:
 
 
 def launch(kind: str, arch: str, processes: int, threads: int) -> Figures:
-    """Start processes by torchrun; return what the main one printed."""
+    """Start processes with torchrun; return the figures that the main process printed."""
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes),
          __file__, "--worker", kind, "--archs", arch],
@@ -106,7 +106,7 @@ def launch(kind: str, arch: str, processes: int, threads: int) -> Figures:
 
 
 def tell_save(arch: str, found: dict[str, list[Figures]]) -> None:
-    """Print what a save costs."""
+    """Print the cost of a save."""
     (turns,) = found.values()
     step_s, save_s = median(turns, "step_s"), median(turns, "save_s")
     epoch_s = EPOCH * step_s
@@ -127,16 +127,16 @@ def tell_step(arch: str, found: dict[str, list[Figures]]) -> None:
 
 
 def tell_score(arch: str, found: dict[str, list[Figures]]) -> None:
-    """Print the time of a round for each setting, side by side."""
+    """Print the time of a round in each setting, side by side."""
     for method in METHODS:
         figures = speed_up(found, f"{method}_s")
-        if "two" in found:  # with as many threads per process
+        if "two" in found:  # only these two have equal threads per process
             figures["same_bits"] = len({turn[f"{method}_bits"] for name in ("one", "two") for turn in found[name]}) == 1
         report(f"{method} score", arch, last(found), batches=SCORED, **figures)
 
 
 def speed_up(found: dict[str, list[Figures]], key: str) -> Figures:
-    """Return the seconds of each setting and how many times as fast two processes are."""
+    """Return the seconds of each setting and the speed-up of two processes."""
     seconds = {name: median(turns, key) for name, turns in found.items()}
     figures: Figures = {f"{name}_s": value for name, value in seconds.items()}
     if "two" in seconds:
@@ -147,7 +147,7 @@ def speed_up(found: dict[str, list[Figures]], key: str) -> Figures:
 
 
 def last(found: dict[str, list[Figures]]) -> Figures:
-    """Return a turn of the last setting, the one with the most processes."""
+    """Return one turn of the last setting, the one with the most processes."""
     return list(found.values())[-1][0]
 
 
@@ -157,7 +157,7 @@ def median(turns: list[Figures], key: str) -> float:
 
 
 def work(kind: str, arch: str) -> None:
-    """Measure in this process, one of those of a setting; the main one prints."""
+    """Measure in this process of a setting; the main process prints."""
     accelerator = accelerator_for(Train())
     device = accelerator.device.type
     imports = _bench.peak_mb(device)
@@ -172,7 +172,7 @@ def work(kind: str, arch: str) -> None:
 
 
 def train(arch: str, accelerator: Any, *, saving: bool) -> Figures:
-    """Fine-tune for some steps; return the medians of a step and a save. The state goes to the current disk."""
+    """Fine-tune for some steps; return the median seconds of a step and of a save to the current disk."""
     size, batch = CASES[arch]
     model = _bench.model(arch)
     masks = prune(model, [], method="magnitude", sparsity=0.9, allocation="uniform")
@@ -188,7 +188,7 @@ def train(arch: str, accelerator: Any, *, saving: bool) -> Figures:
         finetune(model, masks, data, recipe, accelerator=accelerator, folder=Path(folder))
         accelerator.wait_for_everyone()
         state = State(Path(folder)).path
-        size_mb = state.stat().st_size / 1e6 if state.exists() else 0.0  # the main process's folder
+        size_mb = state.stat().st_size / 1e6 if state.exists() else 0.0  # exists on the main process only
     return {
         "step_s": statistics.median(steps[WARM_UP:]), "save_s": statistics.median(saves[WARM_UP:] or saves),
         "state_mb": size_mb,
@@ -196,7 +196,7 @@ def train(arch: str, accelerator: Any, *, saving: bool) -> Figures:
 
 
 def score_rounds(arch: str, accelerator: Any) -> Figures:
-    """Score the same batches by each method; return the median seconds of a round and a digest of the scores."""
+    """Score the same batches with each method; return the median seconds of a round and a digest of the scores."""
     size, batch = CASES[arch]
     model = _bench.model(arch).eval().to(accelerator.device)
     source = torch.Generator().manual_seed(0)
@@ -212,7 +212,7 @@ def score_rounds(arch: str, accelerator: Any) -> Figures:
             accelerator.wait_for_everyone()
             start = time.perf_counter()
             scores = score(method, model, batches, accelerator=accelerator)
-            total = sum(float(values.sum()) for values in scores.values())  # waits for a GPU
+            total = sum(float(values.sum()) for values in scores.values())  # synchronises a GPU
             seconds.append(time.perf_counter() - start)
         assert total > 0
         sha = hashlib.sha256()
@@ -224,7 +224,7 @@ def score_rounds(arch: str, accelerator: Any) -> Figures:
 
 @contextmanager
 def timed(owner: type, name: str, sync: bool) -> Iterator[list[float]]:
-    """Note the seconds of each call of a method meanwhile; ``sync`` waits for the GPU before and after."""
+    """Record the seconds of each call of a method in the context; ``sync`` synchronises the GPU before and after."""
     method: Callable[..., Any] = getattr(owner, name)
     seconds: list[float] = []
 

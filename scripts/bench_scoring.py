@@ -1,22 +1,22 @@
-"""What scoring and selection cost, measured side by side in one run; prints one JSON object per line.
+"""Cost of scoring and selection, measured side by side in one run; prints one JSON object per line.
 
-    python scripts/bench_scoring.py                      # half an hour on 2 quiet cores
+    python scripts/bench_scoring.py                      # half an hour on 2 idle cores
     python scripts/bench_scoring.py --only threshold
     python scripts/bench_scoring.py --only method --methods px snip
 
-round      a px round against plain no-grad forwards of the same batches: ``further_batch`` is what one more batch
-           costs in forwards (goal: 2.2 at most), ``fixed_s`` what a round costs beside its batches. Rounds of one
+round      a px round against plain no-grad forwards of the same batches: ``further_batch`` is the cost of one more
+           batch in forwards (goal: 2.2 at most), ``fixed_s`` the cost of a round apart from its batches. Rounds of one
            and of three batches and the forwards take turns; medians.
 method     the same two figures for every method: ``goal`` is the most a further batch should cost, ``floor`` a low
-           estimate of what the method's passes cost. A further batch of a method that looks at no image but the first
-           costs nothing but noise.
-memory     peak of the resident memory during a round of every method on ResNet-20 and ResNet-50 above what was there
-           before it, activations included, against the weights (goal of px on ResNet-50: 7 times at most), in processes
-           of their own.
-layout     a forward and a round of px with model and images in channels_last against the usual layout.
-bf16       px with the gates found in bfloat16 against px, on the embedded ResNet-20 and digits: the overlap (Jaccard)
-           of the masks after one round to 90 % and ten to 98 %, the largest relative change of a score after those
-           ten, and the time of a round as a ratio.
+           estimate of the cost of the method's passes. For a method that uses no image beyond the first, a further
+           batch costs nothing but noise.
+memory     peak resident memory of a round of every method on ResNet-20 and ResNet-50 above the memory before it,
+           activations included, relative to the weights (goal of px on ResNet-50: 7 times at most); each in its own
+           process.
+layout     a forward and a round of px with model and images in channels_last against the default layout.
+bf16       px with the gates computed in bfloat16 against px, on the embedded ResNet-20 and digits: the overlap
+           (Jaccard) of the masks after one round to 90 % and ten to 98 %, the largest relative change of a score after
+           those ten, and the ratio of the times of a round.
 threshold  the exact threshold over 23.5 million float64 scores against torch.kthvalue (goal: 3 times as fast), and the
            whole selection, masks included.
 """
@@ -56,11 +56,11 @@ FLOORS = {"grasp": {"floor": 9.0}, "ntk-sap": {"floor": 5.0}}
 
 
 def main() -> None:
-    """Run what was asked for."""
+    """Run the selected benchmarks."""
     parser = _bench.options(__doc__)
     parser.add_argument("--only", choices=["round", "method", "memory", "layout", "bf16", "threshold"])
-    parser.add_argument("--methods", nargs="+", choices=methods(), default=methods(), help="of method and memory")
-    parser.add_argument("--repeats", type=int, default=7, help="how often each measurement takes its turn")
+    parser.add_argument("--methods", nargs="+", choices=methods(), default=methods(), help="for method and memory")
+    parser.add_argument("--repeats", type=int, default=7, help="turns per measurement (default 7)")
     parser.add_argument("--device", default=_bench.DEVICE)
     parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -89,7 +89,7 @@ def main() -> None:
 
 
 def round_cost(method: str, arch: str, size: int, batch: int, repeats: int, device: str) -> None:
-    """Compare rounds of one and three batches with forwards."""
+    """Compare rounds over one and three batches with forwards."""
     model, batches = build(arch, size, batch, device)
 
     def forward() -> None:
@@ -114,7 +114,7 @@ def round_cost(method: str, arch: str, size: int, batch: int, repeats: int, devi
 
 
 def peak(method: str, arch: str, device: str) -> None:
-    """Measure the peak memory of one round of two batches."""
+    """Measure the peak memory of one round over two batches."""
     size, batch = MEMORY_CASES[arch]
     model, batches = build(arch, size, batch, device)
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
@@ -126,7 +126,7 @@ def peak(method: str, arch: str, device: str) -> None:
 
 
 def layouts(arch: str, size: int, batch: int, repeats: int, device: str) -> None:
-    """Compare px and forwards in the usual layout of tensors with the same in channels_last."""
+    """Compare px and forwards in the default memory layout and in channels_last."""
     model, batches = build(arch, size, batch, device)
     last = copy.deepcopy(model).to(memory_format=torch.channels_last)
     turned = [(x.to(memory_format=torch.channels_last), y) for x, y in batches]
@@ -151,7 +151,7 @@ def layouts(arch: str, size: int, batch: int, repeats: int, device: str) -> None
 
 
 def bf16(repeats: int, device: str) -> None:
-    """Compare px with its gates found in bfloat16 with px: time of a round, and masks."""
+    """Compare px with bfloat16 gates with px: time of a round, and masks."""
     backbone, digits = checkpoints.load("embedded"), datasets.load("digits")
     assert isinstance(digits, Dataset)
     model = classifier(backbone, len(digits.classes)).to(device).eval()
@@ -185,14 +185,14 @@ def bf16(repeats: int, device: str) -> None:
 
 
 def largest_change(exact: dict[str, Tensor], rough: dict[str, Tensor]) -> float:
-    """Return the largest relative change of a positive score; both sets are scaled to the same sum first."""
+    """Return the largest relative change of a positive score, after scaling both sets to the same sum."""
     a, b = (torch.cat([s.flatten() for s in scores.values()]) for scores in (exact, rough))
     a, b = a / a.sum(), b / b.sum()
     return float(((b - a).abs() / a)[a > 0].max())
 
 
 def selection(repeats: int, device: str) -> None:
-    """Compare exact selection with torch.kthvalue over as many scores as ResNet-50 has weights."""
+    """Compare exact selection with torch.kthvalue, over as many scores as ResNet-50 has weights."""
     generator = torch.Generator().manual_seed(0)
     model = timm.create_model("resnet50", num_classes=10)
     scores = {
@@ -231,16 +231,16 @@ def build(arch: str, size: int, batch: int, device: str) -> tuple[nn.Module, lis
 
 
 def peak_of(call: Callable[[], object], device: str) -> int:
-    """Return how many bytes of memory a call takes at most: the allocator's count on CUDA, resident pages elsewhere.
+    """Return the peak memory of a call in bytes: the allocator's count on CUDA, resident pages elsewhere.
 
-    Meant for a process of its own: what an earlier call left to the allocator is used again and not seen.
+    Run each in its own process: memory that an earlier call left to the allocator is reused and not counted.
     """
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         call()
         return torch.cuda.max_memory_allocated() - before
-    gc.collect()  # garbage that goes during the call would hide what the call takes
+    gc.collect()  # garbage freed during the call would hide its use
     seen, done = [resident()], threading.Event()
 
     def watch() -> None:
@@ -256,7 +256,7 @@ def peak_of(call: Callable[[], object], device: str) -> int:
 
 
 def resident() -> int:
-    """Return the process's own resident memory in bytes (Linux), files mapped into it not counted."""
+    """Return the process's own resident memory in bytes (Linux), without mapped files."""
     pages, shared = Path("/proc/self/statm").read_text().split()[1:3]
     return (int(pages) - int(shared)) * resource.getpagesize()
 

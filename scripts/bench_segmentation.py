@@ -1,13 +1,13 @@
-"""What segmentation costs with DeepLabV3+: the metric beside a forward, and the memory of a training step.
+"""Cost of segmentation with DeepLabV3+: the metric relative to a forward, and the memory of a training step.
 
     python scripts/bench_segmentation.py                   # a minute or two on 2 cores, about 10 GB
     python scripts/bench_segmentation.py --only metric
     python scripts/bench_segmentation.py --arch resnet18 --size 256
 
-metric     one confusion matrix of a batch against an evaluation forward of the same batch, in turn; medians.
-           ``share`` is the metric's part of both together (goal: below 0.03).
-memory     the peak resident memory of a process of its own that takes training steps (SGD with momentum, float32),
-           imports included; on a GPU the peak that torch allocated.
+metric     the confusion matrix of a batch against an evaluation forward of the same batch, in turn; medians.
+           ``share`` is the metric's part of the sum of both (goal: below 0.03).
+memory     peak resident memory of a separate process that takes training steps (SGD with momentum, float32), imports
+           included; on a GPU the peak allocated by torch.
 
 Prints JSON lines. Weights and images are random; neither cost depends on them.
 """
@@ -31,13 +31,13 @@ from transfer.tasks.segmentation import Segmentation
 
 
 def main() -> None:
-    """Read the options and measure what was asked for."""
+    """Parse the options and run the selected benchmarks."""
     parser = _bench.options(__doc__)
     parser.add_argument("--only", choices=["metric", "memory"])
     parser.add_argument("--arch", default="resnet50", help="a timm model name (default resnet50)")
-    parser.add_argument("--size", type=int, default=512, help="side of the images (default 512)")
+    parser.add_argument("--size", type=int, default=512, help="image side in pixels (default 512)")
     parser.add_argument("--batch", type=int, default=4, help="images per training step (default 4)")
-    parser.add_argument("--classes", type=int, default=21, help="classes (default 21)")
+    parser.add_argument("--classes", type=int, default=21, help="number of classes (default 21)")
     parser.add_argument("--turns", type=int, default=7, help="turns of the metric and the forward (default 7)")
     parser.add_argument("--device", default=_bench.DEVICE)
     parser.add_argument("--steps", action="store_true", help=argparse.SUPPRESS)
@@ -47,7 +47,7 @@ def main() -> None:
     if options.steps:
         memory(options)
         return
-    if options.only != "metric":  # first: a process starts with the peak of the one that made it
+    if options.only != "metric":  # first: a process inherits the peak of its parent
         subprocess.run([sys.executable, __file__, *sys.argv[1:], "--steps"], check=True)
     if options.only != "memory":
         metric(options)
@@ -74,7 +74,7 @@ def metric(options: argparse.Namespace) -> None:
 
 
 def memory(options: argparse.Namespace) -> None:
-    """Take three training steps and report the peak."""
+    """Take three training steps and report the peak memory."""
     task, model = Segmentation(("class",) * options.classes), build(options)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
     images, labels = batch(options, options.batch)
@@ -90,12 +90,12 @@ def memory(options: argparse.Namespace) -> None:
 
 
 def build(options: argparse.Namespace) -> torch.nn.Module:
-    """Return the model, untrained, on the device."""
+    """Return an untrained model on the device."""
     return segmenter(checkpoints.load(f"random:{options.arch}"), options.classes).to(options.device)
 
 
 def batch(options: argparse.Namespace, count: int) -> tuple[Tensor, Tensor]:
-    """Return random images and, as uint8, labels with some that are ignored."""
+    """Return random images and labels (uint8), some of them ignored."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(count, 3, options.size, options.size, generator=generator)
     labels = torch.randint(0, options.classes + 1, images[:, 0].shape, generator=generator, dtype=torch.uint8)
@@ -104,7 +104,7 @@ def batch(options: argparse.Namespace, count: int) -> tuple[Tensor, Tensor]:
 
 
 def report(name: str, options: argparse.Namespace, **found: Any) -> None:
-    """Print one line."""
+    """Print one measurement."""
     settings = {"arch": options.arch, "size": options.size, "classes": options.classes, "device": options.device}
     cpu = {"threads": torch.get_num_threads(), "cores": os.cpu_count(), "load": _bench.load()}
     _bench.show(".5f", name=name, **found, settings=settings, versions=_bench.versions(), cpu=cpu)

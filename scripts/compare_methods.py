@@ -1,15 +1,15 @@
-"""What each pruning method keeps of the neural tangent kernel, and how far the methods agree on what to keep.
+"""Compare pruning methods by what they keep of the neural tangent kernel (NTK), and by the overlap of their masks.
 
     python scripts/compare_methods.py                                    # offline; half an hour or more on 2 cores
     python scripts/compare_methods.py --rounds 5 --methods snip px       # half a minute
     python scripts/compare_methods.py --data fashion-mnist --allocation snip+px px+erk --out runs/compare-fashion
 
-Each method prunes the embedded ResNet-20 under a fresh random head, as the pipeline does before fine-tuning; nothing is
-trained. Of every masked network the script finds the trace and the largest eigenvalues of the fixed-weight NTK on test
-images and the root mean square of its outputs there, as fractions of the unpruned network's — with the stored
-BatchNorm statistics, and with those that either network has itself on the pruning set —, its empty layers, dead units
-and disconnected weights, and of every two methods the overlap of their masks (Jaccard) beside the overlap of
-independent masks with the same layer densities.
+Each method prunes the embedded ResNet-20 with a new random head, as the pipeline does before fine-tuning; nothing is
+trained. Measured on each masked network: the trace and the largest eigenvalues of the fixed-weight NTK on test images
+and the root mean square of its outputs on them, as fractions of the unpruned network's (with the stored BatchNorm
+statistics, and with each network's own statistics on the pruning set); empty layers, dead units and disconnected
+weights; and for each pair of methods the overlap of their masks (Jaccard) and that expected of independent masks with
+the same layer densities.
 
 Writes into OUT: compare_methods.json (after every method), compare_methods.md, kept-trace.png, overlap.png, and masks/.
 """
@@ -68,13 +68,13 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """The method, with its statistics unless they are its own by default, and its allocation unless global."""
+        """The method, with its statistics unless they are the default, and its allocation unless global."""
         seen = "" if self.statistics is None else f":{self.statistics}"
         return f"{self.method}{seen}" + ("" if self.allocation == "global" else f"+{self.allocation}")
 
 
 def main() -> None:
-    """Read the options, compare, write."""
+    """Parse the options, compare, write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--methods", nargs="*", default=methods(), metavar="METHOD[:STATISTICS]",
@@ -82,12 +82,12 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument("--allocation", nargs="*", default=[], metavar="METHOD+ALLOCATION", help="such as snip+px")
     parser.add_argument("--sparsities", nargs="+", type=float, default=[0.9, 0.98], help="fractions removed")
-    parser.add_argument("--rounds", type=int, help="of the methods of several rounds; default: as in their papers")
+    parser.add_argument("--rounds", type=int, help="rounds of iterative methods; default: as in their papers")
     parser.add_argument("--data", default="digits", help="a classification data set (default digits, 32 px)")
-    parser.add_argument("--per-class", type=int, default=10, help="images of each class that pruning sees")
-    parser.add_argument("--images", type=int, default=20, help="test images of the kernel")
-    parser.add_argument("--top", type=int, default=10, help="how many eigenvalues")
-    parser.add_argument("--seed", type=int, default=0, help="of the head, the images and what the methods draw")
+    parser.add_argument("--per-class", type=int, default=10, help="images per class in the pruning set (default 10)")
+    parser.add_argument("--images", type=int, default=20, help="test images for the kernel (default 20)")
+    parser.add_argument("--top", type=int, default=10, help="number of eigenvalues (default 10)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the head, the images and the methods")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", type=Path, default=Path("runs/compare-methods"))
     args = parser.parse_args()
@@ -101,10 +101,10 @@ def main() -> None:
 def cells(
     names: Sequence[str], allocation: Sequence[str], sparsities: Sequence[float], rounds: int | None
 ) -> list[Cell]:
-    """Return every method and every pair at every sparsity; one-shot methods stay so whatever ``rounds`` is.
+    """Return every method and every METHOD+ALLOCATION at every sparsity; ``rounds`` does not apply to one-shot methods.
 
     Raises:
-        InputError: nothing to compare, a name twice, or one that is unknown.
+        InputError: nothing to compare, or a name that is repeated or unknown.
     """
     pairs = [(*_seen(name), "global") for name in names] + [_pair(text) for text in allocation]
     for what, values in (("ways to prune", pairs), ("sparsities", list(sparsities))):
@@ -138,11 +138,11 @@ def _pair(text: str) -> tuple[str, str | None, str]:
 
 
 def compare(todo: Sequence[Cell], args: argparse.Namespace) -> None:
-    """Prune a copy of the model for each cell, look at it, and write what was found.
+    """Prune a copy of the model for each cell, measure it, and write the results.
 
     Raises:
-        InputError: a data set, a count or a device that cannot be used.
-        ScoreError: a method gave no usable score; what was found before is in the JSON file.
+        InputError: a data set, a count or a device cannot be used.
+        ScoreError: a method gave no usable score; earlier results are in the JSON file.
     """
     model, seen, images = prepare(args)
     dense = spectrum(ntk(model, images), args.top)
@@ -175,10 +175,10 @@ def compare(todo: Sequence[Cell], args: argparse.Namespace) -> None:
 
 
 def prepare(args: argparse.Namespace) -> tuple[nn.Module, PruningSet, Tensor]:
-    """Return the model in eval mode, the images that pruning sees, and those of the kernel: of the test split.
+    """Return the model in eval mode, the pruning set, and test images for the kernel.
 
     Raises:
-        InputError: the data set has label maps, or too few images.
+        InputError: the data set has masks, or too few images.
     """
     backbone, dataset = checkpoints.load("embedded"), datasets.load(args.data)
     if not isinstance(dataset, Dataset):
@@ -198,14 +198,14 @@ def measure(
     model: nn.Module, fresh: nn.Module, seen: PruningSet, images: Tensor, cell: Cell, dense: tuple[float, Tensor], *,
     seed: int,
 ) -> tuple[dict[str, Any], Masks]:  # fmt: skip
-    """Prune a copy of the model and say what is left of it.
+    """Prune a copy of the model; return its row of measurements and the masks.
 
-    ``fresh`` is the model with the statistics of the pruning set, beside which the pruned network is seen with its own.
+    ``fresh`` is the model with BatchNorm statistics of the pruning set, the reference for :func:`own_statistics`.
     """
     pruned = copy.deepcopy(model)
     start = time.perf_counter()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CollapseWarning)  # the empty layers are in the row
+        warnings.simplefilter("ignore", CollapseWarning)  # the row lists the empty layers
         masks = prune(
             pruned, seen, method=cell.method, sparsity=cell.sparsity, allocation=cell.allocation, rounds=cell.rounds,
             seed=seed, statistics=cell.statistics, progress=True,
@@ -238,9 +238,9 @@ def measure(
 def own_statistics(
     pruned: nn.Module, fresh: nn.Module, masks: Masks, seen: PruningSet, images: Tensor
 ) -> dict[str, float]:
-    """Return trace and outputs once more, each network with the BatchNorm statistics that it has itself.
+    """Return kept trace and outputs with each network's own BatchNorm statistics on the pruning set.
 
-    Those of the pruning set: what fine-tuning begins with. The pruned model's stored statistics are replaced.
+    Fine-tuning starts from these. Replaces the pruned model's stored statistics.
     """
     recalibrate(pruned, seen)
     return {
@@ -265,7 +265,7 @@ def _kernel(found: tuple[float, Tensor]) -> dict[str, Any]:
 
 
 def matrices(masks: Mapping[str, Masks]) -> dict[str, Any]:
-    """Return names, the overlaps of every two masks, and those expected of independent masks of the same densities."""
+    """Return names, the overlaps of each pair of masks, and those expected of independent masks of equal densities."""
     return {
         "names": list(masks),
         "found": [[overlap(a, b).total for b in masks.values()] for a in masks.values()],
@@ -312,7 +312,7 @@ def line(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def share(fraction: float) -> str:
-    """Return a fraction as percent, from 10 on as a factor."""
+    """Return a fraction as a percentage, or as a factor from 10 on."""
     return f"{fraction:.2%}" if fraction < 10 else f"{fraction:,.0f}×"
 
 

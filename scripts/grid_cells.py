@@ -1,4 +1,4 @@
-"""The cells of accuracy_grid.py: pairs of a backbone and a task, ways to prune, and what is measured in one cell."""
+"""The cells of accuracy_grid.py: pairs of a backbone and a task, ways to prune, and the measurement of one cell."""
 
 import dataclasses
 import functools
@@ -31,15 +31,15 @@ from transfer.training import Loaders, finetune
 
 @dataclass(frozen=True)
 class Pair:
-    """A backbone and the task it is moved to."""
+    """A backbone and the task it is transferred to."""
 
     backbone: str
     data: str
     size: int
     images: int | None
-    """Training images, equally many of each class; None = all."""
+    """Number of training images, balanced over the classes; None = all."""
     test_images: int | None
-    """Likewise of the test split."""
+    """Likewise for the test split."""
     augment: Augment
     train: Train
     sparsities: tuple[float, ...]
@@ -68,21 +68,21 @@ IDENTITY = (
 )  # fmt: skip
 Row = dict[str, str]
 EXTRA: dict[str, Any] = {}
-"""The names of the script that --register ran; a way's ``correct=1`` calls its ``correct``."""
+"""Globals of the script given by --register; ``correct=1`` in a way calls its function ``correct``."""
 
 
 @dataclass(frozen=True)
 class Way:
-    """How to prune; ``str`` gives the text that :func:`way` reads."""
+    """A way to prune; ``str`` returns the text that :func:`way` reads."""
 
     method: str
     statistics: str = ""
-    """Of BatchNorm while scoring; "" for a method that looks at none."""
+    """BatchNorm statistics while scoring; "" for a method that uses no BatchNorm."""
     rounds: int | None = None
     """None = as in the method's paper."""
     allocation: str = "global"
     options: tuple[str, ...] = ()
-    """Of the method, each name=value, in order of name."""
+    """The method's options, as name=value, sorted by name."""
     per_class: int = 10
     batch: int = 64
     correct: int = 0
@@ -95,7 +95,7 @@ class Way:
         return ":".join(parts) + share + "".join(f",{entry}" for entry in own)
 
     def columns(self) -> dict[str, Any]:
-        """Return what the CSV says of it."""
+        """Return the columns of the CSV that describe it."""
         if self.method == "dense":
             return {"method": "dense", "way": "dense"}
         rounds = self.rounds or default_rounds(guide(self.method, self.allocation))
@@ -107,10 +107,10 @@ class Way:
 
 
 def way(text: str) -> Way:
-    """Read a way, in the form that accuracy_grid.py explains.
+    """Parse a way in the form documented in accuracy_grid.py.
 
     Raises:
-        InputError: what cannot be read, and a method or an allocation that is unknown.
+        InputError: the text is malformed, or its method or allocation is unknown.
     """
     head, *entries = text.strip().split(",")
     head, _, share = head.partition("+")
@@ -138,13 +138,13 @@ def way(text: str) -> Way:
             options.append(entry)
     Prune(options=tuple(options)).method_options()
     if found.get("rounds") == default_rounds(guide(method, share or "global")):
-        del found["rounds"]  # one way has one name
+        del found["rounds"]  # equal ways have equal names
     found["statistics"] = _statistics(method, found.get("statistics"))
     return Way(method, allocation=share or "global", options=tuple(sorted(options)), **found)
 
 
 def _statistics(method: str, asked: str | None) -> str:
-    """Name the statistics that a method has unless told otherwise: defaults change, rows stay."""
+    """Return the requested statistics or the default, always by name, so that rows survive a change of defaults."""
     usual = about(method).statistics
     if asked and not usual:
         raise InputError(f"way {method}:{asked}: {method} looks at no BatchNorm; leave {asked} out")
@@ -162,7 +162,7 @@ class Cell:
     seed: int
 
     def identity(self) -> Row:
-        """Return the columns that tell cells apart, as text."""
+        """Return the columns that identify a cell, as text."""
         return {key: str(value) for key, value in {**dict.fromkeys(IDENTITY, ""), **self._facts()}.items()}
 
     def _facts(self) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def settings(name: str, pair: Pair) -> Row:
 
 
 def cells(pairs: Mapping[str, Pair], ways: Sequence[Way], seeds: Sequence[int]) -> list[Cell]:
-    """Return all cells, those of the first seed first; dense has one per seed whatever the sparsities."""
+    """Return all cells, ordered by seed; dense has one cell per seed whatever the sparsities."""
     found = [
         Cell(name, pair, how, 0.0 if how.method == "dense" else sparsity, seed)
         for seed in seeds
@@ -196,10 +196,10 @@ def cells(pairs: Mapping[str, Pair], ways: Sequence[Way], seeds: Sequence[int]) 
 
 
 def measure(cell: Cell) -> dict[str, Any]:
-    """Prune, fine-tune and test; return the columns that are found out.
+    """Prune, fine-tune and test; return the measured columns.
 
     Raises:
-        InputError, RunError: the way cannot be followed, or its training diverged.
+        InputError, RunError: the way is invalid for the pair, or its training diverged.
     """
     pair, how, seed = cell.pair, cell.way, cell.seed
     backbone = _backbone(pair.backbone, seed if pair.backbone.startswith("random:") else 0)
@@ -219,7 +219,7 @@ def measure(cell: Cell) -> dict[str, Any]:
         if how.statistics:
             asked["statistics"] = how.statistics
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", CollapseWarning)  # the empty layers are in the row
+            warnings.simplefilter("ignore", CollapseWarning)  # the row counts the empty layers
             masks = prune(
                 model, seen, method=how.method, sparsity=cell.sparsity, allocation=how.allocation, rounds=how.rounds,
                 seed=seed, **asked,
@@ -249,7 +249,7 @@ def _about(masks: Masks | None) -> dict[str, Any]:
 
 @dataclass
 class LastEpoch:
-    """Test batches of which every epoch but the last sees the first one only: the accuracy on the way is not kept."""
+    """Test batches, cut to the first one in all epochs but the last, whose accuracy alone is recorded."""
 
     batches: Batches
     epochs: int
@@ -278,7 +278,7 @@ def _dataset(name: str) -> Dataset:
 
 @functools.cache
 def _split(name: str, part: str, images: int | None) -> Split:
-    """Return a split, or equally many images of each of its classes: the same ones for every seed."""
+    """Return a split, or a subset balanced over its classes, which is the same for every seed."""
     data = _dataset(name)
     split: Split = getattr(data, part)
     if images is None:

@@ -1,15 +1,15 @@
-"""Kill a run with SIGKILL at random moments, restart it until it is done, compare it with one that nobody disturbed.
+"""Kill a run with SIGKILL at random times, restart it until it finishes, compare it with an uninterrupted run.
 
     python scripts/kill_test.py                                  # 50 kills, a few minutes on two cores
     python scripts/kill_test.py --kills 3
     python scripts/kill_test.py --kills 10 --processes 2         # torchrun and its processes, all killed
     python scripts/kill_test.py --kills 20 --method imp
 
-The run is recipes.digits, made small: a random ResNet-20 on images of 8 px, two epochs of 11 steps, saved after every
-step; px in 10 rounds, or imp in 2 that rewind to step 13. With one process each start is forked from a process that has
-imported everything and done nothing; with more it is a torchrun. A kill comes at a moment drawn evenly over the time
-that an undisturbed run works in its folder until its result, counted from when this start began to. A run that finishes
-is compared, and the next one starts in a new folder, until there were enough kills.
+The run is a small recipes.digits: a random ResNet-20 on images of 8 px, two epochs of 11 steps, saved after every
+step; px in 10 rounds, or imp in 2 that rewind to step 13. One process is forked from a server that has only imported
+the packages; several are a torchrun. The delay of a kill, from when the start begins to work in its folder, is uniform
+over the time that an uninterrupted run takes from there to its result. A run that finishes is compared, and the next
+one starts in a new folder, until there were enough kills.
 
 Prints one JSON object: kills; finished (runs compared); phases (kills by what was on the disk: "pruning" before the
 masks, "training", "finishing" once all epochs are done, "finished"); compared (files of a run); different (of them,
@@ -72,18 +72,18 @@ class Start:
             self._torchrun = subprocess.Popen([*command, *work])
 
     def code(self) -> int | None:
-        """Return the exit code, None while it runs."""
+        """Return the exit code; None while it runs."""
         return self._forked.exitcode if self._forked is not None else self._torchrun.poll()
 
     def kill(self) -> None:
-        """Send SIGKILL to all of its processes and wait for their end."""
+        """Send SIGKILL to all its processes and wait until they have ended."""
         if self._forked is not None:
             self._forked.kill()
             self._forked.join()
             return
         children = []
         if self._torchrun.poll() is None:
-            self._torchrun.send_signal(signal.SIGSTOP)  # it starts no process meanwhile
+            self._torchrun.send_signal(signal.SIGSTOP)  # so that it starts no process meanwhile
             pid = self._torchrun.pid
             children = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
             for child in children:
@@ -102,7 +102,7 @@ def alive(pid: int) -> bool:
 
 
 def wait_until(condition: Any, seconds: float = LIMIT) -> None:
-    """Wait for a condition, or until the time is over."""
+    """Wait for a condition, at most ``seconds``."""
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
         time.sleep(0.002)
@@ -130,7 +130,7 @@ def killed(start: Start, delay: float) -> int | None:
 
 
 def undisturbed(out: Path, method: str, processes: int) -> tuple[Path, float]:
-    """Return a whole run's folder and the seconds that it worked there until its result."""
+    """Return the folder of an uninterrupted run, and the seconds from its start of work there to its result."""
     start = begun(out, method, processes)
     since = time.monotonic()
     wait_until(lambda: bool(list(out.glob("*/result.json"))) or start.code() is not None)
@@ -142,7 +142,7 @@ def undisturbed(out: Path, method: str, processes: int) -> tuple[Path, float]:
 
 
 def phase(out: Path) -> str:
-    """Return how far a run came, as its files tell."""
+    """Return the phase of a run, judging by its files."""
     (folder,) = out.iterdir()
     if (folder / "result.json").exists():
         return "finished"
@@ -154,15 +154,15 @@ def phase(out: Path) -> str:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """Return every file under a folder that is compared."""
+    """Return the content of every compared file under a folder."""
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     return {name: path.read_bytes() for name, path in sorted(files.items()) if name not in APART}
 
 
 def test(kills: int, seed: int, method: str, processes: int, out: Path) -> dict[str, Any]:
-    """Return what the script prints."""
+    """Run the test; return what the script prints."""
     since, draw = time.monotonic(), random.Random(seed)
-    imports = PROCESSES.Process(target=int)  # the others do not wait for them
+    imports = PROCESSES.Process(target=int)  # imports now, so that later starts need not
     imports.start()
     imports.join(LIMIT)
     folder, took = undisturbed(out / "whole", method, processes)
@@ -195,11 +195,11 @@ def test(kills: int, seed: int, method: str, processes: int, out: Path) -> dict[
 
 
 def main() -> None:
-    """Read the command line, print JSON."""
+    """Parse the options, run the test, print JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=50, help="how many kills at least")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--processes", type=int, default=1, help="of one run")
+    parser.add_argument("--kills", type=int, default=50, help="minimum number of kills (default 50)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the times of the kills")
+    parser.add_argument("--processes", type=int, default=1, help="processes per run (default 1)")
     parser.add_argument("--method", choices=list(PRUNINGS), default="px")
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -1,6 +1,6 @@
 """Train the backbone that ships with the package: ResNet-20 on Fashion-MNIST.
 
-    python scripts/make_embedded.py            # about 15 minutes on 2 cores; goes on where it was stopped
+    python scripts/make_embedded.py            # about 15 minutes on 2 cores; resumes if interrupted
 
 Writes the weights and their card into ``checkpoints/embedded/``.
 """
@@ -26,9 +26,9 @@ LEAST_ACCURACY = 0.90
 def main() -> None:
     """Train, check the accuracy, write weights and card."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs"), help="where the run folder goes")
+    parser.add_argument("--out", type=Path, default=Path("runs"), help="folder that holds the run folder")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, default=Path("checkpoints/embedded"), help="where weights and card go")
+    parser.add_argument("--folder", type=Path, default=Path("checkpoints/embedded"), help="folder for weights and card")
     args = parser.parse_args()
     train = dataclasses.replace(RECIPE.train, epochs=EPOCHS)
     recipe = dataclasses.replace(RECIPE, name="embedded", prune=Prune(sparsity=0.0), train=train, seed=args.seed)

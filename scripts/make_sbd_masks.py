@@ -2,9 +2,9 @@
 
     python scripts/make_sbd_masks.py benchmark.tgz data      # a few minutes
 
-The first is SBD as distributed (a .tgz of 1.4 GB), or the folder it unpacks to; the second VOC 2012, or the folder
-that holds VOCdevkit/VOC2012. Into VOC 2012 go the folder SegmentationClassAug and the list
-ImageSets/Segmentation/trainaug.txt: SBD's train and val and VOC's train, less VOC's val, 10,582 images. Masks of
+SBD is the archive as distributed (a .tgz of 1.4 GB), or its unpacked folder; VOC is VOC 2012, or the folder that holds
+VOCdevkit/VOC2012. Writes into VOC 2012 the folder SegmentationClassAug and the list
+ImageSets/Segmentation/trainaug.txt: SBD's train and val and VOC's train, without VOC's val, 10,582 images. Masks of
 VOC's train are VOC's own, with their borders of 255; SBD's have none.
 """
 
@@ -17,7 +17,7 @@ from transfer.data.sources.voc2012_aug import SBD
 
 
 def main() -> None:
-    """Read the two places, write masks and list."""
+    """Parse the two paths, write masks and list."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, epilog=f"SBD: {SBD.url}"
     )

@@ -2,8 +2,8 @@
 
     python scripts/make_voc_sample.py OUT      # seconds; then use it as the data set voc-folder:OUT
 
-240 images for training, 80 for validation, 64 to 104 px; background and ten classes. The data set
-"voc-sample" is the same, kept in the user's cache folder.
+240 images for training, 80 for validation, 64 to 104 px; background and ten classes. The data set "voc-sample" is the
+same, kept in the user's cache folder.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from transfer.data.sources import voc_sample
 
 
 def main() -> None:
-    """Read the folder's name, write the sample there."""
+    """Parse the folder, write the sample there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, metavar="OUT", help="a new or empty folder")
     out = parser.parse_args().out

@@ -1,9 +1,9 @@
-"""Reconstruction: the kept weights of each layer move so that the layer gives again what it gave before pruning.
+"""Reconstruct each layer after pruning: adjust its kept weights so that its outputs match those before pruning.
 
 Layer by layer from the input on, the kept weights of every output unit become the (ridge) least-squares fit of the
-unpruned layer's outputs from what the pruned network feeds it, on the pruning set: the layer-wise reconstruction of He
-2017 (§3.1) for single weights, with inputs from the network as it is by then. No labels, no learning rate; the masks
-stay. Tried by scripts/tried_scores.py; docs/methods.md says what came of it.
+unpruned layer's outputs to the layer's inputs in the pruned network, on the pruning set: the layer-wise reconstruction
+of He 2017 (§3.1) for single weights, with inputs from the partly reconstructed network. It needs no labels and no
+learning rate, and keeps the masks. Tried by scripts/tried_scores.py; docs/methods.md has the results.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,11 +22,11 @@ from transfer.pruning.problem import Batch, Batches, Problem, cross_entropy
 from transfer.pruning.prunable import prunable
 from transfer.pruning.reduction import Processes
 
-RIDGE = 0.1  # of the mean squared input: the pull towards the weight as it was
-STEPS = 100  # of conjugate gradients, at most
-AT_ONCE = 2**25  # numbers of a layer's unfolded inputs that are held at a time
+RIDGE = 0.1  # relative to the mean squared input: pull towards the old weight
+STEPS = 100  # maximum steps of conjugate gradients
+AT_ONCE = 2**25  # elements of a layer's unfolded inputs held at a time
 Layer = nn.Module
-Called = list[tuple[Tensor, Tensor]]  # input and output of each call of a layer in a forward
+Called = list[tuple[Tensor, Tensor]]  # input and output of each call of a layer in a forward pass
 
 
 @torch.no_grad()
@@ -40,18 +40,18 @@ def reconstruct(
 ) -> None:
     """Fit the kept weights of a pruned model to the outputs of its unpruned layers, in place.
 
-    BatchNorm normalises with the statistics of the batch, as in training, in both networks, and keeps its own. Linear
-    layers and convolutions are fitted; transposed convolutions stay.
+    In both networks BatchNorm normalises with batch statistics, as in training, and keeps its running statistics.
+    Linear layers and convolutions are fitted; transposed convolutions are not.
 
     Args:
         model: the pruned model.
-        weights: the unpruned weights by parameter name, at least those that the masks name.
+        weights: the unpruned weights by parameter name, at least those with a mask.
         masks: True = kept.
-        batches: what pruning saw; walked twice the number of layers.
-        accelerator: spreads the batches over its processes, which all find the same weights.
+        batches: the pruning set; iterated twice per layer.
+        accelerator: splits the batches over its processes, which all compute the same weights.
 
     Raises:
-        InputError: unusable batches, or masks or weights of another model.
+        InputError: the batches are unusable, or masks or weights belong to another model.
     """
     bare = model if accelerator is None else accelerator.unwrap_model(model)
     own = {name: p.detach() for name, p in prunable(bare).items()}
@@ -69,7 +69,7 @@ def reconstruct(
 
 
 def _in_order(problem: Problem, masks: Mapping[str, Tensor]) -> dict[str, Layer]:
-    """Return the masked layers by weight name, in the order in which a forward first calls them."""
+    """Return the masked layers by weight name, in the order of their first call in a forward pass."""
     holders = {id(m._parameters.get("weight")): m for m in reversed(list(problem.model.modules()))}
     layers = {name: holders[id(p)] for name, p in problem.model.named_parameters() if name in masks}
     layers = {name: layer for name, layer in layers.items() if not isinstance(layer, _ConvTransposeNd)}
@@ -86,7 +86,7 @@ def _in_order(problem: Problem, masks: Mapping[str, Tensor]) -> dict[str, Layer]
 def _products(
     problem: Problem, before: Mapping[str, Tensor], name: str, layer: Layer, batch: Batch
 ) -> dict[str, Tensor]:
-    """Return, of one batch, the products of a layer's unfolded inputs with themselves and with its wanted outputs."""
+    """Return, for one batch, the products of a layer's unfolded inputs with themselves and with its target outputs."""
     wanted = _calls(layer, lambda: problem.output(dict(before), batch.inputs))
     seen = _calls(layer, lambda: problem.output({}, batch.inputs))
     sums: dict[str, Tensor] = {}
@@ -119,9 +119,9 @@ def _watched(layers: list[Layer], note: Callable[..., None], forward: Callable[[
 
 
 def _unfolded(layer: Layer, inputs: Tensor) -> Tensor:
-    """Return what each weight of a unit multiplies, (groups, weights of a unit, places).
+    """Return what each weight of a unit multiplies, (groups, weights per unit, positions).
 
-    The layer itself unfolds its inputs, however it pads: its weight is replaced by one unit for each place of a weight.
+    The layer itself unfolds its inputs, whatever its padding: its weight is replaced by one unit per weight position.
     """
     weight: Tensor = layer.weight  # type: ignore[assignment]
     groups, width = _groups(layer), weight[0].numel()
@@ -133,7 +133,7 @@ def _unfolded(layer: Layer, inputs: Tensor) -> Tensor:
 
 
 def _by_group(layer: Layer, outputs: Tensor) -> Tensor:
-    """Return a layer's outputs less its bias, (groups, units of a group, places)."""
+    """Return a layer's outputs minus its bias, (groups, units per group, positions)."""
     linear, bias = isinstance(layer, nn.Linear), getattr(layer, "bias", None)
     if bias is not None:
         outputs = outputs - (bias if linear else bias.view(-1, *[1] * (outputs.dim() - 2)))
@@ -152,10 +152,10 @@ def _groups(layer: Layer) -> int:
 
 
 def _fit(weight: Tensor, mask: Tensor, inputs: Tensor, outputs: Tensor) -> None:
-    """Solve ``(G + λ) w = c + λ w₀`` over the kept weights w of each unit, all units at once, by conjugate gradients.
+    """Solve ``(G + λ) w = c + λ w₀`` for the kept weights w of each unit, all units at once, by conjugate gradients.
 
     Args:
-        weight: of the layer, kept entries w₀; changed in place.
+        weight: the layer's weight with kept entries w₀; changed in place.
         mask: True = kept.
         inputs: G, (groups, width, width) float64.
         outputs: c, (groups, width, units).

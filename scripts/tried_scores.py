@@ -1,20 +1,20 @@
-"""Ideas that were tried against ntk-trace, iterated snip and px; docs/methods.md says what came of each.
+"""Scores that were tried against ntk-trace, iterated snip and px; docs/methods.md has the results.
 
     python scripts/accuracy_grid.py --register scripts/tried_scores.py --ways tried-geometric ntk-trace,correct=1
 
-Registered methods, each with the statistics of the batch and 20 rounds unless told otherwise:
+Registers these methods, by default with batch statistics and 20 rounds:
 
-    tried-geometric     geometric mean of |θ · ∂L/∂θ| (snip) and the root of ntk-trace
+    tried-geometric     geometric mean of |θ · ∂L/∂θ| (snip) and the square root of ntk-trace
     tried-joined        the same with tried-centred in place of ntk-trace
     tried-ranks         sum of the two ranks
-    tried-centred       ntk-trace of the outputs less their mean over the classes, which is all that softmax sees
-    tried-softmax       ntk-trace under the Fisher metric of the softmax: labels drawn from the model's own answers
+    tried-centred       ntk-trace of the outputs minus their mean over the classes, to which softmax is invariant
+    tried-softmax       ntk-trace under the Fisher metric of the softmax: labels sampled from the model's predictions
     tried-averaged      ntk-trace, averaged over the rounds so far
-    tried-removal       what the trace loses when a weight goes, in itself and in the other weights' parts
+    tried-removal       loss of trace when a weight is removed, from its own term and those of the other weights
     tried-share         px with the factor 1 − p, p the weight's share of the flow into its channel
 
-``correct=1`` in a way moves the kept weights of each layer, front to back, to the least-squares fit of the unpruned
-layer's outputs on the pruning set, before fine-tuning.
+``correct=1`` in a way fits the kept weights of each layer, front to back, to the unpruned layer's outputs on the
+pruning set by least squares, before fine-tuning.
 """
 
 from collections.abc import Mapping
@@ -72,7 +72,7 @@ def centred(problem: Problem) -> Scores:
 
 
 def softmax(problem: Problem) -> Scores:
-    """Return ``θ² · Σ_n E_{y ~ p_n}[(∂ log p_n^y/∂θ)²]`` by one drawn label and one sign a sample."""
+    """Return ``θ² · Σ_n E_{y ~ p_n}[(∂ log p_n^y/∂θ)²]``, estimated with one sampled label and one sign per sample."""
 
     def cotangent(outputs: Tensor, batch: Batch) -> Tensor:
         probabilities = outputs.detach().softmax(1)
@@ -99,7 +99,7 @@ _SUMS: Scores = {}
 
 
 def averaged(problem: Problem) -> Scores:
-    """Return the sum over the rounds so far of ntk-trace, each divided by its total."""
+    """Return the sum over the rounds so far of ntk-trace, each normalised to sum 1."""
     if all(bool(mask.all()) for mask in problem.masks.values()):
         _SUMS.clear()
     scores = ntk_trace(problem)

@@ -1,6 +1,6 @@
 """Prune a pretrained vision backbone before fine-tuning it on your task.
 
-The names in ``__all__`` are the stable face of the package (docs/python.md); everything else may move.
+The names in ``__all__`` are the stable API (docs/python.md); everything else may change.
 """
 
 from typing import Any
@@ -30,7 +30,7 @@ __all__ = ["__version__", *_HOMES, *_ROOMS]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for, so that ``--help`` need not wait for torch."""
+    """Import a public name on first access, so that ``--help`` does not wait for torch."""
     from importlib import import_module
 
     if name in _ROOMS:

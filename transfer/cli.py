@@ -37,11 +37,11 @@ Example: transfer run digits --prune.method px --prune.sparsity 0.982"""
 
 @dataclass(frozen=True)
 class PruneBackbone:
-    """Prune a pretrained trunk with real images and write it to a file.
+    """Prune a pretrained backbone on real images and write it to a file.
 
-    The head takes part in scoring but is neither pruned nor written. The file holds plain weights with exact zeros
-    under timm's keys, which for ResNets are torchvision's too, and says in its metadata how it was made:
-    timm.create_model(arch, num_classes=0, checkpoint_path=FILE), or load it here as FILE.
+    Scoring uses a classification head, which is neither pruned nor written. The file holds plain weights with exact
+    zeros under timm's keys, which for ResNets are also torchvision's, and its metadata records how it was made. Load it
+    with timm.create_model(arch, num_classes=0, checkpoint_path=FILE), or here as FILE.
     """
 
     backbone: str
@@ -51,7 +51,7 @@ class PruneBackbone:
     data: Data = field(default_factory=Data)
     prune: Prune = field(default_factory=Prune)
     seed: int = 0
-    """Of the head and the pruning set."""
+    """Seed of the head and the pruning set."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,12 @@ class Evaluate:
     run: Annotated[Path, tyro.conf.Positional]
     """The run's folder."""
     best: bool = False
-    """The weights of the best epoch instead of the last."""
+    """Use the weights of the best epoch instead of the last."""
 
 
 @dataclass(frozen=True)
 class ListMethods:
-    """Show the pruning methods: rounds and BatchNorm statistics unless told otherwise, what each needs, its options."""
+    """Show the pruning methods: default rounds and BatchNorm statistics, what each method needs, and its options."""
 
 
 @dataclass(frozen=True)
@@ -76,20 +76,20 @@ class Doctor:
 
 @dataclass(frozen=True)
 class Predict:
-    """Show new images to the model of a finished run: a class for each, or a mask as palette PNG and overlay.
+    """Predict new images with a finished run: a class per image, or a mask as palette PNG and overlay.
 
-    Prints one line an image: its path, then class and probability, or the files that were written. Neither the data
+    Prints one line per image: its path, then class and probability, or the files that were written. Neither the data
     set nor the backbone's file is needed.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
     """The run's folder."""
     images: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Image files, and folders of them."""
+    """Image files, and folders of images."""
     out: Path = Path("predictions")
-    """Folder for the masks of a segmentation."""
+    """Folder for the masks of a segmentation model."""
     best: bool = False
-    """The weights of the best epoch instead of the last."""
+    """Use the weights of the best epoch instead of the last."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,11 @@ class Backbones:
     action: Annotated[str, tyro.conf.Positional] = "list"
     """list, fetch or verify."""
     name: Annotated[str, tyro.conf.Positional] = ""
-    """Which one, for fetch and verify."""
+    """Name of the backbone to fetch or verify."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point of the ``transfer`` command."""
+    """Run the ``transfer`` command."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
         print(HELP.format(recipes=", ".join(_recipes())))

@@ -1,4 +1,4 @@
-"""Show what this machine has for a run, and check in some seconds that it works."""
+"""Show the environment of a run on this machine, and check in a few seconds that it works."""
 
 import os
 import platform
@@ -19,20 +19,20 @@ from transfer.environment import main_process
 if TYPE_CHECKING:
     from transfer.self_check import Outcome
 
-PACKAGES = {  # as they are installed and as they are imported
+PACKAGES = {  # names to install and to import
     "torch": "torch", "torchvision": "torchvision", "timm": "timm", "open_clip_torch": "open_clip",
     "segmentation-models-pytorch": "segmentation_models_pytorch", "accelerate": "accelerate",
 }  # fmt: skip
-PATIENCE = 120.0  # seconds; a check that waits for another process longer will wait for ever
+PATIENCE = 120.0  # seconds; a check that waits longer for another process would wait forever
 GIB = 1 << 30
 
 
 def doctor() -> bool:
     """Print versions, devices, processes, precision, folders and the checks; return whether all is well.
 
-    Under torchrun every process calls it and takes part; the main one prints. A check that fails is one line that
-    begins with FAILED and says what to do. If nothing is heard of the other processes for two minutes, the program
-    ends with exit code 1.
+    Under torchrun every process calls it and takes part; only the main process prints. A failed check prints one line
+    that begins with FAILED and says what to do. If another process does not answer for two minutes, the program exits
+    with code 1.
     """
     import transfer
 
@@ -65,7 +65,7 @@ def _package(name: str, module: str) -> bool:
             import_module(module)
     except PackageNotFoundError:
         return _failed(name, f"not installed; pip install {name}")
-    except Exception as error:  # a broken installation raises anything
+    except Exception as error:  # a broken installation may raise any type
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         remedy = f"pip install --force-reinstall torch torchvision {name}"
         return _failed(name, f"installed, but cannot be imported ({reason}); {remedy}")
@@ -90,12 +90,12 @@ def _devices() -> None:
             free, total = (size / GIB for size in torch.cuda.mem_get_info(index))
             bf16 = "bf16" if about.major >= 8 or torch.version.hip else "bf16 in software only: slow"
             _say(f"cuda:{index}", f"{about.name}, {total:.1f} GiB, {free:.1f} free, {bf16}")
-        except RuntimeError as error:  # its check will fail too
+        except RuntimeError as error:  # its check reports the failure
             _failed(f"cuda:{index}", f"{one_line(str(error))}; see nvidia-smi, or hide it with CUDA_VISIBLE_DEVICES")
 
 
 def _processes() -> Any:
-    """Print how many processes run and what precision "auto" is; return the accelerator, None if there can be none."""
+    """Print the number of processes and the meaning of precision "auto"; return the accelerator, None on failure."""
     import torch
 
     from transfer.recipe import Train
@@ -103,7 +103,7 @@ def _processes() -> Any:
 
     try:
         accelerator = accelerator_for(Train())
-    except Exception as error:  # torch and accelerate have many for a rendezvous that does not come about
+    except Exception as error:  # torch and accelerate raise many types for a failed rendezvous
         remedy = "" if isinstance(error, InputError) else "; see RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT"
         _failed("processes", one_line(str(error)) + remedy)
         return None
@@ -144,7 +144,7 @@ def _folders() -> bool:
 
 
 def _folder(path: Path, variable: str) -> str:
-    """Return whether a folder can be written, or its place where it is absent, and how much space is free."""
+    """Describe whether a folder, or its nearest existing parent, is writable, and how much space is free."""
     place = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     if not place.is_dir():
         return f"{path} is no folder; set {variable} to one"
@@ -156,7 +156,7 @@ def _folder(path: Path, variable: str) -> str:
 
 
 def _checks(accelerator: Any) -> bool:
-    """Check each device alone, then, if all processes found theirs well, all together."""
+    """Check each device alone, then, if that succeeds in all processes, all processes together."""
     import torch
 
     from transfer.self_check import check_device, check_together
@@ -173,7 +173,7 @@ def _checks(accelerator: Any) -> bool:
 
 
 def _reported(outcomes: Iterable["Outcome"], accelerator: Any) -> bool:
-    """Print this process's outcomes as they come, then what other processes found wrong; return whether all is well."""
+    """Print this process's outcomes as they come, then the failures of other processes; return whether all is well."""
     failures = []
     for outcome in outcomes:
         label = f"{outcome.name} on {outcome.where}"
@@ -195,7 +195,7 @@ def _reported(outcomes: Iterable["Outcome"], accelerator: Any) -> bool:
 
 @contextmanager
 def _patience() -> Iterator[None]:
-    """End the program with one line if the body takes longer than PATIENCE seconds."""
+    """Exit the program with one line if the body takes longer than PATIENCE seconds."""
 
     def give_up() -> None:
         remedy = "see whether they reach each other (MASTER_ADDR, firewall)"

@@ -1,7 +1,7 @@
-"""Run a recipe, or a comparison, from the command line: flags over a typed recipe, one-line errors, exit codes.
+"""Run a recipe or a comparison from the command line: typed flags, one-line errors, exit codes.
 
-Exit codes: 0 done; 1 failed during the run, what was finished is kept; 2 the input cannot be used, found before the run
-begins wherever it can be; 130 and 143 stopped by Ctrl-C or SIGTERM, the same command goes on.
+Exit codes: 0 done; 1 failed during the run, what was finished is kept; 2 invalid input, found before the run begins
+where possible; 130 and 143 stopped by Ctrl-C or SIGTERM, the same command resumes.
 """
 
 import io
@@ -30,21 +30,21 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Launch:
-    """A recipe and where its run folder goes."""
+    """A recipe, and options for running it."""
 
     recipe: Annotated[Recipe, tyro.conf.arg(name="")]
     out: Path = Path("runs")
     """Folder that holds the run folders."""
     dry_run: bool = False
-    """Check recipe, weights and data and say what would run; download nothing, train nothing."""
+    """Check recipe, weights and data and print what would run; download nothing, train nothing."""
     verbosity: log.Verbosity = "info"
-    """Log lines on stderr: quiet, info, or debug (of every process, and each pruning round)."""
+    """Log level on stderr: quiet, info, or debug (all processes, and each pruning round)."""
     track: str | None = None
-    """Also send the metrics of each epoch to tensorboard, wandb, trackio or another tracker that accelerate knows."""
+    """Also log the metrics of each epoch to tensorboard, wandb, trackio or another tracker that accelerate supports."""
 
 
 def run_recipe(recipe: Recipe, argv: Sequence[str] | None = None) -> None:
-    """Override the recipe from the command line, run it, print the result."""
+    """Override the recipe from the command line, run it and print the result."""
     launch = parse(Launch, Launch(recipe), argv, sys.modules.get("__main__"))
     with one_line_errors():
         log.show(launch.verbosity)
@@ -60,27 +60,27 @@ def run_recipe(recipe: Recipe, argv: Sequence[str] | None = None) -> None:
 
 @dataclass(frozen=True)
 class Comparing:
-    """A recipe, and what is compared under it."""
+    """A recipe, and what to compare under it."""
 
     recipe: Annotated[Recipe, tyro.conf.arg(name="")]
     methods: tuple[str, ...] = (RECOMMENDED, "px", "magnitude", "random")
-    """Methods to compare; a --prune.method of your own joins them, and prune.options are for it alone."""
+    """Methods to compare, plus your own --prune.method if you set one; prune.options apply only to that one."""
     sparsities: tuple[float, ...] = (0.9, 0.982)
-    """Sparsities to compare; a --prune.sparsity of your own joins them."""
+    """Sparsities to compare, plus your own --prune.sparsity if you set one."""
     seeds: tuple[int, ...] = ()
-    """Seeds to average over; none = the one of --seed."""
+    """Seeds to average over; none = only --seed."""
     out: Path = Path("runs")
     """Folder that holds the run folders."""
     workers: int | None = None
-    """Runs at a time, which divide the processor; None = one a core up to 4, and one on a GPU."""
+    """Runs at a time, which share the CPU; None = one per core up to 4, but one on a GPU."""
     dry_run: bool = False
-    """Check everything and say what would run; download nothing, train nothing."""
+    """Check everything and print what would run; download nothing, train nothing."""
     verbosity: log.Verbosity = "info"
-    """Log lines on stderr: quiet, info, or debug (of every process, and each pruning round)."""
+    """Log level on stderr: quiet, info, or debug (all processes, and each pruning round)."""
 
 
 def run_comparison(default: Comparing, argv: Sequence[str] | None = None) -> None:
-    """Override the comparison from the command line, run it, print its table."""
+    """Override the comparison from the command line, run it and print its table."""
     asked = parse(Comparing, default, argv, sys.modules.get("__main__"))
     recipe = asked.recipe
     own, usual = recipe.prune, default.recipe.prune
@@ -114,14 +114,14 @@ def run_comparison(default: Comparing, argv: Sequence[str] | None = None) -> Non
 
 
 def _joined(named: tuple[T, ...], own: T, usual: T) -> tuple[T, ...]:
-    """Return what was named, and the recipe's own where the user has changed it."""
+    """Return the named values, plus the recipe's own value if the user changed it."""
     return tuple(dict.fromkeys((*named, own))) if own != usual else named
 
 
 def parse(kind: Any, default: Any, argv: Sequence[str] | None, module: Any = None, prog: str | None = None) -> Any:
-    """Return ``kind`` from the command line; ``--help`` begins with the docstring of the script ``module``.
+    """Parse the command line into ``kind``; ``--help`` begins with the docstring of the script ``module``.
 
-    A mistyped flag is one line on stderr and exit code 2.
+    An invalid flag prints one line on stderr and exits with code 2.
     """
     text = (getattr(module, "__doc__", None) or kind.__doc__ or "").strip()
     if getattr(module, "__spec__", None):
@@ -131,17 +131,17 @@ def parse(kind: Any, default: Any, argv: Sequence[str] | None, module: Any = Non
         with one_line_errors(), redirect_stderr(complaint):
             return tyro.cli(kind, default=default, args=argv, description=text, prog=prog)
     except SystemExit:
-        if not complaint.getvalue():  # --help, or a line of ours
+        if not complaint.getvalue():  # --help, or an error that was already printed
             raise
         words = " ".join(re.sub("[─│╭╮╰╯]+", " ", complaint.getvalue()).split())
         what = re.split(r" (?:For full|Argument) helptext", words.removeprefix("Value error "))[0]
-        what = re.sub(r"^(.+) \1", r"\1", what)  # a title that its text repeats
+        what = re.sub(r"^(.+) \1", r"\1", what)  # a title that is repeated by its text
         _leave(2, f"error: {what}; --help lists the flags")
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn what users can meet into one line on stderr and an exit code; anything else is a bug and shows whole."""
+    """Print expected errors as one line on stderr and exit with their code; bugs keep their traceback."""
     warnings.showwarning = _show_warning
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
@@ -150,7 +150,7 @@ def one_line_errors() -> Iterator[None]:
         _leave(2, f"error: {error}")
     except KeyboardInterrupt:
         _leave(130, "stopped; a run goes on from its last saved step when the same command is given again")
-    except BrokenPipeError:  # the reader of our output, such as head, has seen enough
+    except BrokenPipeError:  # the reader of stdout, such as head, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
@@ -176,7 +176,7 @@ def _show_warning(message: Any, category: Any, *_: Any, **__: Any) -> None:
 
 
 def _say(line: str) -> None:
-    """Print one line to stderr; of several processes each begins with its number, and no line breaks another."""
+    """Print one line to stderr, prefixed by the rank on other processes; a single write keeps lines whole."""
     rank = os.environ.get("RANK", "0")
     sys.stderr.write(f"{'' if main_process() else f'[process {rank}] '}{' '.join(line.split())}\n")
     sys.stderr.flush()

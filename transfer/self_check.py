@@ -1,4 +1,4 @@
-"""A check of some seconds on the embedded backbone and digits: each device alone, then all processes together."""
+"""A check of a few seconds on the embedded backbone and digits: each device alone, then all processes together."""
 
 import time
 import warnings
@@ -37,7 +37,7 @@ NETWORK = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """One check: what and where, what was seen, and what is wrong with what to do about it; None = well."""
+    """Result of one check: its name and place, what was measured, and what went wrong with a remedy; None = passed."""
 
     name: str
     where: str
@@ -47,7 +47,7 @@ class Outcome:
 
 
 def check_device(device: torch.device, folder: Path) -> Iterator[Outcome]:
-    """Score, prune, take a step, save and load on one device; stop after the first part that fails."""
+    """Score, prune, take a step, save and load on one device; stop at the first failure."""
     parts = _parts(device, folder)
     for name in PARTS:
         remedy = DISK if name == "state" else GPU if device.type == "cuda" else CPU
@@ -58,27 +58,27 @@ def check_device(device: torch.device, folder: Path) -> Iterator[Outcome]:
 
 
 def check_together(accelerator: Any, folder: Path) -> Outcome:
-    """Prune and fine-tune with all processes; their masks and weights are the same, and so is the saved state."""
+    """Prune and fine-tune with all processes; check that masks, weights and the saved state agree."""
     where = f"{accelerator.num_processes} process{'es' * (accelerator.num_processes > 1)}"
     return _attempt("fine-tune", where, partial(_together, accelerator, folder), NETWORK)
 
 
 def _attempt(name: str, where: str, work: Callable[[], str], remedy: str) -> Outcome:
-    """Do one check; turn any error into one line."""
+    """Run one check; turn any error into one line."""
     start = time.perf_counter()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what so small a run does to a model
+            warnings.simplefilter("ignore")  # expected in so small a run
             return Outcome(name, where, work(), seconds=time.perf_counter() - start)
-    except (InputError, RunError) as error:  # these say what to do
+    except (InputError, RunError) as error:  # these messages include a remedy
         return Outcome(name, where, wrong=str(error))
-    except Exception as error:  # what is wrong with an installation raises anything
+    except Exception as error:  # a broken installation may raise any type
         reason = one_line((str(error).strip() or type(error).__name__).splitlines()[0])[:300]
         return Outcome(name, where, wrong=f"{reason}; {remedy}")
 
 
 def _parts(device: torch.device, folder: Path) -> Iterator[str]:
-    """Check the PARTS one after the other on a device; yield what was seen of each."""
+    """Run the checks named in PARTS in order on a device; yield what each one measured."""
     model, images, look = _subject(device)
     batches = Batches(images.subset(torch.arange(STEPS * BATCH)), batch=BATCH, **look)
     yield f"embedded ({checkpoints.describe('embedded').arch}), {STEPS} batches of {BATCH} digits"
@@ -130,7 +130,7 @@ def _together(accelerator: Any, folder: Path) -> str:
 
 
 def _subject(device: torch.device) -> tuple[nn.Module, Images, dict[str, Any]]:
-    """Return a model from the embedded backbone on the device, digits, and how their batches are prepared."""
+    """Return a model from the embedded backbone on the device, digits, and the preprocessing of their batches."""
     backbone, digits = checkpoints.load("embedded"), data.load("digits")
     assert isinstance(digits.train, Images)
     look = {"size": 32, "mean": backbone.mean, "std": backbone.std, "device": device}
@@ -147,7 +147,7 @@ def _pruned(model: nn.Module, batches: Batches, accelerator: Any = None) -> Mask
 
 
 def _saved(folder: Path, model: nn.Module) -> dict[str, Any]:
-    """Return the training state in the folder, which holds the model's weights to the bit."""
+    """Return the training state in the folder after checking that it holds the model's exact weights."""
     saved = State(folder).load()
     if saved is None:
         raise RuntimeError("the state is not there after saving")

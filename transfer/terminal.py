@@ -1,4 +1,4 @@
-"""What a terminal shows of a run: its result as a table, and what it would do."""
+"""Show a run on the terminal: its result as a table, and the plan of a dry run."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from transfer.runs.run import Result
 
 
 def show_result(result: Result) -> None:
-    """Print what a finished run found and where it is."""
+    """Print the result of a finished run and its folder."""
     m: Mapping[str, Any] = result.metrics
     task = tasks.find(m["task"])
     headline = task.headline
@@ -44,12 +44,12 @@ def show_result(result: Result) -> None:
 
 
 def plan(setup: Setup, absent: Mapping[str, str], out: Path) -> str:
-    """Return what a run would do, in a few lines.
+    """Return a description of what a run would do, in a few lines.
 
     Args:
-        setup: of :func:`transfer.runs.prepare.dry_run`.
+        setup: from :func:`transfer.runs.prepare.dry_run`.
         absent: what is not on this machine, each with where a run gets it.
-        out: the folder that holds the run folders.
+        out: folder that holds the run folders.
     """
     recipe, train = setup.recipe, setup.recipe.train
     protocol = setup.task.protocol(recipe)

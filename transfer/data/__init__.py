@@ -1,10 +1,9 @@
-"""Data sets: where the images are, how they become batches, and the fixed set that pruning sees.
+"""Data sets, their batches, and the fixed set of images that pruning uses.
 
 To add a data set: write ``transfer/data/sources/<name>.py`` with one function ``load(root: Path) -> Dataset``
-(a dash in the name is an underscore in the file's), and a line in ``_SOURCES``, which says its task. Small
-images go into ``Images`` (one uint8 tensor), large ones into ``ImageFiles`` (paths). Raise ``InputError`` for
-what the user can mend. A data set with a label for each pixel is a ``MaskDataset``; ``sources.voc.read_voc``
-reads one in the layout of VOC.
+(a dash in the name is an underscore in the file's), and add a line with its task to ``_SOURCES``. Small images go
+into ``Images`` (one uint8 tensor), large ones into ``ImageFiles`` (paths). Raise ``InputError`` for what the user
+can fix. A data set with a label per pixel is a ``MaskDataset``; ``sources.voc.read_voc`` reads one in VOC layout.
 """
 
 from __future__ import annotations
@@ -23,17 +22,17 @@ __all__ = ["Outlook", "load", "names", "outlook", "register", "task"]
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set is read, and what is known of it before."""
+    """How a data set is read, and what is known before it is."""
 
     load: str | Callable[[Any], Any]
     """``load(root)``, or ``load(path)`` for folders by path; or the module of ``transfer.data.sources`` that has it."""
     task: str = "classification"
-    """Its name in :mod:`transfer.tasks`."""
+    """Name in :mod:`transfer.tasks`."""
     classes: int | None = None
-    """Of a data set that has to be fetched or put in place; None: it is there, or its folder says."""
+    """Number of classes of a data set that must be downloaded or provided; None for the others."""
 
 
-_SOURCES: dict[str, Source] = {  # a name that ends in a colon is followed by a path
+_SOURCES: dict[str, Source] = {  # names that end in a colon are followed by a path
     "digits": Source("digits"),
     "fashion-mnist": Source("fashion_mnist", classes=10),
     "cifar10": Source("cifar10", classes=10),
@@ -48,17 +47,17 @@ _SOURCES: dict[str, Source] = {  # a name that ends in a colon is followed by a 
 
 
 def names() -> list[str]:
-    """Return what :func:`load` takes; ``<path>`` stands for any folder, of class folders or in VOC layout."""
+    """Return the names that :func:`load` accepts; ``<path>`` stands for a folder, of class folders or in VOC layout."""
     return [f"{name}<path>" if name.endswith(":") else name for name in _SOURCES]
 
 
 def register(name: str, load: Callable[[Any], Any], *, task: str = "classification") -> None:
-    """Add a data set of your own.
+    """Register a data set of your own.
 
     Args:
-        name: what ``data.name`` calls it; after a name that ends in a colon users write a path.
+        name: its ``data.name``; users append a path to a name that ends in a colon.
         load: takes the folder where users keep data, or that path, and returns the data set.
-        task: its name in :mod:`transfer.tasks`.
+        task: name of its task in :mod:`transfer.tasks`.
 
     Raises:
         InputError: the name is taken.
@@ -70,7 +69,11 @@ def register(name: str, load: Callable[[Any], Any], *, task: str = "classificati
 
 
 def _find(name: str) -> tuple[Source, str | None]:
-    """Return the source of a data set, and the path in its name."""
+    """Return the source of a data set, and the path in its name.
+
+    Raises:
+        InputError: the name is unknown.
+    """
     for known, source in _SOURCES.items():
         if known == name or (known.endswith(":") and name.startswith(known)):
             return source, name.removeprefix(known) if known.endswith(":") else None
@@ -78,22 +81,26 @@ def _find(name: str) -> tuple[Source, str | None]:
 
 
 def task(name: str) -> str:
-    """Return the name of a data set's task. Raises InputError for an unknown data set."""
+    """Return the name of a data set's task.
+
+    Raises:
+        InputError: the data set is unknown.
+    """
     return _find(name)[0].task
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """What is known of a published data set before it is there."""
+    """What is known of a published data set before it is on this machine."""
 
     classes: tuple[str, ...]
-    """Stand-ins for the names."""
+    """Placeholders for the class names."""
     palette: tuple[tuple[int, int, int], ...] = ()
     test: None = None
 
 
 def outlook(name: str) -> Outlook | None:
-    """Return what is known of a data set that has to be fetched or put in place; None for the others."""
+    """Return what is known of a data set that must be downloaded or provided; None for the others."""
     count = _find(name)[0].classes
     return Outlook(tuple(map(str, range(count)))) if count else None
 
@@ -101,9 +108,13 @@ def outlook(name: str) -> Outlook | None:
 def load(name: str, *, root: Path | None = None) -> Any:
     """Load a data set by name: a ``Dataset`` or ``MaskDataset`` of :mod:`transfer.data.dataset`, or one of your own.
 
-    ``root`` is the folder where the user keeps data: by default the environment variable TRANSFER_DATA, else
-    ``./data``. ``digits``, ``voc-sample`` and folders by path do not look at it. Raises InputError for an
-    unknown name and for files that are absent, damaged or of the wrong form.
+    Args:
+        name: one of :func:`names`.
+        root: folder where the user keeps data; None = the environment variable TRANSFER_DATA, else ``./data``.
+            ``digits``, ``voc-sample`` and folders by path ignore it.
+
+    Raises:
+        InputError: the name is unknown, or files are absent, damaged or of the wrong form.
     """
     source, path = _find(name)
     read = source.load

@@ -1,4 +1,4 @@
-"""What a data set is: a training and a test split of images with a label each, or with a mask each."""
+"""Data sets: a training and a test split of images, each with one label or one mask per image."""
 
 from __future__ import annotations
 
@@ -15,15 +15,19 @@ from transfer.data import identity
 
 Palette = tuple[tuple[int, int, int], ...]
 IGNORE = 255
-"""The label of pixels that count nowhere: VOC's borders, and what padding adds."""
+"""Label of ignored pixels: VOC's borders, and padding."""
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
     """Images in memory.
 
-    ``pixels``: uint8 (N, 3, H, W), 0 to 255. ``labels``: class indices, int64 (N,), or what a task of your own
-    wants of each image, float32 (N, ...). Raises InputError for another shape or dtype.
+    Args:
+        pixels: uint8 (N, 3, H, W), 0 to 255.
+        labels: class indices, int64 (N,), or targets of a task of your own, float32 (N, ...).
+
+    Raises:
+        InputError: a tensor has another shape or dtype.
     """
 
     pixels: Tensor
@@ -52,9 +56,14 @@ class Images:
 
 @dataclass(frozen=True, eq=False)
 class ImageFiles:
-    """Images on disk, decoded when they are asked for.
+    """Images on disk, decoded on access.
 
-    ``paths``: N image files. ``labels``: as of :class:`Images`. Raises InputError when the two do not fit.
+    Args:
+        paths: N image files.
+        labels: as in :class:`Images`.
+
+    Raises:
+        InputError: paths and labels differ in number, or the labels have another shape or dtype.
     """
 
     paths: tuple[Path, ...]
@@ -83,9 +92,15 @@ Split = Images | ImageFiles
 class Dataset:
     """A named data set of K classes, or of float labels without classes.
 
-    ``classes``: K names; a label is an index into them. ``test_split``: the name of the split that stands in
-    ``test``, "test" or "val". Raises InputError for an empty split, for labels outside [0, K), and for float labels
-    that are not finite.
+    Args:
+        name: name in messages and results.
+        train: training split.
+        test: test split.
+        classes: K names; labels are indices into them.
+        test_split: name of the split in ``test``: "test" or "val".
+
+    Raises:
+        InputError: a split is empty, a label is outside [0, K), or a float label is not finite.
     """
 
     name: str
@@ -125,10 +140,10 @@ def _check_labels(labels: Tensor, count: int) -> None:
 
 
 def voc_palette(count: int = 256) -> Palette:
-    """Return the red, green and blue, 0 to 255, of the labels 0 to ``count`` - 1 (256 at most).
+    """Return the RGB colours, 0 to 255, of the labels 0 to ``count`` - 1 (256 at most).
 
-    VOC spreads the bits of a label over the channels: bits 0, 1, 2 are the highest bits of red, green and
-    blue, bits 3, 4, 5 the next ones, 6 and 7 the third of red and green. So 0 is black and 255 a pale cream.
+    VOC spreads the bits of a label over the channels: bits 0, 1, 2 are the highest bits of red, green and blue, bits 3,
+    4, 5 the second highest, and 6 and 7 the third of red and green. So 0 is black and 255 a pale cream.
     """
     return tuple(_colour(label) for label in range(count))
 
@@ -142,10 +157,15 @@ def _colour(label: int) -> tuple[int, int, int]:
 
 @dataclass(frozen=True, eq=False)
 class MaskFiles:
-    """Images and masks on disk, decoded when they are asked for.
+    """Images and masks on disk, decoded on access.
 
-    ``images``, ``masks``: N files each. ``classes``: K; a mask holds labels from 0 to K - 1, and 255. Raises
-    InputError when the numbers of files differ or K is not 2 to 255.
+    Args:
+        images: N image files.
+        masks: N mask files, with labels from 0 to K - 1, and 255.
+        classes: K.
+
+    Raises:
+        InputError: the numbers of files differ, or K is not 2 to 255.
     """
 
     images: tuple[Path, ...]
@@ -174,12 +194,19 @@ class MaskFiles:
 
 @dataclass(frozen=True, eq=False)
 class MaskDataset:
-    """A named data set of K classes with a label for each pixel.
+    """A named data set of K classes with one label per pixel.
 
-    ``classes``: K names; a label is an index into them (in VOC 0 is the background). ``palette``: 256 colours,
-    one for each value that a mask can hold. ``train_split``, ``test_split``: the names of the splits that
-    stand in ``train`` ("train" or "train_aug") and ``test`` ("val"). Raises InputError for an empty split and
-    for a split of another number of classes.
+    Args:
+        name: name in messages and results.
+        train: training split.
+        test: test split.
+        classes: K names; labels are indices into them (in VOC 0 is the background).
+        palette: 256 colours, one per value that a mask can hold.
+        train_split: name of the split in ``train``: "train" or "train_aug".
+        test_split: name of the split in ``test``: "val".
+
+    Raises:
+        InputError: a split is empty or has another number of classes, or the palette does not have 256 colours.
     """
 
     name: str

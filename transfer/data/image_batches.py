@@ -1,4 +1,4 @@
-"""Normalised batches of a split, the same for any number of processes and workers."""
+"""Normalised batches of a split, identical for any number of processes and workers."""
 
 from __future__ import annotations
 
@@ -23,26 +23,25 @@ from transfer.data.preprocess import Preprocess
 from transfer.data.sampler import Order, Walk, generator, part
 from transfer.data.workers import decoded
 
-Key = tuple[int, int]  # index of the sample, epoch: all that its random parameters depend on, besides the seed
+Key = tuple[int, int]  # sample index and epoch, which with the seed determine its random parameters
 
 
 class Batches(Walk):
-    """Walks over a split; each yields (inputs float32 (n, 3, size, size) on ``device``, targets int64 (n,)).
+    """Iterates over a split; yields (inputs float32 (n, 3, size, size) on ``device``, targets int64 (n,)).
 
-    ``batch`` counts the samples of a *global* batch, of which process ``rank`` of ``world`` yields its
-    contiguous part (parts differ by at most one sample and may be empty when a last batch is smaller than
-    ``world``). Order and augmentation follow from ``seed`` and the epoch alone: a second walk yields the same
-    tensors, and the parts of all ranks joined are the batch of one. The global random state is neither read
-    nor changed.
+    ``batch`` is the size of a *global* batch, of which process ``rank`` of ``world`` yields its contiguous part (parts
+    differ by at most one sample and may be empty when a last batch is smaller than ``world``). Order and augmentation
+    depend only on ``seed`` and the epoch: a second iteration yields the same tensors, and the concatenated parts of all
+    ranks are the batch of a single process. The global random state is neither read nor changed.
 
-    Without ``augment``: images in memory are resized to ``size`` × ``size`` if they differ; files have their
-    shorter side resized to ``size`` · 256 / 224 and the centre cut out. With it: pad-crop at native size,
-    flip, then the same resizing; or a random resized crop, flip. Resampling is antialiased. ``mean`` and
-    ``std`` are for pixels from 0 to 1. ``drop_last`` drops a smaller last batch, unless it is the only one.
-    ``workers`` decode files.
+    Without ``augment``, images in memory are resized to ``size`` × ``size`` if they differ; files have their shorter
+    side resized to ``size`` · 256 / 224 and are centre-cropped. With it: pad-crop at native size, flip, then the same
+    resizing; or random resized crop, flip. Resampling is antialiased. ``mean`` and ``std`` are for pixels from 0 to 1.
+    ``drop_last`` drops a smaller last batch, unless it is the only one. ``workers`` processes decode files.
 
-    Raises InputError: ``size`` or ``batch`` below 1, an unknown interpolation, an empty split; and, while
-    walking, a file that is not a readable image.
+    Raises:
+        InputError: ``size`` or ``batch`` is below 1, the interpolation is unknown, or the split is empty; and, while
+            iterating, a file is not a readable image.
     """
 
     def __init__(
@@ -87,7 +86,7 @@ class Batches(Walk):
 
 
 class InMemory:
-    """The images on their device; a batch is gathered, augmented and normalised in a few operations."""
+    """Images on their device; batches are gathered, augmented and normalised in a few operations."""
 
     def __init__(self, images: Images, preprocess: Preprocess, *, seed: int, device: torch.device) -> None:
         self.pixels, self.labels = images.pixels.to(device), images.labels.to(device)
@@ -104,7 +103,7 @@ class InMemory:
             yield self.preprocess.normalise(pixels), self.labels[mine]
 
     def _geometry(self, pixels: Tensor, count: int, rows: slice, epoch: int, number: int) -> Tensor:
-        """Augment and resize the ``rows`` of a global batch of ``count``; the draws are for all of it."""
+        """Augment and resize ``rows`` of a global batch of ``count``, for all of which parameters are drawn."""
         look, augment = self.preprocess, self.preprocess.augment
         height, width = pixels.shape[2:]
         if augment is not None:
@@ -120,13 +119,17 @@ class InMemory:
 
 
 class Decoder(TorchDataset[Tensor]):
-    """Files to uint8 pixels of the model's size; what the workers run."""
+    """Decodes files to uint8 pixels of the model's input size, in the workers."""
 
     def __init__(self, files: ImageFiles, preprocess: Preprocess, *, seed: int) -> None:
         self.paths, self.preprocess, self.seed = files.paths, preprocess, seed
 
     def __getitem__(self, key: Key) -> Tensor:
-        """Return one image, uint8 (3, S, S). Raises InputError for a file that is not a readable image."""
+        """Return one image, uint8 (3, S, S).
+
+        Raises:
+            InputError: the file is not a readable image.
+        """
         index, epoch = key
         image, augment = decode(self.paths[index], self.paths[index]), self.preprocess.augment
         if augment is not None:
@@ -136,7 +139,10 @@ class Decoder(TorchDataset[Tensor]):
         return resized(image, self.preprocess, centre_crop=True)
 
     def __getitems__(self, keys: list[Key]) -> Tensor | InputError:
-        """Return a batch, uint8 (n, 3, S, S), or the error as a value: raised, it gains a traceback."""
+        """Return a batch, uint8 (n, 3, S, S), or an error.
+
+        The error is returned because raising it in a worker would add a traceback to its message.
+        """
         size = self.preprocess.size
         try:
             return (
@@ -161,10 +167,10 @@ class Decoder(TorchDataset[Tensor]):
 
 
 def resized(image: Image.Image, look: Preprocess, *, centre_crop: bool) -> Tensor:
-    """Return an image as the test sees it, uint8 (3, S, S).
+    """Return an image with the test-time transform, uint8 (3, S, S).
 
-    With ``centre_crop`` the shorter side is resized to 256/224 of the size and the centre cut out; otherwise the image
-    is resized to the size.
+    With ``centre_crop`` the shorter side is resized to 256/224 of S and the centre cropped; otherwise the image is
+    resized to S × S.
     """
     size, mode = look.size, InterpolationMode(look.interpolation)
     if centre_crop:
@@ -176,7 +182,7 @@ def resized(image: Image.Image, look: Preprocess, *, centre_crop: bool) -> Tenso
 
 
 class FromFiles:
-    """The files of a split and the workers that decode them."""
+    """Files of a split, decoded by workers."""
 
     def __init__(
         self, files: ImageFiles, preprocess: Preprocess, *, seed: int, device: torch.device, workers: int
@@ -187,9 +193,10 @@ class FromFiles:
     def walk(
         self, batches: Sequence[Tensor], *, epoch: int, start: int, rank: int, world: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield this process's part of each global batch, from batch ``start`` on.
+        """Yield this process's part of each global batch of indices, from batch ``start`` on.
 
-        Raises InputError for a file that is no image.
+        Raises:
+            InputError: a file is not a readable image.
         """
         mine = [indices[part(len(indices), rank, world)] for indices in batches[start:]]
         pictures = decoded(self.decoder, mine, epoch=epoch, workers=self.workers, device=self.device)
@@ -204,14 +211,14 @@ class EpochBatches(Protocol):
     def __len__(self) -> int: ...
     def __iter__(self) -> Any: ...
     def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Choose the order and augmentation of an epoch, and the global batch at which its walks begin."""
+        """Set the epoch, which determines order and augmentation, and the global batch at which iteration starts."""
 
 
 @dataclass(frozen=True)
 class Loaders:
-    """What a model is trained on and tested on: pairs of inputs (N, 3, H, W) and targets, on the model's device.
+    """Training and test batches: pairs of inputs (N, 3, H, W) and targets, on the model's device.
 
-    With several processes each has its part of every batch, and all have equally many test batches.
+    With several processes, each has its part of every batch, and all have the same number of test batches.
     """
 
     train: EpochBatches

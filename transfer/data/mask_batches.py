@@ -1,4 +1,4 @@
-"""Normalised batches of images and label maps, the same for any number of processes and workers."""
+"""Normalised batches of images and masks, identical for any number of processes and workers."""
 
 from __future__ import annotations
 
@@ -18,32 +18,33 @@ from transfer.data.sampler import Order, Walk, generator, part
 from transfer.data.workers import decoded
 
 PROTOCOLS = ("whole", "center")
-Key = tuple[int, int]  # index of the sample, epoch: all that its random parameters depend on, besides the seed
+Key = tuple[int, int]  # sample index and epoch, which with the seed determine its random parameters
 Size = tuple[int, int]  # height, width
 Packed = tuple[Tensor, Tensor, list[Size]]
 
 
 class MaskBatches(Walk):
-    """Walks over a split; each yields (inputs float32 (n, 3, H, W), targets int64 (n, H, W)) on ``device``.
+    """Iterates over a split; yields (inputs float32 (n, 3, H, W), targets int64 (n, H, W)) on ``device``.
 
-    Targets are class indices, and 255 where no label counts: VOC's borders and all padding. Padding of inputs
-    is 0, the colour ``mean``. ``crop`` must be a multiple of ``stride``, the model's output stride.
+    Targets are class indices, and 255 for ignored pixels: VOC's borders and all padding. Padding of inputs is 0, the
+    colour ``mean``. ``crop`` must be a multiple of ``stride``, the model's output stride.
 
-    With ``augment``, H = W = ``crop``: scaled by a random factor, cropped at random, flipped, and padded at
-    the right and bottom where the scaled image is smaller. Without it, ``protocol`` says what is evaluated:
-    "whole", each image at its own size, padded at the right and bottom to a multiple of ``stride``, one image
-    a process and batch whatever ``batch`` says; or "center", the papers': the shorter side resized to
-    ``crop``, the centre cut out, H = W = ``crop``. Images are resampled with antialiasing, masks never mixed.
+    With ``augment``, H = W = ``crop``: images are randomly scaled, cropped and flipped, and padded at the right and
+    bottom where the scaled image is smaller. Without it, ``protocol`` sets what is evaluated: "whole", each image at
+    its own size, padded at the right and bottom to a multiple of ``stride``, one image per process and batch whatever
+    ``batch`` is; or "center", as in the papers: the shorter side resized to ``crop`` and centre-cropped, H = W =
+    ``crop``. Images are resampled with antialiasing, masks by nearest neighbour.
 
-    ``batch`` counts the samples of a *global* batch, of which process ``rank`` of ``world`` yields its
-    contiguous part (parts differ by at most one sample and may be empty). Order and augmentation follow from
-    ``seed`` and the epoch alone: a second walk yields the same tensors, and the parts of all ranks joined are
-    the batch of one (whole images: follow one another). The global random state is neither read nor changed.
-    ``mean`` and ``std`` are for pixels from 0 to 1. ``drop_last`` drops a smaller last batch, unless it is the
-    only one. ``workers`` decode files.
+    ``batch`` is the size of a *global* batch, of which process ``rank`` of ``world`` yields its contiguous part (parts
+    differ by at most one sample and may be empty). Order and augmentation depend only on ``seed`` and the epoch: a
+    second iteration yields the same tensors, and the concatenated parts of all ranks are the batch of a single process
+    (whole images: its successive batches). The global random state is neither read nor changed. ``mean`` and ``std``
+    are for pixels from 0 to 1. ``drop_last`` drops a smaller last batch, unless it is the only one. ``workers``
+    processes decode files.
 
-    Raises InputError: ``crop``, ``stride`` or ``batch`` below 1, a crop that the stride does not divide, an
-    unknown protocol or interpolation, an empty split; and, while walking, a file that cannot be used.
+    Raises:
+        InputError: ``crop``, ``stride`` or ``batch`` is below 1, ``crop`` is not a multiple of ``stride``, the protocol
+            or interpolation is unknown, or the split is empty; and, while iterating, a file is unusable.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class MaskBatches(Walk):
             yield self._ready(*packed)
 
     def _ready(self, pixels: Tensor, targets: Tensor, sizes: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
-        """Normalise on the device; padding becomes exactly 0, which no 8-bit colour does."""
+        """Normalise on the device and set padding to exactly 0, which no 8-bit colour becomes."""
         inputs = self._look.normalise(pixels.to(self._device, non_blocking=True))
         for image, (height, width) in zip(inputs, sizes, strict=True):
             image[:, height:] = 0
@@ -102,7 +103,11 @@ class MaskBatches(Walk):
 
 
 def check_crop(crop: int, stride: int) -> None:
-    """Raise InputError unless ``crop`` is a multiple of ``stride``, both in pixels."""
+    """Check that ``crop`` is a multiple of ``stride``, both in pixels.
+
+    Raises:
+        InputError: it is not, or one of them is below 1.
+    """
     if stride < 1:
         raise InputError(f"stride must be 1 pixel or more, got {stride}")
     if crop < 1:
@@ -131,7 +136,11 @@ class MaskDecoder(TorchDataset[Pair]):
         self.whole = augment is None and protocol == "whole"
 
     def __getitem__(self, key: Key) -> Pair:
-        """Return one image, uint8 (3, h, w), and its labels, uint8 (h, w), not yet padded."""
+        """Return one image, uint8 (3, h, w), and its labels, uint8 (h, w), not yet padded.
+
+        Raises:
+            InputError: a file is unusable.
+        """
         index, epoch = key
         pair = read_pair(self.split.images[index], self.split.masks[index], self.split.classes)
         if self.augment is not None:
@@ -140,10 +149,10 @@ class MaskDecoder(TorchDataset[Pair]):
         return pair if self.whole else centre_crop(*pair, self.crop, self.interpolation)
 
     def __getitems__(self, keys: list[Key]) -> Packed | InputError:
-        """Return a batch, or the error as a value: raised, it gains a traceback.
+        """Return a batch, or an error, because raising it in a worker would add a traceback to its message.
 
-        Pixels uint8 (n, 3, H, W), labels uint8 (n, H, W), 255 in the padding, and the height and width of
-        each image in them: it stands in the upper left corner.
+        The batch is pixels uint8 (n, 3, H, W), labels uint8 (n, H, W), 255 in the padding, and the height and width of
+        each image, which lies in the upper left corner.
         """
         try:
             return pack([self[key] for key in keys], self._canvas)
@@ -159,7 +168,7 @@ class MaskDecoder(TorchDataset[Pair]):
 
 
 def pack(pairs: list[Pair], canvas: Callable[[list[Pair]], Size]) -> Packed:
-    """Put images and labels into the upper left corners of one batch; what is left of the labels is 255."""
+    """Copy images and labels into the upper left corners of one batch; padding of labels is 255."""
     height, width = canvas(pairs)
     pixels = torch.zeros(len(pairs), 3, height, width, dtype=torch.uint8)
     targets = torch.full((len(pairs), height, width), IGNORE, dtype=torch.uint8)

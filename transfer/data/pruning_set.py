@@ -1,4 +1,4 @@
-"""The fixed images that pruning sees: balanced over the classes, or drawn at random where each has a mask."""
+"""The fixed images that pruning uses: balanced over the classes, or chosen at random if they have masks."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from transfer.data.mask_batches import MaskDecoder, check_crop
 from transfer.data.preprocess import Preprocess
 from transfer.data.sampler import Order, generator, part
 
-COUNT, BATCH = 212, 4  # 53 batches of 4: what PX's published code takes (Iurada 2024)
+COUNT, BATCH = 212, 4  # 53 batches of 4, as in PX's published code (Iurada 2024)
 
 
 class PruningSet(Batches):
-    """Batches that are the same on each walk.
+    """Batches that are the same in every iteration.
 
-    ``indices``: int64 (K · per_class,), where the images stand in the split. ``digest``: 16 hexadecimal
-    digits that name the images by their pixels and labels.
+    ``indices``: int64 (K · per_class,), the images' indices in the split. ``digest``: 16 hexadecimal digits that
+    identify the images by their pixels and labels.
     """
 
     indices: Tensor
@@ -31,9 +31,12 @@ class PruningSet(Batches):
 
 
 def pruning_set(split: Split, classes: Sequence[str], *, per_class: int = 10, seed: int = 0, **look: Any) -> PruningSet:
-    """Choose ``per_class`` images of each class from the seed, in turn, so that each batch is about balanced.
+    """Choose ``per_class`` images of each class from the seed, alternating classes so that batches are about balanced.
 
-    ``look``: as :func:`chosen`. Raises InputError when a class has fewer images, and as :class:`Batches` does.
+    ``look``: see :func:`chosen`.
+
+    Raises:
+        InputError: a class has fewer images, or as :class:`Batches`.
     """
     return chosen(split, balanced(split.labels, classes, per_class=per_class, seed=seed), **look)
 
@@ -53,7 +56,8 @@ def chosen(
 ) -> PruningSet:
     """Return the images at ``indices`` (int64, (n,)) with the test-time transform; files are decoded once, here.
 
-    Raises InputError as :class:`Batches` does.
+    Raises:
+        InputError: as :class:`Batches`.
     """
     found = split.subset(indices)
     if not isinstance(found, Images):
@@ -68,9 +72,10 @@ def chosen(
 
 
 def drawn(images: int, count: int, seed: int) -> Tensor:
-    """Return int64 indices of ``count`` of so many images, all of them where there are fewer, in a random order.
+    """Return int64 indices of ``count`` out of ``images`` images in a random order, all of them if there are fewer.
 
-    Raises InputError for ``count`` below 1.
+    Raises:
+        InputError: ``count`` is below 1.
     """
     if count < 1:
         raise InputError(f"pruning set: count must be 1 image or more, got {count}")
@@ -78,9 +83,10 @@ def drawn(images: int, count: int, seed: int) -> Tensor:
 
 
 def balanced(labels: Tensor, classes: Sequence[str], *, per_class: int, seed: int) -> Tensor:
-    """Return int64 indices of ``per_class`` samples of each of the K classes: one of each class, K by K.
+    """Return int64 indices of ``per_class`` samples of each of the K classes, one of each class in every K.
 
-    Raises InputError for ``per_class`` below 1 and for a class that has fewer, with its name.
+    Raises:
+        InputError: ``per_class`` is below 1, or a class has fewer samples; names the class.
     """
     if per_class < 1:
         raise InputError(f"per_class must be 1 image or more, got {per_class}")
@@ -100,11 +106,11 @@ def balanced(labels: Tensor, classes: Sequence[str], *, per_class: int, seed: in
 
 
 class MaskPruningSet:
-    """Batches that are the same on each walk: (inputs float32 (n, 3, S, S), targets int64 (n, S, S)).
+    """Batches that are the same in every iteration: (inputs float32 (n, 3, S, S), targets int64 (n, S, S)).
 
-    Pixels and labels are held as uint8 on the device; ``look`` normalises them. ``indices``: int64 (n,),
-    where the images stand in the split. ``digest``: 16 hexadecimal digits that name them by their pixels and
-    labels. Each process yields its part of each global batch, as :class:`MaskBatches` does.
+    Pixels and labels are held as uint8 on the device and normalised by ``look``. ``indices``: int64 (n,), the images'
+    indices in the split. ``digest``: 16 hexadecimal digits that identify the images by their pixels and labels. Each
+    process yields its part of each global batch, as in :class:`MaskBatches`.
     """
 
     def __init__(
@@ -147,10 +153,13 @@ def mask_pruning_set(
     rank: int = 0,
     world: int = 1,
 ) -> MaskPruningSet:
-    """Choose ``count`` images from the seed, all of them where the split has fewer, in a random order.
+    """Choose ``count`` images from the seed in a random order, all of them if the split has fewer.
 
-    The shorter side is resized to ``crop`` and the centre cut out (``MaskBatches``' protocol "center"); files
-    are decoded once, here. Raises InputError for ``count`` or ``batch`` below 1, and as :class:`MaskBatches`.
+    The shorter side is resized to ``crop`` and centre-cropped (protocol "center" of ``MaskBatches``); files are decoded
+    once, here.
+
+    Raises:
+        InputError: ``count`` or ``batch`` is below 1, or as :class:`MaskBatches`.
     """
     check_crop(crop, stride)
     if batch < 1:

@@ -1,1 +1,1 @@
-"""What a person looks at: progress bars, tables, plots."""
+"""Progress bars, tables and plots."""

@@ -1,4 +1,4 @@
-"""The last words of a comparison: which method kept most, and the command that uses it on the reader's images."""
+"""The recommendation that ends a comparison: the best method, and the command for your own images."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,14 @@ from transfer.tasks import Task
 
 
 def advice(rows: Sequence[Mapping[str, Any]], task: type[Task], pruned: Sequence[Recipe]) -> str | None:
-    """Return a sentence, and a command on a line of its own if the task has one; None when nothing was pruned.
+    """Return a sentence, and on the next line a command if the task has one; None if nothing was pruned.
 
-    ``rows`` are a comparison's, by method and sparsity with the mean of the task's headline metric, and ``pruned`` the
-    recipes that were run. The method is the one with the best mean at the highest sparsity.
+    The method is the one with the best mean at the highest sparsity.
+
+    Args:
+        rows: rows of a comparison, by method and sparsity, with the mean of the task's headline metric.
+        task: the task.
+        pruned: the recipes that were run.
     """
     highest, metric = max(row["sparsity"] for row in rows), task.headline
     if not highest:
@@ -32,7 +36,7 @@ def advice(rows: Sequence[Mapping[str, Any]], task: type[Task], pruned: Sequence
 
 
 def _command(recipe: Recipe, own_images: Sequence[str]) -> str:
-    """Return the recipe to start from, with the pruning of this one, and the backbone where it suits large images."""
+    """Return the command for the user's images: with this pruning, and this backbone if it suits large images."""
     small = recipe.backbone == "embedded" or recipe.backbone.startswith("random:")
     module, *flags = own_images
     words = [module, "--backbone", "imagenet-v1" if small else recipe.backbone, *flags]
@@ -40,7 +44,7 @@ def _command(recipe: Recipe, own_images: Sequence[str]) -> str:
 
 
 def _flags(prune: Prune) -> list[str]:
-    """Return what a recipe that prunes by default needs to prune like this one."""
+    """Return the flags by which a recipe with the default pruning prunes like this one."""
     words = ["--prune.method", prune.method, "--prune.sparsity", f"{prune.sparsity:g}"]
     plain = Recipe(name="", prune=Prune(method=prune.method, sparsity=prune.sparsity)).resolved().prune
     for field in ("rounds", "statistics", "schedule", "allocation"):

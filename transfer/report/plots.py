@@ -35,7 +35,7 @@ COLOURS = {
 
 
 def metric(epochs: Sequence[Mapping[str, float]], headline: Metric, path: Path, title: str) -> None:
-    """Draw a test metric by epoch."""
+    """Plot a test metric by epoch."""
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = _figure(title)
@@ -47,7 +47,7 @@ def metric(epochs: Sequence[Mapping[str, float]], headline: Metric, path: Path, 
 
 
 def density(layers: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
-    """Draw the kept fraction of every layer; an empty layer is marked by a cross."""
+    """Plot the kept fraction of every layer; an empty layer is marked by a cross."""
     figure, axes = _figure(title, width=max(6.0, 0.16 * len(layers)))
     values = [row["density"] for row in layers]
     smallest = min((v for v in values if v > 0), default=1.0) / 3
@@ -66,7 +66,7 @@ def density(layers: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> N
 
 
 def comparison(rows: Sequence[Mapping[str, Any]], headline: Metric, path: Path, *, title: str) -> None:
-    """Draw a metric against sparsity: one line per method, the dense model as a dashed line, ± std where seeds differ.
+    """Plot a metric against sparsity: one line per method, the dense model as a dashed line, ± std where seeds differ.
 
     Rows hold method, sparsity (fraction), and mean and std of the metric.
     """
@@ -94,10 +94,11 @@ def comparison(rows: Sequence[Mapping[str, Any]], headline: Metric, path: Path, 
 
 
 def ways(columns: Mapping[str, Mapping[str, Sequence[float]]], order: Sequence[str], path: Path) -> None:
-    """Draw accuracies by way of pruning, a panel a column: a dot a seed, a bar at their mean, dense as a dashed line.
+    """Plot accuracies by way of pruning, one panel per column.
 
-    ``columns`` maps a title to accuracies (fractions) by way, one a seed; a way with none is a cross at the left edge.
-    A way's colour is that of its method, the first part of METHOD:STATISTICS…
+    Each seed is a dot, their mean a bar, and the dense model a dashed line. ``columns`` maps a title to accuracies
+    (fractions) by way, one per seed; a way without any is a cross at the left edge. A way's colour is that of its
+    method, the first part of METHOD:STATISTICS…
     """
     from matplotlib.figure import Figure
 
@@ -127,7 +128,7 @@ def ways(columns: Mapping[str, Mapping[str, Sequence[float]]], order: Sequence[s
 
 
 def kept_trace(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
-    """Draw what each method keeps of the dense trace: one line of dots a method, one marker a sparsity, log scale.
+    """Plot the fraction of the dense trace that each method keeps: one row per method, one dot per sparsity, log scale.
 
     Rows hold method, sparsity and trace_kept (fractions). A trace of 0 is a cross at the left edge.
     """
@@ -152,7 +153,7 @@ def kept_trace(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> 
 
 
 def overlaps(found: Mapping[str, Mapping[str, Any]], path: Path, *, title: str) -> None:
-    """Draw a matrix a sparsity: below the diagonal the overlap of every two masks, above it the expected one.
+    """Plot one matrix per sparsity: below the diagonal the overlap of each pair of masks, above it the expected one.
 
     ``found`` maps a sparsity (text of a fraction) to names and the square matrices found and expected, in [0, 1].
     """

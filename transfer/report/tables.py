@@ -6,7 +6,7 @@ from transfer.environment import main_process
 
 
 def show(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
-    """Print a table to stdout, from the main process; text to the left, numbers to the right."""
+    """Print a table to stdout, from the main process; numbers are right-aligned."""
     if not main_process():
         return
     from rich.console import Console
@@ -21,6 +21,6 @@ def show(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = 
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return the same table in Markdown."""
+    """Return the table in Markdown."""
     rule = ["---:" if sample[:1].isdigit() else "---" for sample in rows[0]]
     return "".join("| " + " | ".join(row) + " |\n" for row in (columns, rule, *rows))

@@ -1,1 +1,1 @@
-"""The story of a run: prepared, pruned, trained, kept in its folder; and what is done with finished ones."""
+"""Run recipes (prepare, prune, fine-tune, write results), compare runs, and use finished ones."""

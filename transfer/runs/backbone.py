@@ -1,4 +1,4 @@
-"""prune_backbone(): a pretrained trunk in, a file with the pruned trunk out."""
+"""prune_backbone(): prune a pretrained backbone and write it to a file."""
 
 import dataclasses
 import json
@@ -17,19 +17,19 @@ from transfer.runs.prepare import prepare
 
 @dataclass(frozen=True)
 class PrunedBackbone:
-    """The file that was written, and its masks."""
+    """The file that was written, and the masks of its weights."""
 
     path: Path
     masks: Masks
 
 
 def prune_backbone(backbone: str, data: Data, pruning: Prune, *, seed: int = 0, out: Path) -> PrunedBackbone:
-    """Prune a backbone with real images of a task and write it with exact zeros, in timm's keys.
+    """Prune a backbone on real images of a task and write it with exact zeros, under timm's parameter names.
 
-    The head that the task needs for scoring is neither pruned nor written.
+    Scoring uses the task's head, which is neither pruned nor written.
 
     Raises:
-        InputError: before anything is done, for what can be known then; the file exists.
+        InputError: ``out`` exists or a setting is invalid, detected before any work where possible.
     """
     if out.suffix != ".safetensors":
         raise InputError(f"out is {out}; give a name that ends in .safetensors")

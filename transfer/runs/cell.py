@@ -1,4 +1,4 @@
-"""One run of a comparison: its name, and its errors with the name in front."""
+"""One run of a comparison, whose name prefixes its errors."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ NAMED = (InputError, ScoreError, TrainingError, RunError, torch.OutOfMemoryError
 
 @dataclass(frozen=True)
 class Cell:
-    """A recipe and where its run folder goes."""
+    """A recipe and the folder that will hold its run folder."""
 
     recipe: Recipe
     out: Path
@@ -27,10 +27,10 @@ class Cell:
         return f"{what}, seed {self.recipe.seed}"
 
     def run(self, shelf: Shelf, *, progress: bool = False) -> Result:
-        """Run it, or go on with it, or return what it came to before.
+        """Run the recipe, resume it, or return the result of an earlier start.
 
         Raises:
-            InputError, RunError, torch.OutOfMemoryError, OSError: as ``run``; the line begins with the cell.
+            InputError, RunError, torch.OutOfMemoryError, OSError: as ``run``; the message begins with the cell's name.
         """
         try:
             return run(self.recipe, out=self.out, progress=progress, shelf=shelf)

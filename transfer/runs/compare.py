@@ -27,10 +27,10 @@ from transfer.tasks import Task
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rows (method, sparsity, kept, mean, std, empty, values) and the folder with the table and the plot.
+    """Result of a comparison: one row per method and sparsity, and the folder with the table and the plot.
 
-    ``data`` says what all of them were trained and tested on. Mean and std are of the values of the task's headline
-    metric, one per seed; ``results`` are the runs, all seeds of a row after each other.
+    Rows have the keys method, sparsity, kept, empty, values (the task's headline metric, one value per seed), mean and
+    std. ``data`` describes the training and test data. ``results`` lists the runs, all seeds of a row in succession.
     """
 
     folder: Path
@@ -39,11 +39,11 @@ class Comparison:
     rows: list[dict[str, Any]]
     results: list[Result]
     advice: str | None
-    """Which method kept most, and the command for the reader's own images; None when nothing was pruned."""
+    """The best method at the highest sparsity, and a command for your own images; None if nothing was pruned."""
 
     @property
     def earlier(self) -> str | None:
-        """Which runs were finished by an earlier start, in a line; None when none was."""
+        """A line about the runs that an earlier start finished; None if there are none."""
         old = [result for result in self.results if result.finished]
         if not old:
             return None
@@ -56,7 +56,7 @@ class Comparison:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Titles of :attr:`lines`."""
+        """Column titles of :attr:`lines`."""
         return ("method", "sparsity", "weights kept", self.task.headline.name, "empty layers")
 
     @property
@@ -75,10 +75,10 @@ class Comparison:
 
 
 def cells(recipe: Recipe, methods: Sequence[str], sparsities: Sequence[float], seeds: Sequence[int]) -> list[Recipe]:
-    """Return the recipes of a comparison: the dense model, then every method at every sparsity, each for all seeds.
+    """Return the recipes of a comparison: the dense model, then every method at every sparsity, each with all seeds.
 
     Raises:
-        InputError: nothing to compare, a value named twice, or a recipe that cannot be run.
+        InputError: a list is empty, repeats a value or names the method keep, or a recipe is invalid.
     """
     for name, values in (("methods", methods), ("sparsities", sparsities), ("seeds", seeds)):
         if not values or len(set(values)) != len(values):
@@ -104,18 +104,18 @@ def compare(
     recipe: Recipe, *, methods: Sequence[str], sparsities: Sequence[float], seeds: Sequence[int],
     out: Path = Path("runs"), workers: int | None = 1, progress: bool = False,
 ) -> Comparison:  # fmt: skip
-    """Run every cell, each in a run folder of its own, with the same settings for all; resumes where it was stopped.
+    """Run every cell in its own run folder, with the same settings for all; resume an interrupted comparison.
 
-    ``workers`` cells run at a time, in processes that divide the threads among them; None = as many as suit the
-    machine. A script that asks for more than one needs ``if __name__ == "__main__":``, as the processes import it.
+    ``workers`` cells run at a time, in processes that share the threads; None = as many as suit the machine. A script
+    that uses more than one needs ``if __name__ == "__main__":``, because the processes import it.
 
     Raises:
-        InputError: before anything is written, for what can be known then.
-        InputError, RunError, torch.OutOfMemoryError, OSError: of a cell, which the line names; the others are kept.
+        InputError: an invalid setting, detected before anything is written where possible.
+        InputError, RunError, torch.OutOfMemoryError, OSError: a cell failed; names it and keeps the others.
     """
     todo = cells(recipe, methods, sparsities, seeds)
     number, shelf = workers_for(workers, len(todo)), Shelf()
-    *others, last = {cell.prune.method: cell for cell in todo}.values()  # one of each method
+    *others, last = {cell.prune.method: cell for cell in todo}.values()  # one cell per method
     for recipe_ in others:
         dry_run(recipe_, shelf)
     setup = prepare(last, shelf)

@@ -1,4 +1,4 @@
-"""The end of a run: the content of result.json, and the files that are written last."""
+"""Write the results of a finished run: result.json, tables, plots and weights."""
 
 from typing import Any
 
@@ -20,12 +20,12 @@ def described(
     """Return the content of ``result.json``.
 
     Args:
-        setup: what ran.
+        setup: the run's setup.
         masks: None = dense.
-        layers: the report on them.
-        seen: the pruning set.
-        history: the epochs.
-        digest: of the weights.
+        layers: the report on each layer.
+        seen: size and digest of the pruning set.
+        history: metrics per epoch.
+        digest: digest of the weights.
     """
     return {
         **_asked(setup),
@@ -36,8 +36,8 @@ def described(
 
 
 def conclude(setup: Setup, folder: RunFolder, layers: Layers, history: History, metrics: dict[str, Any]) -> None:
-    """Write tables, plots and weights, then the result, which says that the run is finished; remove what is left."""
-    assert history.counts is not None  # of the last epoch's test
+    """Write tables, plots and weights, then ``result.json``, which marks the run as finished; remove saved states."""
+    assert history.counts is not None  # set by the last epoch's test
     classes, headline, title = setup.task.table(history.counts), setup.task.headline, folder.path.name
     save_weights(setup.model, folder.file("model.safetensors"))
     folder.write_json(predictor.NAME, predictor.describe(setup))

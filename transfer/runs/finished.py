@@ -1,4 +1,4 @@
-"""A finished run, tested again on its data."""
+"""Load a finished run and evaluate it again."""
 
 import warnings
 from pathlib import Path
@@ -17,12 +17,16 @@ from transfer.training.evaluation import counted
 
 
 def load_run(folder: Path, *, which: str = "last") -> tuple[Setup, nn.Module]:
-    """Return the setup of a finished run and its model with the trained weights: "last" or "best".
+    """Return the setup of a finished run and its model with the trained weights.
 
-    Test images that are not those of the run are a warning.
+    Warns if the test images differ from the run's.
+
+    Args:
+        folder: the run's folder.
+        which: weights of the "last" or the "best" epoch.
 
     Raises:
-        InputError: no finished run is there, the weights are damaged, or the data set now has other classes.
+        InputError: the run is not finished, its weights are damaged, or the data set now has other classes.
     """
     setup = prepare(Recipe.from_dict(read_json(folder / "recipe.json")))
     _check_data(folder, setup)
@@ -31,7 +35,7 @@ def load_run(folder: Path, *, which: str = "last") -> tuple[Setup, nn.Module]:
 
 
 def evaluate_run(folder: Path, *, which: str = "last") -> dict[str, Any]:
-    """Test the model of a finished run again; return loss, metrics, what they depend on, and a row per class.
+    """Test a finished run again; return loss, metrics, the settings that they depend on, and a row per class.
 
     Raises:
         InputError: as :func:`load_run`.
@@ -44,7 +48,7 @@ def evaluate_run(folder: Path, *, which: str = "last") -> dict[str, Any]:
 
 
 def _check_data(folder: Path, setup: Setup) -> None:
-    """Refuse other classes than the run's; warn of other test images."""
+    """Raise InputError if the classes differ from the run's; warn if the test images do."""
     classes = read_json(folder / predictor.NAME).get("classes", [])
     other = identity.class_difference(classes, setup.dataset.classes)
     if other:

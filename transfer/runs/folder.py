@@ -1,4 +1,4 @@
-"""A run's folder: its name says what ran, its lock keeps a second run out, its files are whole or absent."""
+"""Run folders: named by their settings, locked against a second process, with atomically written files."""
 
 import csv
 import hashlib
@@ -23,17 +23,17 @@ from transfer.training.checkpoint import State
 
 @dataclass(frozen=True)
 class Origin:
-    """What decides a run's result beside the recipe; nothing of the machine."""
+    """Inputs besides the recipe that affect a run's results; independent of the machine."""
 
     backbone: str
-    """The digest of its weights."""
+    """Digest of its weights."""
     data: Mapping[str, Any]
-    """As :func:`transfer.data.identity.fingerprint` gives it."""
+    """From :func:`transfer.data.identity.fingerprint`."""
     methods: Mapping[str, str]
-    """A digest of the source of each registered method that prunes."""
+    """Source digest of each user-registered method that the pruning uses."""
 
     def difference(self, was: Mapping[str, Any]) -> str:
-        """Say how the content of an ``origin.json`` differs, empty when it does not."""
+        """Describe how the content of an ``origin.json`` differs from this origin; empty if it does not."""
         found = [identity.difference(was["data"], self.data)]
         found += ["the backbone's weights are others"] * (was["backbone"] != self.backbone)
         found += [
@@ -45,9 +45,9 @@ class Origin:
 
 
 def folder_name(recipe: Recipe, origin: Origin) -> str:
-    """Return ``<recipe>-<backbone>-<method>-<sparsity>-s<seed>-<hash>`` of a resolved recipe.
+    """Return ``<recipe>-<backbone>-<method>-<sparsity>-s<seed>-<hash>`` for a resolved recipe.
 
-    The hash covers what decides the result, and nothing of the machine.
+    The hash covers all settings and inputs that affect results, and nothing of the machine.
     """
     prune = recipe.prune
     pruning = f"{prune.method}-{prune.sparsity:g}" if prune.sparsity else prune.method if not prune.dense else "dense"
@@ -58,7 +58,7 @@ def folder_name(recipe: Recipe, origin: Origin) -> str:
 
 
 class RunFolder:
-    """The files of one run under ``out``."""
+    """The files of one run, in a folder under ``out``."""
 
     def __init__(self, out: Path, recipe: Recipe, origin: Origin):
         self.path = out / folder_name(recipe, origin)
@@ -66,11 +66,11 @@ class RunFolder:
 
     @contextmanager
     def opened(self) -> Iterator["RunFolder"]:
-        """Make the folder and hold its lock.
+        """Create the folder and hold its lock.
 
         Raises:
-            InputError: it cannot be made, another process is running there, or another recipe, other data or other
-                weights made it.
+            InputError: it cannot be created, another process is using it, or it holds a run of another recipe, of other
+                data or of other weights.
         """
         lock = FileLock(self.path / ".lock", timeout=0)
         try:
@@ -83,7 +83,7 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire()
-            for stale in self.path.rglob(".*.tmp"):  # of a process that was killed while it wrote
+            for stale in self.path.rglob(".*.tmp"):  # left by a process that was killed while writing
                 stale.unlink(missing_ok=True)
             self._claim()
         except Timeout as error:
@@ -126,21 +126,21 @@ class RunFolder:
             return False
 
     def finished(self) -> datetime | None:
-        """Return when the run that is there was finished; None when none is, or its weights are gone."""
+        """Return when the run finished; None if it is unfinished or its weights are missing."""
         result = self.file("result.json")
         if not result.exists() or not self.file("model.safetensors").exists():
             return None
         return datetime.fromtimestamp(result.stat().st_mtime)
 
     def state(self) -> str:
-        """Say what a run would find here."""
+        """Describe what the folder holds: a finished run, an unfinished one, or nothing."""
         when = self.finished()
         if when is not None:
             return told(when, self.path)
         return "begun: it would go on" if self.path.exists() else "not made: dry run"
 
     def clear(self) -> None:
-        """Remove what only a run that is not finished needs."""
+        """Remove the files that only an unfinished run needs."""
         State(self.path).clear()
         for part in self.file("imp").glob("*"):
             State(part).clear()
@@ -155,12 +155,12 @@ class RunFolder:
         write_json(self.file(name), content)
 
     def write_lines(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write one JSON object a line."""
+        """Write one JSON object per line."""
         lines = "".join(json.dumps(row, sort_keys=True, allow_nan=False) + "\n" for row in rows)
         write_whole(self.file(name), lines)
 
     def write_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write rows of equal keys as CSV."""
+        """Write rows with the same keys as CSV."""
         text = io.StringIO()
         table = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
         table.writeheader()
@@ -169,7 +169,7 @@ class RunFolder:
 
 
 def told(finished: datetime, folder: Path) -> str:
-    """Say that a run is not run again."""
+    """Return a message that a run has finished and how to run it again."""
     return f"finished on {finished:%Y-%m-%d at %H:%M}; remove {folder} to run it again"
 
 
@@ -177,13 +177,13 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        InputError: it is absent or no JSON.
+        InputError: the file is absent or not JSON.
     """
     try:
         return json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise InputError(f"there is no file {path}; is {path.parent} the folder of a run?") from error
-    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a plain ValueError
+    except (ValueError, RecursionError) as error:  # Python's limit on digits of an int raises a plain ValueError
         raise InputError(f"{path} is not JSON ({error}); remove the folder and run again") from error
 
 

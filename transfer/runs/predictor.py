@@ -1,4 +1,4 @@
-"""The model of a finished run, without its data set and its backbone's file: for predictions on new images."""
+"""Predict new images with a finished run, without its data set or the file of its backbone."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,11 +26,11 @@ from transfer.training.checkpoint import load_weights
 
 NAME = "model.json"
 WEIGHTS = {"last": "model.safetensors", "best": "best.safetensors"}
-LARGEST = 8192  # pixels of a side: a damaged number could ask for all memory
+LARGEST = 8192  # pixels per side; a damaged number could exhaust the memory
 
 
 def describe(setup: Setup) -> dict[str, Any]:
-    """Return what :func:`load` needs beside the weights, as JSON types."""
+    """Return what :func:`load` needs besides the weights, as JSON types."""
     recipe, backbone = setup.recipe, setup.backbone
     return {
         "task": setup.task.name,
@@ -47,7 +47,7 @@ def describe(setup: Setup) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A sparse, fine-tuned model and how images are prepared for it."""
+    """A sparse fine-tuned model with its task and preprocessing."""
 
     model: nn.Module
     task: Task
@@ -55,15 +55,15 @@ class Predictor:
 
     @torch.no_grad()
     def __call__(self, image: Image.Image) -> Tensor:
-        """Return the prediction for an RGB image of any size: its task's ``predict``."""
+        """Return the task's prediction for an RGB image of any size."""
         return self.task.predict(self.model, image, self.look)
 
 
 def load(folder: Path, *, which: str = "last") -> Predictor:
-    """Load the model of a finished run: "last" or "best" weights.
+    """Load the model of a finished run with its "last" or "best" weights.
 
     Raises:
-        InputError: no finished run is there, or its files are damaged.
+        InputError: the run is not finished, or its files are damaged.
     """
     about = read_json(folder / NAME)
     try:
@@ -89,21 +89,21 @@ def _pixels(size: Any) -> int:
 def predict(
     run: Path, images: Sequence[Path], *, out: Path, which: str = "last", progress: bool = False
 ) -> Iterator[str]:
-    """Yield one line per image: its path, then the prediction in words or the files that were written for it.
+    """Yield one line per image: its path, then the prediction as text or the files that were written for it.
 
-    A segmentation writes ``out/NAME.png``, a palette PNG whose values are the classes, and ``out/NAME-overlay.png``.
+    Segmentation writes ``out/NAME.png``, a palette PNG whose values are the classes, and ``out/NAME-overlay.png``.
 
     Args:
-        run: the folder of a finished run; neither its data set nor its backbone is needed.
-        images: files of any size, and folders, which stand for the images in them.
-        out: where files are written.
+        run: folder of a finished run; neither its data set nor its backbone is needed.
+        images: image files of any size, and folders of images.
+        out: folder for the written files.
         which: "last" or "best" weights.
         progress: show a progress bar.
 
     Raises:
-        InputError: before anything is written where it can be known: no run, no image, no folder ``out``, or a file
-            that two images would write, or that is one of them.
-        RunError: at the end, images could not be read; it names them.
+        InputError: before anything is written: a run or an image is missing, ``out`` is not a folder, or an output file
+            is shared by two images or would overwrite one.
+        RunError: after the last image: some images could not be read; names them.
     """
     if not images:
         raise InputError("no image was given; give one or more: transfer predict RUN IMAGE...")

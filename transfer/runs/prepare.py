@@ -1,4 +1,4 @@
-"""prepare(): a recipe with everything it needs, loaded and checked before anything is written; dry_run(): offline."""
+"""prepare(): load and check all that a recipe needs before anything is written; dry_run(): without downloads."""
 
 import copy
 import warnings
@@ -33,7 +33,7 @@ from transfer.training.optim import optimizer
 
 @dataclass(frozen=True)
 class Setup:
-    """A recipe with everything it needs."""
+    """A recipe with its backbone, data set, task, model and accelerator."""
 
     recipe: Recipe
     backbone: Backbone
@@ -49,21 +49,21 @@ class Setup:
 
     @property
     def pruning_set(self) -> Any:
-        """The fixed images that pruning sees."""
+        """The fixed images that pruning uses."""
         return self.task.pruning_set(self.dataset, self.recipe, self._feed)
 
     @property
     def noise(self) -> tuple[Tensor, Tensor]:
-        """Two images of noise and targets for them, on the device."""
+        """Two random images and targets for them, on the device."""
         size, device = self.recipe.data.size, self.accelerator.device
         images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
         return images.to(device), self.task.dummy_targets(images).to(device)
 
     def origin(self) -> Origin:
-        """Return what affects the result beside the recipe: backbone, data, registered methods of the user's own."""
+        """Return the inputs besides the recipe that affect results: backbone, data, user-registered methods."""
         prune = self.recipe.prune
         sources = {name: saliency.source(name) for name in {prune.method, prune.allocation} & set(methods())}
-        data = from_main(lambda: fingerprint(self.dataset), self.accelerator)  # another process may see another disk
+        data = from_main(lambda: fingerprint(self.dataset), self.accelerator)  # processes may see different disks
         return Origin(self.backbone.digest(), data, {name: source for name, source in sources.items() if source})
 
     @property
@@ -74,10 +74,10 @@ class Setup:
 
 
 def prepare(recipe: Recipe, shelf: Shelf | None = None) -> Setup:
-    """Check a recipe and load what it names and the ``shelf`` does not have; nothing of the run is written.
+    """Check a recipe and load what it names and the ``shelf`` does not hold; write nothing of the run.
 
     Raises:
-        InputError: whatever can be known to fail; before any download what can be known without it.
+        InputError: the run would fail, as far as that can be known; detected before downloads where possible.
     """
     shelf = shelf or Shelf()
     setup, absent = dry_run(recipe, shelf)
@@ -92,16 +92,16 @@ def prepare(recipe: Recipe, shelf: Shelf | None = None) -> Setup:
 
 
 def dry_run(recipe: Recipe, shelf: Shelf | None = None) -> tuple[Setup, dict[str, str]]:
-    """Check a recipe with what is on this machine; nothing is downloaded.
+    """Check a recipe against the files on this machine; download nothing.
 
-    What the ``shelf`` has is not loaded again, and a recipe that it saw tried is not tried again.
+    What the ``shelf`` holds is not loaded again, and a recipe that it records as tried is not tried again.
 
     Returns:
-        The setup, and what is absent, each with a line that says where a run gets it: "backbone", which random
-        weights stand in for, and "data", of which the setup has the :class:`transfer.data.Outlook` only.
+        The setup, and a dict of missing inputs, each with a line on where a run gets it: "backbone", for which the
+        setup has random weights, and "data", for which it has only a :class:`transfer.data.Outlook`.
 
     Raises:
-        InputError: what can be known to fail, and a file that no run can get.
+        InputError: the run would fail, as far as that can be known, or a file is missing that no run can obtain.
     """
     check(recipe)
     recipe = recipe.resolved()
@@ -117,7 +117,7 @@ def dry_run(recipe: Recipe, shelf: Shelf | None = None) -> tuple[Setup, dict[str
             backbone = shelf.backbone(recipe.backbone, recipe.seed)
         except checkpoints.NotReady as error:
             backbone, absent["backbone"] = checkpoints.stand_in(recipe.backbone, recipe.seed), str(error)
-        if outlook is not None and trial:  # first what can be known without the data: decoding it may take minutes
+        if outlook is not None and trial:  # before the data: decoding them may take minutes
             setup = assembled(recipe, backbone, outlook, accelerator)
             _try(setup)
         try:
@@ -136,17 +136,17 @@ def dry_run(recipe: Recipe, shelf: Shelf | None = None) -> tuple[Setup, dict[str
 
 
 def check(recipe: Recipe) -> None:
-    """Refuse what can be seen to be wrong without loading anything.
+    """Validate a recipe without loading anything.
 
     Raises:
-        InputError: one line that says what, got, allowed.
+        InputError: a setting is invalid; one line with its value and what is allowed.
     """
     recipe.check()
     tasks.check(recipe)
 
 
 def assembled(recipe: Recipe, backbone: Backbone, dataset: Any, accelerator: Accelerator) -> Setup:
-    """Return a setup of parts that are there, with a new model on the device.
+    """Return a setup of loaded parts with a new model on the device.
 
     Raises:
         InputError: the backbone or the recipe does not suit the task.
@@ -157,14 +157,14 @@ def assembled(recipe: Recipe, backbone: Backbone, dataset: Any, accelerator: Acc
 
 
 def _with_data(setup: Setup, dataset: Any) -> Setup:
-    """Return the setup with the data themselves in place of their outlook; the model stays if it has their classes."""
+    """Replace the outlook of a setup by its data set; keep the model if the number of classes is the same."""
     if len(dataset.classes) != len(setup.dataset.classes):
         return assembled(setup.recipe, setup.backbone, dataset, setup.accelerator)
     return replace(setup, dataset=dataset, task=type(setup.task).of(dataset))
 
 
 def _check_data(setup: Setup) -> None:
-    """Refuse what the recipe asks of the data and they do not have."""
+    """Raise InputError if the data set does not meet the requirements of the recipe."""
     recipe, prune = setup.recipe, setup.recipe.prune
     if prune.method == "imp":
         check_rewind(prune.method_options(), recipe.train.epochs, len(setup.loaders.train))
@@ -172,7 +172,7 @@ def _check_data(setup: Setup) -> None:
 
 
 def _check_rounds(setup: Setup) -> None:
-    """Refuse a sparsity that leaves no weight, and one that the rounds do not come to."""
+    """Raise InputError if the sparsity leaves no weight or cannot be reached in the given rounds."""
     prune = setup.recipe.prune
     if prune.sparsity:
         total = sum(w.numel() for w in prunable(setup.model, prune.exclude).values())
@@ -180,7 +180,7 @@ def _check_rounds(setup: Setup) -> None:
 
 
 def _check_zeros(setup: Setup) -> None:
-    """Refuse to keep the zeros of a backbone without any; warn when those of a pruned one would fill up."""
+    """Raise InputError if ``keep`` finds no zeros; warn if a dense training would fill those of a pruned backbone."""
     prune, name = setup.recipe.prune, setup.recipe.backbone
     none, total = zeros(prunable(setup.model, prune.exclude))
     if prune.method == KEEP and not none:
@@ -196,20 +196,20 @@ def _check_zeros(setup: Setup) -> None:
 
 
 def _try(setup: Setup) -> None:
-    """Score two images of noise, so that a size or a method that the model cannot take is known before any work."""
+    """Run the model and score on two random images, so that an unsupported size or method fails before any work."""
     _check_rounds(setup)
     prune, batch = setup.recipe.prune, _least_batch(setup)
     images, targets = setup.noise
     try:
         evaluate(setup.model, [(images, targets)], task=setup.task)
         optimizer(setup.model, setup.recipe.train)
-        with torch.random.fork_rng(devices=[]), torch.no_grad():  # one image a process may be too few for BatchNorm
+        with torch.random.fork_rng(devices=[]), torch.no_grad():  # BatchNorm may fail on one image per process
             copy.deepcopy(setup.model).train()(images[:batch])
         if not prune.dense:
             check_received(setup.model, prunable(setup.model, prune.exclude), [(images, targets)])
             for method in {prune.method, prune.allocation} & set(methods()):
                 own = prune.method_options() if method == prune.method else {}
-                with suppress(ScoreError):  # the real images decide
+                with suppress(ScoreError):  # noise may be unusable where real images are not
                     score(
                         method, setup.model, [(images, targets)],
                         exclude=prune.exclude, loss=setup.task.loss, statistics=prune.statistics, **own,
@@ -227,10 +227,10 @@ def _try(setup: Setup) -> None:
 
 
 def _least_batch(setup: Setup) -> int:
-    """Return the images of the smallest training batch that a BatchNorm sees; a split smaller than a batch is one.
+    """Return the size of the smallest training batch that a BatchNorm sees; a split smaller than a batch is one batch.
 
     Raises:
-        InputError: a process would have none.
+        InputError: a process would get no image.
     """
     batch, processes = setup.recipe.train.batch, setup.accelerator.num_processes
     images = batch if isinstance(setup.dataset, datasets.Outlook) else len(setup.dataset.train)

@@ -1,4 +1,4 @@
-"""The pruning of a run: the masks are made now, or were by an earlier start of the run."""
+"""The pruning step of a run: create the masks, or load those of an earlier start."""
 
 import logging
 import time
@@ -15,21 +15,25 @@ from transfer.runs.prepare import Setup
 from transfer.training import History
 from transfer.training.imp import imp
 
-_ROUND = "masks-round-"  # the masks of a pruning that was stopped after so many rounds
+_ROUND = "masks-round-"  # masks of an unfinished pruning; the number of finished rounds follows
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Pruning:
-    """What the run's files say of the pruning beside the masks."""
+    """What the run's files record of the pruning besides the masks."""
 
     seen: dict[str, Any] | None = None
-    """The pruning set: its images and digest."""
+    """The pruning set: its number of images and digest."""
     seconds: float = 0.0
 
 
 def prune_model(setup: Setup, folder: RunFolder, progress: bool) -> tuple[Masks | None, Pruning, History]:
-    """Prune the model in place; return its masks (None: dense), and the training that it has behind it."""
+    """Prune the model in place.
+
+    Returns:
+        The masks (None = dense), what to record of the pruning, and the training that imp has already done.
+    """
     asked, history = setup.recipe.prune, History()
     if asked.dense:
         return None, Pruning(), history
@@ -65,7 +69,7 @@ def prune_model(setup: Setup, folder: RunFolder, progress: bool) -> tuple[Masks 
 
 
 def _rounds(setup: Setup, images: Any, folder: RunFolder, progress: bool) -> Masks:
-    """Prune, round by round, from the last round that an earlier start of this run finished."""
+    """Prune round by round, resuming after the last round that an earlier start finished."""
     asked, main = setup.recipe.prune, setup.accelerator.is_main_process
     begin = from_main(lambda: _last_round(folder), setup.accelerator)
     if begin is not None:
@@ -87,7 +91,7 @@ def _rounds(setup: Setup, images: Any, folder: RunFolder, progress: bool) -> Mas
 
 
 def _last_round(folder: RunFolder) -> tuple[int, Masks] | None:
-    """Return the last round that is done, and its masks."""
+    """Return the number and the masks of the last finished round; None if there is none."""
     done = {int(p.stem.removeprefix(_ROUND)): p for p in folder.path.glob(f"{_ROUND}*.safetensors")}
     last = max(done, default=0)
     return (last, Masks.load(done[last])) if last else None

@@ -1,4 +1,4 @@
-"""run(): the story of a run: prepare, prune, fine-tune, write the result. Started again, it goes on where it was."""
+"""run(): prepare, prune, fine-tune and write the result; resumes an interrupted run."""
 
 import logging
 from contextlib import ExitStack
@@ -35,11 +35,11 @@ class Result:
     folder: Path
     metrics: dict[str, Any]
     finished: datetime | None = field(default=None, compare=False)
-    """When an earlier start finished it; None: this one did."""
+    """When an earlier start finished the run; None if this one did."""
 
     @property
     def earlier(self) -> str | None:
-        """Which start finished it, if not this one, and how to run it again."""
+        """A note that an earlier start finished the run and how to run it again; None if this one did."""
         return told(self.finished, self.folder) if self.finished else None
 
 
@@ -47,20 +47,20 @@ def run(
     recipe: Recipe, *, out: str | Path = "runs", progress: bool = False, shelf: Shelf | None = None,
     track: str | None = None,
 ) -> Result:  # fmt: skip
-    """Prune and fine-tune as the recipe says; return the result and keep it under ``out``.
+    """Prune and fine-tune as the recipe says; return the result and store it under ``out``.
 
-    The same recipe again goes on where it was stopped, or returns the result at once.
+    The same recipe again resumes an interrupted run, or returns the result of a finished one.
 
     Args:
-        recipe: what to do.
-        out: the folder that holds the run folders.
+        recipe: the recipe to run.
+        out: folder that holds the run folders.
         progress: show progress bars on a terminal.
-        shelf: what several runs share, such as backbone and data.
-        track: also send the metrics of each epoch to "tensorboard", "wandb", "trackio" or another of accelerate's.
+        shelf: cache of backbone and data that several runs share.
+        track: also log the metrics of each epoch to "tensorboard", "wandb", "trackio" or another tracker of accelerate.
 
     Raises:
-        InputError: before anything is written, for what can be known then.
-        TrainingError, ScoreError: during the run; what was finished is kept.
+        InputError: an invalid setting, detected before anything is written where possible.
+        TrainingError, ScoreError: the run failed; what was finished is kept.
     """
     tracking.check(track)
     setup = prepare(recipe, shelf)
@@ -87,7 +87,7 @@ def run(
             task=setup.task, accelerator=accelerator, folder=folder.path, seed=recipe.seed, progress=progress,
             history=before, after_epoch=after_epoch,
         )  # fmt: skip
-        if not history.epochs:  # epochs = 0: the pruned model as it is
+        if not history.epochs:  # epochs = 0: test the pruned model without training
             loss, history.counts = counted(setup.model, setup.loaders.test, task=setup.task, accelerator=accelerator)
             history.epochs.append({"epoch": 0, "test_loss": loss, **setup.task.metrics(history.counts)})
             if main:
@@ -100,7 +100,7 @@ def run(
 
 
 def _begin(setup: Setup, folder: RunFolder) -> None:
-    """Say what runs, on what."""
+    """Record the environment and log what runs on which device."""
     found, backbone = environment(setup.accelerator), setup.backbone
     if setup.accelerator.is_main_process:
         folder.write_json("environment.json", found)
@@ -113,7 +113,7 @@ def _begin(setup: Setup, folder: RunFolder) -> None:
 
 
 def _finished(folder: RunFolder) -> Result | None:
-    """Return the result that an earlier start of this run came to."""
+    """Return the result of an earlier start; None if the run is unfinished."""
     when = folder.finished()
     if when is None:
         return None

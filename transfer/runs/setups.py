@@ -1,4 +1,4 @@
-"""A backbone and a data set made ready from Python, without a recipe."""
+"""Build setups from a backbone and a data set in Python, without a recipe."""
 
 from typing import Any
 
@@ -25,22 +25,22 @@ def classification(
     seed: int = 0,
     **train: Any,
 ) -> Setup:
-    """Make a classifier of the backbone, batches of the data set, and its pruning set.
+    """Return a classifier on the backbone, with batches and the pruning set of the data set.
 
     Args:
-        backbone: of :func:`checkpoints.load`.
-        dataset: of :func:`transfer.data.load`, or a :class:`transfer.data.dataset.Dataset`.
-        size: side of the images that the model sees, in pixels.
+        backbone: from :func:`checkpoints.load`.
+        dataset: from :func:`transfer.data.load`, or a :class:`transfer.data.dataset.Dataset`.
+        size: side of the model's input images, in pixels.
         batch: images per training step, over all processes.
         augment: random geometry during training; None = none.
         stem: "imagenet" or "cifar", see :func:`transfer.models.classifier`.
-        per_class: images of each class in the pruning set.
+        per_class: images per class in the pruning set.
         pruning_batch: batch size for scoring.
-        seed: of the head, the pruning set, the order of the images and the augmentation.
-        **train: what batches and device take from :class:`transfer.recipe.Train`: ``precision``, ``channels_last``.
+        seed: seed of the head, the pruning set, the image order and the augmentation.
+        **train: settings of :class:`transfer.recipe.Train` for batches and device: ``precision``, ``channels_last``.
 
     Raises:
-        InputError: a setting is out of range, or the backbone or the data do not allow it.
+        InputError: a setting is out of range, or does not suit the backbone or the data.
     """
     recipe = Recipe(
         name="python", stem=stem, seed=seed,  # type: ignore[arg-type]
@@ -64,23 +64,23 @@ def segmentation(
     seed: int = 0,
     **train: Any,
 ) -> Setup:
-    """Make DeepLabV3+ on the backbone, batches of the data set, and its pruning set.
+    """Return DeepLabV3+ on the backbone, with batches and the pruning set of the data set.
 
     Args:
-        backbone: of :func:`checkpoints.load`.
-        dataset: of :func:`transfer.data.load`, or a :class:`transfer.data.dataset.MaskDataset`.
+        backbone: from :func:`checkpoints.load`.
+        dataset: from :func:`transfer.data.load`, or a :class:`transfer.data.dataset.MaskDataset`.
         crop: side of the training crops, in pixels; a multiple of the output stride.
         output_stride: side of the images over that of the deepest feature map, see :func:`transfer.models.segmenter`.
         batch: images per training step, over all processes.
         augment: random geometry during training; None = the defaults of :class:`transfer.data.augment.MaskAugment`.
-        protocol: test "whole" images or "center" crops.
-        images: of the pruning set.
+        protocol: test on "whole" images or "center" crops.
+        images: number of images in the pruning set.
         pruning_batch: batch size for scoring.
-        seed: of decoder and head, the pruning set, the order of the images and the augmentation.
-        **train: what batches and device take from :class:`transfer.recipe.Train`: ``precision``, ``channels_last``.
+        seed: seed of decoder and head, the pruning set, the image order and the augmentation.
+        **train: settings of :class:`transfer.recipe.Train` for batches and device: ``precision``, ``channels_last``.
 
     Raises:
-        InputError: a setting is out of range, or the backbone or the data do not allow it.
+        InputError: a setting is out of range, or does not suit the backbone or the data.
     """
     recipe = Recipe(
         name="python", output_stride=output_stride, seed=seed, train=Train(batch=batch, **train),

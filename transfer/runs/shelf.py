@@ -1,4 +1,4 @@
-"""What a process has loaded and tried: a comparison needs the same backbone and data for each of its runs."""
+"""A cache per process: the runs of a comparison need the same backbone and data."""
 
 import json
 from collections.abc import Iterable
@@ -12,10 +12,10 @@ from transfer.recipe import Recipe
 
 
 class Shelf:
-    """Keeps the last backbone and the last data set, and remembers which recipes took two images of noise.
+    """Caches the last backbone and the last data set, and records which recipes were tried on random images.
 
-    Give one to :func:`transfer.runs.prepare.prepare` for several recipes, and what they share is loaded and tried once.
-    ``tried`` are :attr:`tried` of another process. What it hands out is shared: read it only.
+    Pass one to :func:`transfer.runs.prepare.prepare` for several recipes, so that what they share is loaded and tried
+    once. ``tried`` is the :attr:`tried` of another process. Cached objects are shared: do not modify them.
     """
 
     def __init__(self, tried: Iterable[str] = ()) -> None:
@@ -29,7 +29,7 @@ class Shelf:
         Raises:
             InputError: it cannot be loaded.
         """
-        key = (name, seed if name.startswith("random:") else 0)  # the seed draws these alone
+        key = (name, seed if name.startswith("random:") else 0)  # only random weights depend on the seed
         if self._backbone is None or self._backbone[0] != key:
             self._backbone = key, checkpoints.load(name, seed=seed)
         return self._backbone[1]
@@ -45,7 +45,10 @@ class Shelf:
         return self._data[1]
 
     def first(self, recipe: Recipe) -> bool:
-        """Say whether a trial of this recipe could show anything new; seed and sparsity do not change what it shows."""
+        """Record the recipe; return whether a trial of it could reveal anything new.
+
+        Recipes that differ only in seed, rounds or a sparsity above 0 count as the same.
+        """
         sparsity = 0.5 if recipe.prune.sparsity else 0.0
         alike = replace(recipe, seed=0, prune=replace(recipe.prune, sparsity=sparsity, rounds=None))
         key = json.dumps(alike.to_dict(), sort_keys=True)

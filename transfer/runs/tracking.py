@@ -15,7 +15,7 @@ from transfer.training import History
 
 @contextmanager
 def tracked(name: str | None, accelerator: Accelerator, folder: Path, recipe: Recipe) -> Iterator[None]:
-    """Open a tracker for a run, which writes into its ``folder`` if it writes files; None: do nothing.
+    """Open a tracker for a run, which writes its files, if any, into ``folder``; None = do nothing.
 
     Raises:
         InputError: the tracker is unknown or its package is not installed.
@@ -30,17 +30,17 @@ def tracked(name: str | None, accelerator: Accelerator, folder: Path, recipe: Re
     try:
         yield
     finally:
-        if accelerator.is_main_process:  # accelerate's end_training() would leave the group of processes, too
+        if accelerator.is_main_process:  # accelerate's end_training() would also destroy the process group
             for tracker in accelerator.trackers:
                 tracker.finish()
         accelerator.trackers = []
 
 
 def check(name: str | None) -> None:
-    """Refuse a tracker that cannot be used.
+    """Check that a tracker can be used.
 
     Raises:
-        InputError: it is unknown or its package is not installed.
+        InputError: the tracker is unknown or its package is not installed.
     """
     known = {str(getattr(kind, "value", kind)): tracker for kind, tracker in LOGGER_TYPE_TO_CLASS.items()}
     if name is None:
@@ -59,7 +59,7 @@ def log(name: str | None, accelerator: Accelerator, history: History) -> None:
 
 
 def _flat(recipe: Recipe) -> dict[str, int | float | str | bool]:
-    """Return the recipe's settings by path, as every tracker takes them."""
+    """Return the recipe's settings by dotted path, as types that every tracker accepts."""
     found: dict[str, int | float | str | bool] = {}
     for key, value in recipe.to_dict().items():
         inner = value if isinstance(value, dict) else None

@@ -1,4 +1,4 @@
-"""What a worker process of a comparison does: run the cells it is given, one after another, until nobody asks."""
+"""A worker process of a comparison: runs the cells that it receives, one after another, until the pipe closes."""
 
 import multiprocessing
 import os
@@ -23,7 +23,7 @@ from transfer.runs.shelf import Shelf
 
 @dataclass(frozen=True)
 class Said:
-    """A warning."""
+    """A warning from a worker."""
 
     text: str
     kind: type[Warning]
@@ -38,18 +38,23 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """An error that ends the comparison: how it is made again in another process."""
+    """An error that ends the comparison, as type and arguments to raise it in the parent process."""
 
     kind: type[Exception]
     content: tuple[Any, ...]
 
 
 def serve(asked: Connection, threads: int, like: Recipe, tried: Iterable[str]) -> None:
-    """Run what comes through the pipe, with so many threads, and answer with ``Said``, then ``Done`` or ``Failed``.
+    """Run the cells that come through the pipe; answer each with ``Said`` for warnings, then ``Done`` or ``Failed``.
 
-    Ends when the pipe closes. Ctrl-C is for the parent; its SIGTERM ends a run as it ends any: saved, exit code 143.
-    Without a parent the worker sends itself that signal. ``like`` is one of the recipes: backbone and data are loaded
-    for it without the warnings that the parent has given, and ``tried`` is what the parent's shelf saw tried.
+    Returns when the pipe closes. Ctrl-C is left to the parent; SIGTERM ends a run as usual: its state is saved, exit
+    code 143. If the parent dies, the worker sends SIGTERM to itself.
+
+    Args:
+        asked: this end of the pipe.
+        threads: torch threads of this process.
+        like: a recipe whose backbone is loaded without the warnings that the parent has already shown.
+        tried: :attr:`Shelf.tried` of the parent.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -63,12 +68,12 @@ def serve(asked: Connection, threads: int, like: Recipe, tried: Iterable[str]) -
     try:
         while True:
             asked.send(_answer(asked.recv(), shelf))
-    except (EOFError, ConnectionError):  # no more cells, or no parent
+    except (EOFError, ConnectionError):  # no more cells, or the parent died
         return
 
 
 def _say(asked: Connection, said: Said) -> None:
-    with suppress(ConnectionError):  # the parent listens no more: what the run is at is still to be saved
+    with suppress(ConnectionError):  # the parent is gone, but the run still has to save its state
         asked.send(said)
 
 

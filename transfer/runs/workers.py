@@ -1,4 +1,4 @@
-"""The cells of a comparison, one after another or side by side in worker processes that never outlive this one."""
+"""Run the cells of a comparison one after another, or in parallel worker processes that never outlive this one."""
 
 import multiprocessing
 import os
@@ -24,14 +24,16 @@ from transfer.runs.run import Result
 from transfer.runs.shelf import Shelf
 from transfer.runs.worker import Done, Failed, Said, serve
 
-MOST = 4  # workers unless more are asked for: each holds a model and its activations
+MOST = 4  # workers by default: each holds a model and its activations
 
 
 def workers_for(asked: int | None, cells: int) -> int:
-    """Return how many cells run at a time: ``asked``, or one a core up to 4; one on a GPU and under a launcher.
+    """Return how many cells run at a time: ``asked``, at most one per cell.
+
+    None = one per core up to 4, but one on a GPU or under a launcher.
 
     Raises:
-        InputError: ``asked`` is below 1, or above it under torchrun or accelerate launch.
+        InputError: ``asked`` is below 1, or above 1 under torchrun or accelerate launch.
     """
     launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
     if asked is None:
@@ -46,12 +48,12 @@ def workers_for(asked: int | None, cells: int) -> int:
 def run_cells(cells: Sequence[Cell], *, workers: int, shelf: Shelf, progress: bool = False) -> list[Result]:
     """Run all cells, ``workers`` at a time; return their results in the order of the cells.
 
-    One worker is this process. More are processes with an equal part of this one's threads. When one fails, or a signal
-    comes, they save and stop, and are waited for; a second signal meanwhile stops them at once. Should this process be
-    killed, they save and stop of themselves.
+    One worker is this process; several are processes with equal shares of its threads. When a cell fails or a signal
+    arrives, workers save, stop and are joined; a second signal kills them at once. If this process is killed, they save
+    and stop by themselves.
 
     Raises:
-        InputError, RunError, torch.OutOfMemoryError, OSError: of a cell, which the line names.
+        InputError, RunError, torch.OutOfMemoryError, OSError: a cell failed; the message names it.
         RunError: a worker died.
     """
     with Board(len(cells), shown=progress, live=workers > 1) as board:
@@ -121,7 +123,7 @@ def _shared_out(cells: Sequence[Cell], pool: Sequence[_Worker], board: Board) ->
 
 @contextmanager
 def _started(number: int, like: Cell, shelf: Shelf) -> Iterator[list[_Worker]]:
-    """Start so many workers; end them, whatever happens."""
+    """Start ``number`` workers; stop them on exit, whatever happens."""
     threads = max(1, min(torch.get_num_threads(), cores() // number))
     pool: list[_Worker] = []
     try:
@@ -134,7 +136,7 @@ def _started(number: int, like: Cell, shelf: Shelf) -> Iterator[list[_Worker]]:
         raise
     finally:
         for worker in pool:
-            worker.pipe.close()  # nothing more to do; so ends one whose training failed as the signal came
+            worker.pipe.close()  # ends idle workers, and one whose run failed as the signal arrived
         try:
             for worker in pool:
                 worker.process.join()
@@ -144,18 +146,18 @@ def _started(number: int, like: Cell, shelf: Shelf) -> Iterator[list[_Worker]]:
 
 
 def _start(threads: int, like: Cell, shelf: Shelf) -> _Worker:
-    spawn = multiprocessing.get_context("spawn")  # a fork would break CUDA, and torch's threads
+    spawn = multiprocessing.get_context("spawn")  # fork would break CUDA and torch's threads
     here, there = spawn.Pipe()
     process = spawn.Process(target=serve, args=(there, threads, like.recipe, frozenset(shelf.tried)))
     with _ctrl_c_ignored():
         process.start()
-    there.close()  # so that the pipe ends with the worker
+    there.close()  # so that the pipe closes when the worker ends
     return _Worker(process, here)
 
 
 @contextmanager
 def _ctrl_c_ignored() -> Iterator[None]:
-    """A process started meanwhile ignores Ctrl-C from its first moment: a terminal sends it to all."""
+    """Make processes started in this context ignore Ctrl-C from the start: a terminal sends it to all of them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""Render label maps: side by side, over the image, and as palette PNGs of Pascal VOC."""
+"""Render segmentation masks: side by side, over the image, and as palette PNGs of Pascal VOC."""
 
 import io
 from collections.abc import Sequence
@@ -23,17 +23,17 @@ CELL = 1.9  # inches
 def side_by_side(
     rows: Sequence[Sequence[NDArray[Any]]], path: Path, palette: Palette, titles: Sequence[str], classes: Sequence[str]
 ) -> None:
-    """Draw one row per image: the picture, the ground truth and one map per model, with a legend of classes present.
+    """Draw one row per image: the image, the ground truth and one mask per model, with a legend of the classes present.
 
     Args:
-        rows: per image, its picture (H, W, 3), uint8, and its label maps (H, W); 255 = no label.
-        path: of the PNG.
+        rows: per image, its pixels (H, W, 3), uint8, and its masks (H, W); 255 = no label.
+        path: path of the PNG.
         palette: one colour per class.
-        titles: of the columns, one per element of a row.
-        classes: names.
+        titles: column titles, one per element of a row.
+        classes: class names.
 
     Raises:
-        InputError: no row, a row of another length than the titles, or a label without a class or a colour.
+        InputError: there are no rows, a row and the titles differ in length, or a label has no class or colour.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
@@ -114,7 +114,7 @@ def palette_png(labels: NDArray[Any], palette: Palette) -> bytes:
 
 
 def _colours(palette: Palette) -> Pixels:
-    """Return 256 colours: the palette's, then black, and the border's at 255."""
+    """Return 256 colours: the palette's, padded with black, and the border's at 255."""
     colours = np.zeros((256, 3), dtype=np.uint8)
     colours[: len(palette)] = palette
     colours[IGNORE] = BORDER

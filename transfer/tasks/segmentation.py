@@ -33,8 +33,8 @@ class Segmentation(Task):
     """Logits (N, K, H, W) against class indices (N, H, W) of any integer dtype; 255 is ignored.
 
     Raises:
-        InputError: no class or more than 255.
-        ValueError: a colour that is not red, green and blue from 0 to 255.
+        InputError: there are no classes, or more than 255.
+        ValueError: a colour is not red, green and blue from 0 to 255.
     """
 
     classes: tuple[str, ...]
@@ -71,14 +71,14 @@ class Segmentation(Task):
         return model
 
     def loaders(self, dataset: Any, recipe: Recipe, feed: Feed) -> Loaders:
-        """Return random crops for training; whole images, or centre crops, for the test."""
+        """Return random crops for training; whole images or centre crops for the test."""
         shared = {**feed.share(recipe), "crop": recipe.data.size, "stride": recipe.output_stride}
         augment = recipe.data.mask_augment
         train = MaskBatches(dataset.train, augment=augment, shuffle=True, drop_last=True, seed=recipe.seed, **shared)
         return Loaders(train, MaskBatches(dataset.test, protocol=recipe.data.protocol, **shared))
 
     def pruning_set(self, dataset: Any, recipe: Recipe, feed: Feed) -> MaskPruningSet:
-        """Return images chosen at random: an image with a mask has no class to balance."""
+        """Return randomly chosen images: an image with a mask has no class to balance."""
         return mask_pruning_set(
             dataset.train, count=recipe.prune.images, batch=recipe.prune.batch, seed=recipe.seed,
             crop=recipe.data.size, stride=recipe.output_stride, **feed.whole(),
@@ -89,10 +89,10 @@ class Segmentation(Task):
         return torch.zeros(len(images), *images.shape[2:], dtype=torch.int64)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean cross entropy over the labelled pixels; 0 where there are none.
+        """Return the mean cross entropy over the labelled pixels; 0 if there are none.
 
         Raises:
-            InputError: masks of another size, or a label that is no class.
+            InputError: the masks differ in size from the logits, or a label is not a class.
         """
         labels = self._labels(outputs, targets)
         total = F.cross_entropy(outputs, labels, ignore_index=IGNORE, reduction="sum")
@@ -106,18 +106,17 @@ class Segmentation(Task):
         """Return the confusion matrix (K, K) in pixels: truth in rows, predictions in columns.
 
         Raises:
-            InputError: masks of another size, or a label that is no class.
+            InputError: the masks differ in size from the logits, or a label is not a class.
         """
         labels, size = self._labels(outputs, targets), len(self.classes)
-        predicted = outputs.max(1).indices  # half the time of argmax on a CPU
-        pairs = (labels * size + predicted).flatten()  # those of ignored pixels lie behind the matrix
+        predicted = outputs.max(1).indices  # takes half the time of argmax on a CPU
+        pairs = (labels * size + predicted).flatten()  # those of ignored pixels lie beyond the matrix
         return torch.bincount(pairs, minlength=(IGNORE + 1) * size)[: size * size].view(size, size)
 
     def metrics(self, counts: Tensor) -> dict[str, float]:
         """Return miou, pixel_accuracy and class_accuracy.
 
-        mIoU is the mean over the classes that are in the truth or in the predictions, class accuracy the mean over
-        those in the truth.
+        mIoU averages over the classes in the truth or the predictions, class accuracy over those in the truth.
 
         Raises:
             InputError: no pixel has a label.
@@ -133,10 +132,10 @@ class Segmentation(Task):
         }
 
     def table(self, counts: Tensor) -> list[dict[str, Any]]:
-        """Return a row a class: class, iou, truth and predicted pixels.
+        """Return one row per class: class, iou, truth and predicted pixels.
 
         ``iou`` is None for a class in neither the truth nor the predictions, which mIoU leaves out. Predicted pixels
-        are counted where the truth has a label.
+        count only where the truth has a label.
         """
         margins = zip(self.classes, *(part.tolist() for part in _margins(counts)), strict=True)
         return [
@@ -150,13 +149,13 @@ class Segmentation(Task):
         return [row["class"] for row in self.table(counts) if row["iou"] is None]
 
     def facts(self, dataset: Any, recipe: Recipe) -> dict[str, Any]:
-        """Return splits, protocol and output stride: each moves mIoU by many points."""
+        """Return splits, protocol and output stride: each changes mIoU by many points."""
         how = {"protocol": recipe.data.protocol, "output_stride": recipe.output_stride}
         return {**super().facts(dataset, recipe), **how}
 
     @classmethod
     def data_line(cls, result: Mapping[str, Any]) -> str:
-        """Return the data of a result in one line."""
+        """Describe a result's data and test protocol in one line."""
         whole = result["protocol"] == "whole"
         return (
             f"{result['dataset']}, trained on {result['train_split']} in crops of {result['image_size']} px, tested on "
@@ -178,13 +177,13 @@ class Segmentation(Task):
         return model(padded)[0, :, :height, :width].argmax(0).to(torch.uint8)
 
     def show(self, image: Image.Image, predicted: Tensor) -> Shown:
-        """Return a palette PNG whose values are the classes, and the colours over the image."""
+        """Return a palette PNG whose values are the classes, and an overlay of the colours on the image."""
         labels = predicted.cpu().numpy()
         over = mask_pictures.overlay(np.asarray(image), labels, self.palette)
         return Shown(files=(mask_pictures.palette_png(labels, self.palette), mask_pictures.png(over)))
 
     def pictures(self, dataset: Any, predictors: Mapping[str, Callable[[Image.Image], Tensor]], path: Path) -> None:
-        """Draw test images, their truth, and what each model sees."""
+        """Draw test images, their ground truth and the prediction of each model."""
         rows = []
         for file, mask in zip(dataset.test.images[: self.pictured], dataset.test.masks[: self.pictured], strict=True):
             image, truth = decode(file, file), read_mask(mask, len(self.classes))
@@ -192,7 +191,7 @@ class Segmentation(Task):
         mask_pictures.side_by_side(rows, path, self.palette, ["image", "truth", *predictors], self.classes)
 
     def _labels(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the targets as int64, checked: in a narrower type 255 may be another number."""
+        """Return the validated targets as int64, because a narrower type may not represent 255."""
         size, shape = len(self.classes), tuple(targets.shape)
         if tuple(outputs.shape) != (*shape[:1], size, *shape[1:]):
             raise InputError(f"logits of {tuple(outputs.shape)} do not belong to {size} classes and masks of {shape}")
@@ -209,6 +208,6 @@ class Segmentation(Task):
 
 
 def _margins(counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return pixels a class that are right, of the truth and predicted, as float64: exact up to 2**53."""
+    """Return the correct, true and predicted pixels per class, as float64: exact up to 2**53."""
     exact = counts.cpu().double()
     return exact.diagonal(), exact.sum(1), exact.sum(0)

@@ -38,9 +38,9 @@ def restore(old: list[tuple[nn.Module, str, nn.Module]]) -> None:
 def share_buffers(model: nn.Module, accelerator: Accelerator) -> None:
     """Broadcast the main process's buffers to every process.
 
-    BatchNorm sees other images on each process, so running statistics differ after a step, until
-    DistributedDataParallel broadcasts the main process's at the next. The same broadcast before each evaluation and
-    save makes the tested, the saved and the further trained model identical.
+    BatchNorm sees different images on each process, so running statistics differ after a step, until
+    DistributedDataParallel broadcasts the main process's at the next step. Broadcasting before each evaluation and save
+    makes the tested, the saved and the further trained model identical.
     """
     if accelerator.num_processes > 1:
         for buffer in model.buffers():

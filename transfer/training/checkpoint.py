@@ -1,4 +1,4 @@
-"""Everything that resuming needs, in one file, written whole or not at all; the last two are kept."""
+"""The training state for resuming, in one file that is written atomically; the last two are kept."""
 
 import io
 import os
@@ -23,7 +23,7 @@ KEYS = {
 
 
 class State:
-    """The training state in a run folder: weights, optimizer, scaler, the place in the epoch, epochs so far."""
+    """The training state in a run folder: weights, optimizer, scaler, position in the epoch, finished epochs."""
 
     def __init__(self, folder: Path):
         self.path = folder / "state.pt"
@@ -32,9 +32,9 @@ class State:
         self._damaged = False
 
     def save(self, content: dict[str, Any]) -> None:
-        """Write tensors, numbers, strings, lists and dicts; what was saved before becomes the previous state."""
+        """Write tensors, numbers, strings, lists and dicts; the state saved before becomes the previous state."""
         buffer = io.BytesIO()
-        torch.save(content, buffer)  # given a file, it turns a full disk into an error of its own
+        torch.save(content, buffer)  # writing to a file, torch.save hides the OSError of a full disk
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(self._aside, "wb") as file:  # one name, so that a killed process leaves one file at most
@@ -48,16 +48,16 @@ class State:
         except BaseException as error:
             self._aside.unlink(missing_ok=True)
             if isinstance(error, OSError):
-                error.filename = str(self.path)  # a full disk does not say which file
+                error.filename = str(self.path)  # the error of a full disk does not name the file
             raise
 
     def load(self) -> dict[str, Any] | None:
-        """Return what was saved last, None when nothing was; never runs code from the file.
+        """Return the last saved state, None if there is none; never runs code from the file.
 
-        A damaged state is passed over for the one before it, with a warning.
+        A damaged state is skipped in favour of the previous one, with a warning.
 
         Raises:
-            RunError: every state that is there is damaged.
+            RunError: every saved state is damaged.
         """
         damaged = []
         for path in (self.path, self.previous):
@@ -65,7 +65,7 @@ class State:
                 continue
             try:
                 content = _read(path)
-            except Exception as error:  # a file can be broken in more ways than its readers list
+            except Exception as error:  # damaged files raise more types than the readers document
                 damaged.append(f"{path} is damaged ({_reason(error)})")
                 self._damaged = self._damaged or path == self.path
                 continue
@@ -77,15 +77,15 @@ class State:
         return None
 
     def clear(self) -> None:
-        """Remove the files: the run is finished."""
+        """Remove the files of a finished training."""
         for path in (self.path, self.previous, self._aside):
             path.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if not stored(path):  # first: reading what a zip declares could fill the memory
+    if not stored(path):  # first: reading a compressed zip could fill the memory
         raise ValueError("it is no zip")
-    with zipfile.ZipFile(path) as archive:  # torch.load does not compare the checksums that torch.save writes
+    with zipfile.ZipFile(path) as archive:  # torch.load does not verify the checksums that torch.save writes
         changed = archive.testzip()
     if changed is not None:
         raise ValueError(f"{changed} has changed")
@@ -109,20 +109,20 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:
-    """Say whether no tensor holds nan or infinity."""
-    flags: dict[torch.device, list[Tensor]] = {}  # one wait for each device, not one for each tensor
+    """Return whether no tensor holds nan or infinity."""
+    flags: dict[torch.device, list[Tensor]] = {}  # one synchronisation per device, not per tensor
     for tensor in tensors:
         flags.setdefault(tensor.device, []).append(tensor.isfinite().all())
     return all(bool(torch.stack(found).all()) for found in flags.values())
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    """Write the state dict, whole or not at all."""
+    """Write the state dict atomically."""
     write_whole(path, serialized(model.state_dict(), {}))
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read what :func:`save_weights` wrote.
+    """Return the weights that :func:`save_weights` wrote.
 
     Raises:
         InputError: the file is absent or damaged.
@@ -139,7 +139,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Load what :func:`save_weights` wrote into the model.
+    """Load weights that :func:`save_weights` wrote into the model.
 
     Raises:
         InputError: the file is absent, damaged or of another model.

@@ -21,10 +21,10 @@ def evaluate(
     task: Task | None = None,
     accelerator: Accelerator | None = None,
 ) -> dict[str, float]:
-    """Return the mean loss and the task's metrics over all batches of all processes; the model is left as it was.
+    """Return the mean loss and the task's metrics over all batches of all processes; restore training and eval modes.
 
     Raises:
-        InputError: the batches yield nothing.
+        InputError: there is no batch.
     """
     task = task or Classification()
     loss, counts = counted(model, data, task=task, accelerator=accelerator)
@@ -41,11 +41,11 @@ def counted(
 ) -> tuple[float, Tensor]:
     """Return the mean loss and the task's counts, on the CPU, over all batches of all processes.
 
-    The loss is weighted by :meth:`transfer.tasks.Task.weight`, so that it does not depend on how the data are batched.
-    The model is left as it was.
+    The loss is weighted by :meth:`transfer.tasks.Task.weight`, so it does not depend on the batch size. Training and
+    eval modes are restored.
 
     Raises:
-        InputError: the batches yield nothing.
+        InputError: there is no batch.
     """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
@@ -56,7 +56,7 @@ def counted(
         with precision_of(accelerator):
             for inputs, targets in data:
                 if not len(inputs):
-                    continue  # this process has no part of a last, small batch
+                    continue  # a small last batch leaves nothing for this process
                 with autocast():
                     outputs = model(inputs)
                 new = task.counts(outputs, targets)

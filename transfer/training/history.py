@@ -1,4 +1,4 @@
-"""The metrics of a fine-tuning, epoch by epoch, and its place in the epoch that has begun."""
+"""Metrics of a fine-tuning per epoch, and the position within the current epoch."""
 
 from dataclasses import dataclass, field
 
@@ -11,8 +11,8 @@ from transfer.tasks import Metric
 class History:
     """One row of metrics per epoch, which epoch was the best, and the task's counts of the last test.
 
-    Of an epoch that has begun: the steps ``done``, the seconds they took, and this process's ``log`` of them, (2, steps
-    per epoch): loss and number of images.
+    For the current epoch: the number of steps ``done``, the seconds they took, and this process's ``log`` of them, (2,
+    steps per epoch): loss and number of images.
     """
 
     epochs: list[dict[str, float]] = field(default_factory=list)
@@ -25,7 +25,7 @@ class History:
 
     @property
     def place(self) -> str:
-        """Where in the training this is, in words."""
+        """The position in the training, in words."""
         epoch = len(self.epochs)
         return f"epoch {epoch + 1}, step {self.done}" if self.done else f"the end of epoch {epoch}"
 
@@ -40,7 +40,7 @@ class History:
         return self.epochs[self.best_epoch - 1] if self.best_epoch else self.epochs[-1]
 
     def add(self, row: dict[str, float], headline: Metric, seconds: float) -> bool:
-        """Add the row of an epoch, which ends it; return whether its ``headline`` is the best so far."""
+        """Append the row of a finished epoch; return whether its ``headline`` is the best so far."""
         best = not self.best_epoch or headline.better(row[headline.name], self.best[headline.name])
         self.epochs.append(row)
         self.best_epoch = len(self.epochs) if best else self.best_epoch

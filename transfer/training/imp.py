@@ -1,4 +1,4 @@
-"""Iterative magnitude pruning: train, drop the smallest weights, rewind, several times (Frankle 2019, Chen 2021)."""
+"""Iterative magnitude pruning: train, remove the smallest weights, rewind, repeat (Frankle 2019, Chen 2021)."""
 
 import copy
 import logging
@@ -45,30 +45,29 @@ def imp(
     progress: bool = False,
     **options: Any,
 ) -> tuple[Masks, History]:
-    """Prune by training in ``rounds`` rounds; return the masks and what the model has behind it.
+    """Prune by training in ``rounds`` rounds; return the masks and the history up to the step rewound to.
 
-    The model is left at the weights of the rewinding, pruned: what is still to be done is to train it once more, from
-    that step. Every round has a fresh optimizer. Weights of a round that is done are kept in ``folder``, so that a
-    run that was stopped goes on in its round.
+    The model is left pruned, at the rewound weights; the caller trains it once more from that step. Every round has a
+    fresh optimizer. Weights of finished rounds are kept in ``folder``, so that an interrupted run resumes in its round.
 
     Args:
-        model: the dense model, in place.
+        model: the dense model, changed in place.
         data: training and test batches of this process.
-        train: the settings of each training.
-        sparsity: fraction removed in the end, in (0, 1).
-        rounds: how many trainings come before the last one.
+        train: settings of each training.
+        sparsity: final fraction of removed weights, in (0, 1).
+        rounds: number of trainings before the last one.
         schedule: "exponential" or "linear".
         exclude: globs over module names that are not pruned.
         task: None = classification.
         accelerator: the processes.
-        folder: of this pruning alone; the main process writes and reads there.
-        seed: of dropout and the like.
-        progress: show a progress bar an epoch.
+        folder: for this pruning alone; read and written by the main process.
+        seed: seed of dropout and other random layers.
+        progress: show a progress bar per epoch.
         **options: see :func:`rewinding`.
 
     Raises:
-        InputError: before anything is done, for a step to rewind to that the training does not come to, and weights
-            that are computed in the forward.
+        InputError: before training: the step to rewind to lies beyond the training, or a weight is computed in the
+            forward.
     """
     plan = rewinding(**options)
     check_rewind(options, train.epochs, len(data.train))
@@ -78,7 +77,7 @@ def imp(
     history = History()
     if plan["rewind"]:
         history = finetune(model, None, data, train, folder=folder / "start", until=plan["rewind"], **shared)
-        history.best_epoch = 0  # the dense model is no candidate
+        history.best_epoch = 0  # the dense model does not count as the best
     start = {name: value.cpu().clone() for name, value in model.state_dict().items()}
     masks = Masks.full(prunable(model, exclude))
     for round_ in range(1, rounds + 1):
@@ -92,7 +91,7 @@ def imp(
             if main:
                 if plan["rewind_to"] != "weights":
                     save_weights(model, here / "model.safetensors")
-                masks.save(here / "masks.safetensors")  # last: it says that the round is done
+                masks.save(here / "masks.safetensors")  # written last: marks the round as finished
                 State(here).clear()
         else:
             masks = found
@@ -104,7 +103,7 @@ def imp(
 
 
 def _masks_of(folder: Path) -> Masks | None:
-    """Return the masks of a round that is done."""
+    """Return the masks of a finished round; None if it is unfinished."""
     path = folder / "masks.safetensors"
     return Masks.load(path) if path.exists() else None
 

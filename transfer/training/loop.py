@@ -1,4 +1,4 @@
-"""finetune(): one loop for one process or many, through accelerate; stopped anywhere, it goes on to the same bits."""
+"""finetune(): the training loop for one process or many, through accelerate; resuming is bit-exact."""
 
 import logging
 import math
@@ -50,21 +50,21 @@ def finetune(
     after_epoch: AfterEpoch | None = None,
     progress: bool = False,
 ) -> History:
-    """Train a model with its pruned weights held at exactly 0; in place.
+    """Train a model in place, with its pruned weights held at exactly 0.
 
-    SIGTERM and Ctrl-C end the step and save the state before they end the program; a second one stops at once.
+    SIGTERM and Ctrl-C finish the step and save the state before the program exits; a second signal exits at once.
 
     Args:
         model: the model; moved to the accelerator's device.
-        masks: what stays at 0; None = dense.
+        masks: which weights are kept; None = dense.
         data: training and test batches of this process.
         train: epochs, optimizer, schedule, and the minutes between saves.
         task: loss and metric; None = classification.
-        accelerator: None = a new one in the recipe's precision.
-        folder: where the main process keeps the state; started again, training goes on from there.
-        seed: of dropout and the like.
-        history: what the model has behind it; training goes on from that step, with a fresh optimizer.
-        until: the optimizer step after which to stop, without a test within an epoch; None = the end.
+        accelerator: None = a new one with the precision of ``train``.
+        folder: where the main process saves the state and a later call resumes from it; None = not saved.
+        seed: seed of dropout and other random layers.
+        history: training already done; continues from its last step, with a fresh optimizer.
+        until: optimizer step after which to stop, without a test within an epoch; None = the end.
         after_epoch: called on the main process with the history and whether the epoch is the best so far.
         progress: show a progress bar per epoch.
 
@@ -97,18 +97,18 @@ def finetune(
                 run.save_or_stop(at_once=True)
             run.finish()
         except RuntimeError as error:
-            if str(error).startswith("DataLoader worker"):  # torch raises it anywhere, from a signal handler
+            if str(error).startswith("DataLoader worker"):  # raised anywhere, by torch's signal handler
                 raise RunError(f"a process that decodes images died ({error}); {run.saved.last()}") from error
             raise
         finally:
             run.close()
-    if signals.received:  # it came when the last state was written
+    if signals.received:  # received while the last state was written
         raise stopped(signals.received)
     return run.history
 
 
 class _Training:
-    """The moving parts of one fine-tuning."""
+    """State and steps of one fine-tuning."""
 
     def __init__(
         self, model: nn.Module, masks: Masks | None, data: Loaders, train: Train, task: Task,
@@ -120,7 +120,7 @@ class _Training:
         if not self.steps:
             raise InputError("the training batches yield nothing; give at least one image")
         self.history = History()
-        self.log = torch.zeros(2, self.steps, device=accelerator.device)  # of the epoch's steps: loss, number of images
+        self.log = torch.zeros(2, self.steps, device=accelerator.device)  # per step: loss, number of images
         self.bare = model
         moved(model, lambda model: model.to(accelerator.device))
         if train.channels_last:
@@ -139,22 +139,22 @@ class _Training:
 
     @property
     def step(self) -> int:
-        """The optimizer steps that the model has behind it."""
+        """The number of optimizer steps taken."""
         return len(self.history.epochs) * self.steps + self.history.done
 
     @property
     def trained(self) -> bool:
-        """Whether all steps of the epoch are done, so that its test is next."""
+        """Whether all steps of the epoch are done and its test is next."""
         return self.history.done == self.steps
 
     def resume(self, history: History) -> None:
-        """Go on from the saved state, if there is one, else after ``history``."""
+        """Restore the saved state if there is one, else continue after ``history``."""
         self.history = self.saved.restore(self.bare, self.optimizer) or history
         if self.history.log is not None:
             self.log.copy_(self.history.log)
 
     def batches(self, last: int, progress: bool) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield what is left of the epoch's batches, up to optimizer step ``last``; the model is in training mode."""
+        """Yield the epoch's remaining batches up to optimizer step ``last``, with the model in training mode."""
         history, epoch = self.history, len(self.history.epochs)
         self.start = time.perf_counter() - history.elapsed
         end = min(self.steps, last - epoch * self.steps)
@@ -179,7 +179,7 @@ class _Training:
         if not self.settled:
             settle(self.model, inputs)
             self.settled = True
-        # dropout and the like draw by the place in the training, so that a resumed step draws what it would have
+        # seeded by the position in the training, so that dropout draws the same in a resumed step
         place = (self.seed, len(self.history.epochs), self.history.done, self.accelerator.process_index)
         torch.manual_seed(seed_of(*place))
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
@@ -196,7 +196,7 @@ class _Training:
         self.history.elapsed = time.perf_counter() - self.start
 
     def end_epoch(self) -> bool:
-        """Test, add the epoch to the history; return whether it is the best so far."""
+        """Test and add the epoch to the history; return whether it is the best so far."""
         trained_s, epoch = self.history.elapsed, len(self.history.epochs)
         start = time.perf_counter() - trained_s
         losses, images = self._checked(self._gathered_log())
@@ -232,7 +232,7 @@ class _Training:
             self.save_or_stop()
 
     def _share(self, targets: Tensor) -> Tensor | float:
-        """Return the factor with which the mean over processes is the mean over the global batch's targets."""
+        """Return the factor that turns the mean over processes into the mean over the global batch's targets."""
         if self.accelerator.num_processes == 1:
             return 1.0
         if not len(targets):
@@ -245,9 +245,9 @@ class _Training:
         return own.float() * self.accelerator.num_processes / every.clamp(min=1).float()
 
     def save_or_stop(self, *, at_once: bool = False) -> None:
-        """Save when it is time; save and stop when a signal asks for it, all processes at the same step.
+        """Save if it is time; on a signal save and stop, all processes at the same step.
 
-        ``at_once``: ask all processes now, not when it is their time.
+        ``at_once`` synchronises the processes now instead of at their next scheduled step.
         """
         if at_once:
             self.pulse.restart()
@@ -259,7 +259,11 @@ class _Training:
             raise stopped(number)
 
     def save(self) -> None:
-        """Save the state on the main process, unless something in it is not finite."""
+        """Save the state on the main process.
+
+        Raises:
+            TrainingError: a loss, weight or optimizer value is not finite; nothing is saved.
+        """
         batchnorm.share_buffers(self.bare, self.accelerator)
         log = self._gathered_log()
         self._checked(log)
@@ -268,7 +272,7 @@ class _Training:
         self.accelerator.wait_for_everyone()
 
     def finish(self) -> None:
-        """Save what was trained of an epoch that was not ended."""
+        """Save an unfinished epoch."""
         if self.history.done:
             self.save()
             self.history.log = self.log
@@ -278,7 +282,7 @@ class _Training:
         return self.accelerator.gather(self.log[None]).cpu().double()
 
     def _checked(self, log: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the loss of each global batch so far and its number of images.
+        """Return the loss and the number of images of each global batch so far.
 
         Raises:
             TrainingError: a loss, weight or optimizer value is not finite.
@@ -305,7 +309,7 @@ class _Training:
         return self.train.lr * factor(self.train, len(self.history.epochs) * self.steps + step, self.steps)
 
     def close(self) -> None:
-        """Give the model back as it came: no hooks, no wrapped forward, its own BatchNorm layers; the scaler too."""
+        """Restore the model (no hooks, no wrapped forward, its own BatchNorm layers) and the scaler."""
         if self.hold is not None:
             self.hold.remove()
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)

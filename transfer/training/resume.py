@@ -1,4 +1,4 @@
-"""What a training needs to go on after a stop: saved from its parts, put back into them."""
+"""Save what a training needs to resume, and restore it."""
 
 import dataclasses
 import hashlib
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 def identity(
     model: nn.Module, masks: Masks | None, data: Loaders, train: Train, accelerator: Accelerator, seed: int
 ) -> dict[str, str]:
-    """Return what a saved state and the training that goes on from it must have in common."""
+    """Return the facts that a saved state must share with the training that resumes from it."""
     settings = {f"train.{key}": value for key, value in dataclasses.asdict(train).items()}
     del settings["train.save_minutes"]
     shapes = repr([(name, tuple(value.shape)) for name, value in model.state_dict().items()])
@@ -42,7 +42,7 @@ def identity(
 
 
 class Resumption:
-    """The state of one training in its folder, which the main process writes and reads; None: it is not kept."""
+    """The saved state of one training, written and read by the main process; ``folder`` None = not saved."""
 
     def __init__(self, folder: Path | None, accelerator: Accelerator, identity: dict[str, str]) -> None:
         self._state = State(folder) if folder is not None else None
@@ -53,11 +53,11 @@ class Resumption:
         """Write the state.
 
         Args:
-            model: the bare model.
+            model: the unwrapped model.
             optimizer: as prepared by accelerate.
-            history: the epochs so far.
-            log: of the epoch's steps on all processes, (processes, 2, steps per epoch).
-            step: the optimizer steps that the model has behind it.
+            history: finished epochs and the position in the current one.
+            log: log of the epoch's steps on all processes, (processes, 2, steps per epoch).
+            step: number of optimizer steps taken.
         """
         if self._state is None:
             return
@@ -76,11 +76,11 @@ class Resumption:
         self._kept = history.place
 
     def restore(self, model: nn.Module, optimizer: Optimizer) -> History | None:
-        """Put the saved state back; return its history, None when nothing was saved.
+        """Restore the saved state; return its history, None if nothing was saved.
 
         Raises:
-            InputError: it is the state of another training.
-            RunError: it is damaged.
+            InputError: the state belongs to another training.
+            RunError: the state is damaged.
         """
         saved = from_main(self._state.load, self._accelerator) if self._state is not None else None
         if saved is None:
@@ -106,5 +106,5 @@ class Resumption:
             )
 
     def last(self) -> str:
-        """Say which state is kept."""
+        """Describe the saved state for messages."""
         return f"the state of {self._kept} is kept" if self._kept else "no state was saved before"

@@ -1,4 +1,4 @@
-"""When to save and when to stop, by signals and the clock, with one answer for all processes."""
+"""Decide when to save and when to stop, by signals and the clock, identically on all processes."""
 
 import signal
 import threading
@@ -70,7 +70,7 @@ class Pulse:
         self._last = time.monotonic()
 
     def restart(self) -> None:
-        """Synchronise at the next step: steps of another kind begin."""
+        """Synchronise at the next step, because steps will take a different time."""
         self._steps, self._every, self._asked = 0, 1, time.monotonic()
 
     def beat(self) -> tuple[int, bool]:
