@@ -44,7 +44,7 @@ from transfer.pruning import prune, score
 from transfer.recipe import Train
 from transfer.training import Loaders, accelerator_for, finetune
 from transfer.training.checkpoint import State
-from transfer.training.loop import _Run
+from transfer.training.loop import _Training
 
 CASES = {"resnet50": (64, 32), "resnet20": (32, 128)}  # image side in pixels, global batch
 METHODS = ("px", "snip")
@@ -183,7 +183,7 @@ def train(arch: str, accelerator: Any, *, saving: bool) -> Figures:
     sync = accelerator.device.type == "cuda"
     with (
         tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as folder,
-        timed(_Run, "_step", sync) as steps, timed(_Run, "keep", sync) as saves,
+        timed(_Training, "train_on", sync) as steps, timed(_Training, "save", sync) as saves,
     ):  # fmt: skip
         finetune(model, masks, data, recipe, accelerator=accelerator, folder=Path(folder))
         accelerator.wait_for_everyone()

@@ -17,7 +17,7 @@ from checkpoints import embedded
 from recipes.fashion_mnist import RECIPE
 from transfer import data as datasets
 from transfer.recipe import Prune
-from transfer.runs.run import load_run
+from transfer.runs.finished import load_run
 
 EPOCHS = 6
 LEAST_ACCURACY = 0.90

@@ -23,7 +23,7 @@ commands:
   run RECIPE [flags]         run a recipe; the same as python -m recipes.RECIPE [flags]
   prune [flags]              prune a backbone and write it to a file that timm and torchvision load
   evaluate RUN [flags]       test the model of a run folder again
-  predict RUN IMAGE...       show it new images or folders: a class each, or a mask as PNG and overlay
+  predict RUN IMAGE...       predict new images or folders: class and probability, or mask and overlay PNGs
   methods                    show the pruning methods and their options
   backbones list             show the pretrained backbones and whether they are on this machine
   backbones fetch NAME       download one

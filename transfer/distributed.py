@@ -81,7 +81,7 @@ def _refuse_shared_gpus() -> None:
     processes, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
     if processes > gpus > 0:
         raise InputError(
-            f"{processes} processes were started on a machine with {gpus} GPU{'s' * (gpus > 1)}; start one a GPU "
+            f"{processes} processes were started on a machine with {gpus} GPU{'s' * (gpus > 1)}; start one per GPU "
             f"(--nproc-per-node {gpus}), or hide the GPUs (CUDA_VISIBLE_DEVICES=) to train on the CPU"
         )
 

@@ -71,5 +71,5 @@ def test_an_image_that_cannot_be_read_is_named_in_one_line(files, tmp_path, work
 def test_sixteen_bits_a_channel_are_refused(tmp_path):
     Image.fromarray(np.full((8, 8), 60_000, dtype=np.uint16)).save(tmp_path / "deep.png")
     split = ImageFiles((tmp_path / "deep.png",), torch.tensor([0]))
-    with pytest.raises(InputError, match=r"deep\.png: pixels of mode I;16, want 8 bits a channel"):
+    with pytest.raises(InputError, match=r"deep\.png: pixels of mode I;16, want 8 bits per channel"):
         next(iter(Batches(split, size=8, batch=1, **PLAIN)))

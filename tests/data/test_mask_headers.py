@@ -21,7 +21,7 @@ DAMAGES = {
     "mask is a JPEG": ("mask", r"b\.png: not a readable mask"),
     "mask of another size": ("mask", r"b\.png: has 8 × 9 pixels, its image .*b\.jpg has 29 × 23; make them equal"),
     "mask is text": ("mask", r"b\.png: not a readable mask"),
-    "image of 16 bits": ("image", r"b\.jpg: pixels of mode I;16, want 8 bits a channel"),
+    "image of 16 bits": ("image", r"b\.jpg: pixels of mode I;16, want 8 bits per channel"),
     "image is text": ("image", r"b\.jpg: not a readable image"),
     "image is empty": ("image", r"b\.jpg: not a readable image"),
 }

@@ -186,7 +186,7 @@ def test_too_high_a_learning_rate_ends_in_one_line(tmp_path: Path) -> None:
         replace(RECIPE, train=replace(RECIPE.train, momentum=0.0, nesterov=True)),
         replace(RECIPE, seed=2**70),
     ],
-    ids=["per-class", "no weight left", "size", "no paths", "stem", "one value a channel", "nesterov", "seed"],
+    ids=["per-class", "no weight left", "size", "no paths", "stem", "one value per channel", "nesterov", "seed"],
 )
 def test_what_cannot_work_is_refused_before_anything_is_written(bad: Recipe, tmp_path: Path) -> None:
     with pytest.raises(InputError):

@@ -174,7 +174,7 @@ class MaskFiles:
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.masks):
-            raise InputError(f"got {len(self.images)} images and {len(self.masks)} masks; give one mask an image")
+            raise InputError(f"got {len(self.images)} images and {len(self.masks)} masks; give one mask per image")
         if not 2 <= self.classes <= IGNORE:
             raise InputError(f"maps need 2 to {IGNORE} classes (label {IGNORE} is ignored), got {self.classes}")
 

@@ -94,7 +94,7 @@ def opened_image(source: Path | bytes, name: str | Path) -> Iterator[ImageFile]:
     """
     with opened(source, name) as image:
         if image.mode not in EIGHT_BIT:
-            raise InputError(f"{name}: pixels of mode {image.mode}, want 8 bits a channel; convert the image")
+            raise InputError(f"{name}: pixels of mode {image.mode}, want 8 bits per channel; convert the image")
         yield image
 
 

@@ -42,9 +42,9 @@ class Preprocess:
         if self.interpolation not in FILTERS:
             raise InputError(f"interpolation {self.interpolation!r} is unknown; {near(self.interpolation, [*FILTERS])}")
         if len(self.mean) != 3 or not all(map(math.isfinite, self.mean)):
-            raise InputError(f"mean must be three finite numbers, one a channel, got {self.mean}")
+            raise InputError(f"mean must be three finite numbers, one per channel, got {self.mean}")
         if len(self.std) != 3 or not all(0 < s < math.inf for s in self.std):
-            raise InputError(f"std must be three finite numbers above 0, one a channel, got {self.std}")
+            raise InputError(f"std must be three finite numbers above 0, one per channel, got {self.std}")
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Turn a batch of pixels in [0, 255], (n, 3, S, S), into float32 inputs (x / 255 - mean) / std.

@@ -55,7 +55,7 @@ def _estimated(model: nn.Module, norms: list[_BatchNorm], batches: Iterable[Any]
     seen = 0
     for seen, batch in enumerate(batches, start=1):  # noqa: B007
         with enough_samples(
-            "recalibrating needs more than one image a batch here; change prune.batch or the number of images in the "
+            "recalibrating needs more than one image per batch here; change prune.batch or the number of images in the "
             "pruning set"
         ):
             model(checked(batch)[0])

@@ -80,7 +80,7 @@ class Norms(TorchFunctionMode):
             dtype = torch.promote_types(input.dtype, torch.float32)  # under autocast the input is 16-bit
             mean, var = torch.zeros(2, input.shape[1], dtype=dtype, device=input.device).unbind()
         with enough_samples(
-            "scoring with the statistics of the batch needs more than one value a channel; give larger batches "
+            "scoring with the statistics of the batch needs more than one value per channel; give larger batches "
             "(prune.batch), or statistics='running'"
         ):
             out = F.batch_norm(input, mean, var, weight, bias, True, 1.0, eps)

@@ -41,7 +41,7 @@ class Cell:
             raise named from error
 
     def _named(self, error: Exception) -> Exception | None:
-        """Return an error of the same kind that names the cell; None for what is a bug, which shows whole."""
+        """Return an error of the same type that names the cell; None for a bug, which keeps its full traceback."""
         for kind in NAMED:
             if isinstance(error, kind):
                 return kind(f"{self}: {error}")

@@ -39,7 +39,7 @@ def side_by_side(
     from matplotlib.patches import Patch
 
     if not rows or any(len(row) != len(titles) for row in rows):
-        raise InputError(f"rows of {sorted({len(row) for row in rows})} parts; give {len(titles)}, one a title")
+        raise InputError(f"rows of {sorted({len(row) for row in rows})} parts; give {len(titles)}, one per title")
     found = sorted({int(label) for row in rows for labels in row[1:] for label in np.unique(labels)} - {IGNORE})
     if found and found[-1] >= len(classes):
         raise InputError(f"a map has the label {found[-1]}; there are {len(classes)} classes")

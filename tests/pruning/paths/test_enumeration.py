@@ -46,7 +46,7 @@ def same_up_to_a_power_of_two(found, expected):
 
 
 def halves(model, seed=0, count=5):
-    """Two mini-batches of different sizes, of more than one value a channel."""
+    """Two mini-batches of different sizes, of more than one value per channel."""
     inputs, targets = images(model.shape, count, seed, torch.float64)
     cut = count - count // 2
     return [(inputs[:cut], targets[:cut]), (inputs[cut:], targets[cut:])]
