@@ -72,7 +72,8 @@ class Resumption:
                 **vars(history),
                 "log": log.float(),
             })  # fmt: skip
-            _log.debug("saved %s: %s", history.place, self._state.path)
+            level = logging.INFO if history.done else logging.DEBUG  # an epoch's end has a line of its own
+            _log.log(level, "saved %s in %s", history.place, self._state.path)
         self._kept = history.place
 
     def restore(self, model: nn.Module, optimizer: Optimizer) -> History | None:
