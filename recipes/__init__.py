@@ -1,1 +1,1 @@
-"""One script a downstream task: ``python -m recipes.NAME --help``."""
+"""One script per downstream task: ``python -m recipes.NAME --help``."""

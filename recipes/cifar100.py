@@ -1,8 +1,8 @@
-"""CIFAR-100 from a pretrained ResNet-50, pruned before fine-tuning (Iurada 2024, §5.2).
+"""CIFAR-100 from a pretrained ResNet-50, pruned before fine-tuning (Iurada 2024, §4.2).
 
 Paper's row: ResNet-50 pretrained on ImageNet, MoCov2 or CLIP; images resized to 224; batch 256, 182 epochs, SGD
-momentum 0.9, lr 0.1 (× 0.1 at 91 and 136), weight decay 1e-4; 10 images a class for scoring, 100 rounds; 3 seeds. Its
-accuracies are printed only as a figure (fig. 3). Not yet run by us on the real data: no expected range is given.
+momentum 0.9, lr 0.1 (× 0.1 at 91 and 136), weight decay 1e-4; 10 images per class for scoring, 100 rounds; 3 seeds. Its
+accuracies are given only as a figure (fig. 3). Not yet run by us on the real data: no expected range is given.
 
     python -m recipes.cifar100 --backbone mocov2 --prune.method px --prune.sparsity 0.982 --seed 0
     accelerate launch -m recipes.cifar100 --backbone clip --prune.sparsity 0.956

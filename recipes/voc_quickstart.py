@@ -1,9 +1,9 @@
-"""Segmentation offline: prune a pretrained backbone, train it as DeepLabV3+, compare mIoU, look at the maps.
+"""Segmentation offline: prune a pretrained backbone, train it as DeepLabV3+, compare mIoU, look at the predictions.
 
 The embedded ResNet-20, trained on Fashion-MNIST, learns to find and name handwritten digits on photographs (a small
 data set in the layout of Pascal VOC, made on first use): dense, and with half of the weights of encoder, decoder and
 head removed by the recommended method, by Path eXclusion, and by magnitude. Offline, about three minutes on two cores.
-Ends with a table and a picture: image, truth, and what each model sees.
+Ends with a table and a picture: image, truth, and the prediction of each model.
 
     python -m recipes.voc_quickstart
     python -m recipes.voc_quickstart --sparsities 0.8 0.95 --methods snip px
