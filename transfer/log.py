@@ -51,6 +51,7 @@ def hide() -> None:
     """Undo :func:`show`."""
     for handler in [handler for handler in _ROOT.handlers if isinstance(handler, _Stderr)]:
         _ROOT.removeHandler(handler)
+        _ROOT.setLevel(logging.NOTSET)
     _ROOT.propagate = True
 
 

@@ -15,7 +15,7 @@ GOOD = torch.zeros(4, 3, 2, 2, dtype=torch.uint8)
         (GOOD.float(), torch.arange(4), "images must be uint8"),
         (GOOD[:, :1], torch.arange(4), r"images must have the shape \(N, 3, H, W\), got \(4, 1, 2, 2\)"),
         (GOOD[0], torch.arange(4), "images must have the shape"),
-        (GOOD, torch.arange(3), r"labels must have the shape \(4,\), one an image, got \(3,\)"),
+        (GOOD, torch.arange(3), r"labels must have the shape \(4,\), one per image, got \(3,\)"),
         (GOOD, torch.arange(4).int(), "labels must be int64"),
     ],
 )
@@ -25,7 +25,7 @@ def test_images_of_the_wrong_form_are_refused(pixels, labels, says):
 
 
 def test_files_and_labels_must_be_as_many():
-    with pytest.raises(InputError, match="one an image"):
+    with pytest.raises(InputError, match="one per image"):
         ImageFiles((Path("a"),), torch.arange(2))
 
 
