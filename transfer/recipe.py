@@ -20,6 +20,9 @@ from transfer.recommended import RECOMMENDED
 Natural = Annotated[int, Interval(ge=0, lt=2**63)]
 Count = Annotated[int, Interval(ge=1, lt=2**63)]
 Amount = Annotated[float, Ge(0)]
+Precision = Literal["auto", "no", "bf16", "fp16"]
+Protocol = Literal["whole", "center"]
+Stem = Literal["imagenet", "cifar"]
 
 _RENAMED = {"maps": "mask_augment"}  # names in recipe.json of version 0.1.0, under "data"
 KEEP = "keep"  # the pruning method that removes nothing more and keeps a pruned backbone's zeros at zero
@@ -39,7 +42,7 @@ class Data:
     """Random augmentation of training images (classification)."""
     mask_augment: MaskAugment = field(default_factory=MaskAugment)
     """Random augmentation of training images and their masks (segmentation)."""
-    protocol: Literal["whole", "center"] = "whole"
+    protocol: Protocol = "whole"
     """How segmentation is tested: on whole images at their own size, or on centre crops as in the papers."""
     workers: Natural = 4
     """Processes that decode image files; unused for datasets held in memory."""
@@ -130,7 +133,7 @@ class Train:
     """Epochs of linear learning-rate warm-up."""
     clip_norm: Annotated[float, Gt(0)] | None = None
     """Largest gradient norm, over the weights that are kept; None = no clipping."""
-    precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+    precision: Precision = "auto"
     """Mixed precision; auto = bf16 on GPUs that support it, otherwise no."""
     channels_last: bool = True
     """Use the channels-last memory layout, which speeds up convolutions on most devices."""
@@ -155,7 +158,7 @@ class Recipe:
     """Name of the recipe; the run folder's name starts with it."""
     backbone: str = "embedded"
     """A name of `transfer backbones`, timm:<model.tag>, open_clip:<model>/<tag>, random:<arch> or <file>@<arch>."""
-    stem: Literal["imagenet", "cifar"] = "imagenet"
+    stem: Stem = "imagenet"
     """imagenet keeps the backbone's stem; cifar replaces its 7×7 convolution and max-pool by a new 3×3 convolution."""
     output_stride: Count = 16
     """Stride of a segmentation model's deepest feature map: 16 or 8, or 4 for backbones made for small images."""

@@ -5,7 +5,7 @@ from typing import Any
 from checkpoints import Backbone
 from transfer.data.augment import Augment, MaskAugment
 from transfer.distributed import accelerator_for
-from transfer.recipe import Data, Prune, Recipe, Train
+from transfer.recipe import Data, Precision, Protocol, Prune, Recipe, Stem, Train
 from transfer.runs.prepare import Setup
 from transfer.tasks.classification import Classification
 from transfer.tasks.segmentation import Segmentation
@@ -19,11 +19,11 @@ def classification(
     size: int = 32,
     batch: int = 128,
     augment: Augment | None = None,
-    stem: str = "imagenet",
+    stem: Stem = "imagenet",
     per_class: int = 10,
     pruning_batch: int = 64,
     seed: int = 0,
-    **train: Any,
+    precision: Precision = "auto",
 ) -> Setup:
     """Return a classifier on the backbone, with batches and the pruning set of the data set.
 
@@ -37,14 +37,14 @@ def classification(
         per_class: images per class in the pruning set.
         pruning_batch: batch size for scoring.
         seed: seed of the head, the pruning set, the image order and the augmentation.
-        **train: settings of :class:`transfer.recipe.Train` for batches and device: ``precision``, ``channels_last``.
+        precision: "auto", "no", "bf16" or "fp16".
 
     Raises:
         InputError: a setting is out of range, or does not suit the backbone or the data.
     """
     recipe = Recipe(
-        name="python", stem=stem, seed=seed,  # type: ignore[arg-type]
-        data=Data(size=size, augment=augment or Augment()), train=Train(batch=batch, **train),
+        name="python", stem=stem, seed=seed,
+        data=Data(size=size, augment=augment or Augment()), train=Train(batch=batch, precision=precision),
         prune=Prune(per_class=per_class, batch=pruning_batch),
     )  # fmt: skip
     return _setup(Classification, backbone, dataset, recipe)
@@ -58,11 +58,11 @@ def segmentation(
     output_stride: int = 16,
     batch: int = 16,
     augment: MaskAugment | None = None,
-    protocol: str = "whole",
+    protocol: Protocol = "whole",
     images: int = 212,
     pruning_batch: int = 4,
     seed: int = 0,
-    **train: Any,
+    precision: Precision = "auto",
 ) -> Setup:
     """Return DeepLabV3+ on the backbone, with batches and the pruning set of the data set.
 
@@ -77,14 +77,14 @@ def segmentation(
         images: number of images in the pruning set.
         pruning_batch: batch size for scoring.
         seed: seed of decoder and head, the pruning set, the image order and the augmentation.
-        **train: settings of :class:`transfer.recipe.Train` for batches and device: ``precision``, ``channels_last``.
+        precision: "auto", "no", "bf16" or "fp16".
 
     Raises:
         InputError: a setting is out of range, or does not suit the backbone or the data.
     """
     recipe = Recipe(
-        name="python", output_stride=output_stride, seed=seed, train=Train(batch=batch, **train),
-        data=Data(size=crop, mask_augment=augment or MaskAugment(), protocol=protocol),  # type: ignore[arg-type]
+        name="python", output_stride=output_stride, seed=seed, train=Train(batch=batch, precision=precision),
+        data=Data(size=crop, mask_augment=augment or MaskAugment(), protocol=protocol),
         prune=Prune(images=images, batch=pruning_batch),
     )  # fmt: skip
     return _setup(Segmentation, backbone, dataset, recipe)
