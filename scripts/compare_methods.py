@@ -182,7 +182,7 @@ def prepare(args: argparse.Namespace) -> tuple[nn.Module, PruningSet, Tensor]:
     """
     backbone, dataset = checkpoints.load("embedded"), datasets.load(args.data)
     if not isinstance(dataset, Dataset):
-        raise InputError(f"--data is {args.data}, which has label maps; give a classification data set such as digits")
+        raise InputError(f"--data is {args.data}, which has masks; give a classification data set such as digits")
     if args.images < 1:
         raise InputError(f"--images is {args.images}; give 1 test image or more")
     look = {"mean": backbone.mean, "std": backbone.std, "interpolation": backbone.interpolation}

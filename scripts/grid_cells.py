@@ -272,7 +272,7 @@ def _backbone(name: str, seed: int) -> Backbone:
 def _dataset(name: str) -> Dataset:
     dataset = datasets.load(name)
     if not isinstance(dataset, Dataset):
-        raise InputError(f"{name} has label maps; give a classification data set")
+        raise InputError(f"{name} has masks; give a classification data set")
     return dataset
 
 

@@ -1,4 +1,4 @@
-"""One scheme for seeds: each random draw has a key that says what it is for, and the seed is a hash of the key."""
+"""Seeds of data and training: a random draw has a key that says what it is for, and the seed is a hash of the key."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""Pictures of label maps: colours where they belong, labels that read back, nothing half-written."""
+"""Pictures of masks: colours where they belong, labels that read back, nothing half-written."""
 
 import io
 from pathlib import Path

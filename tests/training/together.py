@@ -24,7 +24,7 @@ MOVING = replace(FROZEN, epochs=2, freeze_norm=False, schedule="cosine")
 
 
 class Maps:
-    """Eight steps of images with label maps; half of the pixels of the second half of a batch have no label."""
+    """Eight steps of images with masks; half of the pixels of the second half of a batch have no label."""
 
     def __init__(self, accelerator: Accelerator) -> None:
         self.rank, self.world = accelerator.process_index, accelerator.num_processes
@@ -72,7 +72,7 @@ def losses_of(task: Task, model: nn.Module, data: Loaders, train: Train, acceler
 
 
 def frozen_losses(accelerator: Accelerator) -> dict[str, Any]:
-    """Fine-tune with frozen statistics: images in batches of 8 and a last one of 7, and label maps."""
+    """Fine-tune with frozen statistics: images in batches of 8 and a last one of 7, and masks."""
     model, data = Small(), small_loaders(images(31), accelerator=accelerator)
     labels = losses_of(Classification(), model, data, FROZEN, accelerator)
     convolution = nn.Conv2d(3, 3, 3, padding=1)

@@ -1,1 +1,1 @@
-"""Progress bars, tables and plots."""
+"""Tables, plots, and the closing words of a comparison."""
