@@ -31,6 +31,9 @@ def show_result(result: Result) -> None:
         (headline.name, f"{last} after the last epoch, {best} after epoch {m['best_epoch']}"),
         ("folder", str(result.folder)),
     ]
+    if m.get("multiply_adds"):
+        dense, kept = m["multiply_adds"]["dense"], m["multiply_adds"]["kept"]
+        rows.insert(4, ("multiply-adds", f"{_short(kept)} of {_short(dense)} per image ({kept / dense:.2%})"))
     if m.get("absent_classes"):
         rows.insert(-1, ("absent classes", ", ".join(m["absent_classes"])))
     if m.get("empty_layers"):
@@ -85,6 +88,14 @@ def _pruning(setup: Setup) -> str:
 
 def _place(folder: RunFolder) -> str:
     return f"{folder.path} ({folder.state()})"
+
+
+def _short(count: int) -> str:
+    """Return a large count with three digits and a unit."""
+    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return str(count)
 
 
 def _rounds(count: int | None) -> str:

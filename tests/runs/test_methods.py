@@ -1,5 +1,6 @@
 """Every method through a recipe, imp too; allocation, options, recalibration; a pruning that is taken up again."""
 
+import csv
 import json
 import re
 from dataclasses import replace
@@ -37,9 +38,14 @@ def test_every_method_runs_from_a_recipe(method, tmp_path):
     result = runner.run(pruned(method=method), out=tmp_path)
     assert result.metrics["kept"] == 270_896 - int(0.8 * 270_896 + 0.5)
     assert result.metrics["method"] == method
-    rows = (result.folder / "layers.csv").read_text().splitlines()
-    assert rows[0] == "layer,total,kept,density,units,dead_units,disconnected"
-    off = sum(int(row.rpartition(",")[2]) for row in rows[1:])
+    with open(result.folder / "layers.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert ",".join(rows[0]) == (
+        "layer,total,kept,density,units,dead_units,disconnected,multiply_adds,multiply_adds_kept"
+    )
+    off = sum(int(row["disconnected"]) for row in rows)
+    for key, column in (("dense", "multiply_adds"), ("kept", "multiply_adds_kept")):
+        assert result.metrics["multiply_adds"][key] == sum(int(row[column]) for row in rows)
     assert result.metrics["effective_sparsity"] == pytest.approx(1 - (result.metrics["kept"] - off) / 270_896)
 
 

@@ -160,6 +160,7 @@ def _row(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "method": runs[0]["method"],
         "sparsity": runs[0]["sparsity"],
         "kept": runs[0]["kept"],
+        "multiply_adds": statistics.fmean(run["multiply_adds"]["kept"] for run in runs),
         "values": values,
         "mean": statistics.fmean(values),
         "std": statistics.stdev(values) if len(values) > 1 else 0.0,

@@ -2,36 +2,49 @@
 
 from typing import Any
 
+from checkpoints.backbone import digest
+from transfer.analysis.flops import MultiplyAdds
 from transfer.environment import versions
-from transfer.pruning import Masks, effective_sparsity
+from transfer.pruning import Masks, effective_sparsity, report
+from transfer.pruning.prunable import prunable
 from transfer.report import plots
 from transfer.runs import predictor
 from transfer.runs.folder import RunFolder
 from transfer.runs.prepare import Setup
+from transfer.runs.prune_model import Pruning
 from transfer.training import History
 from transfer.training.checkpoint import save_weights
 
 Layers = list[dict[str, Any]]
 
 
-def described(
-    setup: Setup, masks: Masks | None, layers: Layers, seen: dict[str, Any] | None, history: History, digest: str
-) -> dict[str, Any]:
+def layer_rows(setup: Setup, masks: Masks | None, work: MultiplyAdds) -> Layers:
+    """Return the rows of ``layers.csv``: per prunable layer its weights, units, and multiply-adds on one image."""
+    masks = masks or Masks.full(prunable(setup.model))
+    rows = report(setup.model, masks, setup.noise[0])
+    counts = (work.layers[name] for name in masks)
+    return [
+        row | {"multiply_adds": count.dense, "multiply_adds_kept": count.kept}
+        for row, count in zip(rows, counts, strict=True)
+    ]
+
+
+def described(setup: Setup, pruning: Pruning, layers: Layers, work: MultiplyAdds, history: History) -> dict[str, Any]:
     """Return the content of ``result.json``.
 
     Args:
-        setup: the run's setup.
-        masks: None = dense.
-        layers: the report on each layer.
-        seen: size and digest of the pruning set.
+        setup: the run's setup; its model is trained.
+        pruning: the masks and the pruning set.
+        layers: the rows of :func:`layer_rows`.
+        work: multiply-adds on one image, excluded layers included.
         history: metrics per epoch.
-        digest: digest of the weights.
     """
     return {
         **_asked(setup),
-        **_pruning(setup, masks, layers, seen),
+        **_pruning(setup, pruning, layers),
+        "multiply_adds": {"dense": work.dense, "kept": work.kept},
         **_scores(setup, history),
-        "weights_digest": digest,
+        "weights_digest": digest(setup.model.state_dict()),
     }
 
 
@@ -74,7 +87,8 @@ def _asked(setup: Setup) -> dict[str, Any]:
     }
 
 
-def _pruning(setup: Setup, masks: Masks | None, layers: Layers, seen: dict[str, Any] | None) -> dict[str, Any]:
+def _pruning(setup: Setup, pruning: Pruning, layers: Layers) -> dict[str, Any]:
+    masks = pruning.masks
     if masks is None:
         total = sum(row["total"] for row in layers)
         return {"sparsity": 0.0, "kept": total, "total": total, "pruning_set": None}
@@ -84,7 +98,7 @@ def _pruning(setup: Setup, masks: Masks | None, layers: Layers, seen: dict[str, 
         "kept": masks.kept, "total": masks.total, "masks_digest": masks.digest(),
         "empty_layers": [name.removesuffix(".weight") for name in masks.collapsed()],
         "dead_units": sum(row["dead_units"] for row in layers), "recalibrated": asked.recalibrate,
-        "allocation": asked.allocation, "options": asked.method_options(), "pruning_set": seen,
+        "allocation": asked.allocation, "options": asked.method_options(), "pruning_set": pruning.seen,
     }  # fmt: skip
 
 

@@ -21,22 +21,24 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Pruning:
-    """What the run's files record of the pruning besides the masks."""
+    """The pruning of a run, as its files record it."""
 
+    masks: Masks | None = None
+    """None = dense."""
     seen: dict[str, Any] | None = None
     """The pruning set: its number of images and digest."""
     seconds: float = 0.0
 
 
-def prune_model(setup: Setup, folder: RunFolder, progress: bool) -> tuple[Masks | None, Pruning, History]:
+def prune_model(setup: Setup, folder: RunFolder, progress: bool) -> tuple[Pruning, History]:
     """Prune the model in place.
 
     Returns:
-        The masks (None = dense), what to record of the pruning, and the training that imp has already done.
+        The pruning, and the training that imp has already done.
     """
     asked, history = setup.recipe.prune, History()
     if asked.dense:
-        return None, Pruning(), history
+        return Pruning(), history
     start, path, timing = time.perf_counter(), folder.file("masks.safetensors"), folder.file("timing.json")
     main = setup.accelerator.is_main_process
     images = setup.pruning_set if asked.method not in ("imp", KEEP) or asked.recalibrate else None
@@ -65,7 +67,7 @@ def prune_model(setup: Setup, folder: RunFolder, progress: bool) -> tuple[Masks 
     seen = None if images is None else {"images": len(images.indices), "digest": images.digest}
     known = main and timing.exists()
     seconds = read_json(timing)["prune_s"] if known else time.perf_counter() - start
-    return masks, Pruning(seen, seconds), history
+    return Pruning(masks, seen, seconds), history
 
 
 def _rounds(setup: Setup, images: Any, folder: RunFolder, progress: bool) -> Masks:

@@ -7,16 +7,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from checkpoints.backbone import digest
 from transfer import log
+from transfer.analysis.flops import multiply_adds
 from transfer.distributed import from_main
 from transfer.environment import environment
 from transfer.precision import precision_of
-from transfer.pruning import Masks, report
-from transfer.pruning.prunable import prunable
 from transfer.recipe import Recipe
 from transfer.runs import tracking
-from transfer.runs.conclude import conclude, described
+from transfer.runs.conclude import conclude, described, layer_rows
 from transfer.runs.folder import RunFolder, read_json, told
 from transfer.runs.prepare import Setup, prepare
 from transfer.runs.prune_model import prune_model
@@ -75,15 +73,16 @@ def run(
         stack.enter_context(tracking.tracked(track, accelerator, folder.path, recipe))
         _begin(setup, folder)
 
-        masks, pruning, before = prune_model(setup, folder, progress)
-        layers = report(setup.model, masks or Masks.full(prunable(setup.model)), setup.noise[0])
+        pruning, before = prune_model(setup, folder, progress)
+        work = multiply_adds(setup.model, (3, recipe.data.size, recipe.data.size), pruning.masks)
+        layers = layer_rows(setup, pruning.masks, work)
 
         def after_epoch(history: History, best: bool) -> None:
             _keep(setup, folder, history, best, pruning.seconds)
             tracking.log(track, accelerator, history)
 
         history = finetune(
-            setup.model, masks, setup.loaders, recipe.train,
+            setup.model, pruning.masks, setup.loaders, recipe.train,
             task=setup.task, accelerator=accelerator, folder=folder.path, seed=recipe.seed, progress=progress,
             history=before, after_epoch=after_epoch,
         )  # fmt: skip
@@ -92,7 +91,7 @@ def run(
             history.epochs.append({"epoch": 0, "test_loss": loss, **setup.task.metrics(history.counts)})
             if main:
                 after_epoch(history, True)
-        metrics = described(setup, masks, layers, pruning.seen, history, digest(setup.model.state_dict()))
+        metrics = described(setup, pruning, layers, work, history)
         if main:
             conclude(setup, folder, layers, history, metrics)
         accelerator.wait_for_everyone()
