@@ -1,10 +1,8 @@
 """The ``transfer`` command."""
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from checkpoints.errors import InputError, near
+from transfer import plugins
 from transfer.recipe import KEEP, Data, Prune
 from transfer.recipe_cli import one_line_errors, parse
 
@@ -124,16 +123,7 @@ def _import(words: list[str]) -> list[str]:
     while words and words[0] == "--import":
         if len(words) < 3:
             raise InputError("say which module to import, and a command: transfer --import MODULE COMMAND ...")
-        if "" not in sys.path and os.getcwd() not in sys.path:
-            sys.path.insert(0, os.getcwd())  # as python -m does
-        try:
-            import_module(words[1])
-        except ModuleNotFoundError as error:
-            if error.name is None or not f"{words[1]}.".startswith(f"{error.name}."):
-                raise
-            raise InputError(
-                f"there is no module {words[1]} to import; give its name without .py, from the folder that holds it"
-            ) from error
+        plugins.load(words[1])
         words = words[2:]
     return words
 

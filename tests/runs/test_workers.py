@@ -1,6 +1,7 @@
 """Runs of a comparison in worker processes: the bytes of one process, errors, warnings, Ctrl-C."""
 
 import multiprocessing
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,9 @@ import torch
 from checkpoints import InputError
 from tests import processes
 from tests.conftest import Ended
-from transfer import recipe_cli
+from transfer import plugins, recipe_cli
 from transfer.errors import TrainingError
-from transfer.pruning import CollapseWarning
+from transfer.pruning import CollapseWarning, saliency
 from transfer.recipe import Data, Prune, Recipe, Train
 from transfer.report.board import Board
 from transfer.runs import workers
@@ -150,3 +151,24 @@ def test_an_error_of_the_disk_keeps_its_kind(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("transfer.runs.cell.run", full)
     with pytest.raises(OSError, match="dense, seed 0: No space left on device: 'masks'"):
         Cell(replace(RECIPE, prune=Prune(sparsity=0.0)), tmp_path).run(Shelf())
+
+
+def test_the_workers_import_what_the_command_was_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_method.py").write_text(
+        "from transfer.pruning import register\n"
+        "register('own', lambda problem: {name: w.abs() for name, w in problem.weights.items()}, version='1')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plugins, "imported", [])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    plugins.load("own_method")
+    try:
+        found = compared(RECIPE, tmp_path / "runs", 2, ("own",))
+    finally:
+        saliency._METHODS.pop("own")
+    assert [row["method"] for row in found.rows] == ["dense", "own"]
+
+
+def test_a_module_that_is_not_there_is_one_line() -> None:
+    with pytest.raises(InputError, match=r"there is no module ages\.py to import; give its name without \.py"):
+        plugins.load("ages.py")

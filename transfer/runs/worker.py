@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from transfer import plugins
 from transfer.recipe import Recipe
 from transfer.runs.cell import NAMED, Cell
 from transfer.runs.run import Result
@@ -44,7 +45,7 @@ class Failed:
     content: tuple[Any, ...]
 
 
-def serve(asked: Connection, threads: int, like: Recipe, tried: Iterable[str]) -> None:
+def serve(asked: Connection, threads: int, like: Recipe, tried: Iterable[str], modules: Iterable[str] = ()) -> None:
     """Run the cells that come through the pipe; answer each with ``Said`` for warnings, then ``Done`` or ``Failed``.
 
     Returns when the pipe closes. Ctrl-C is left to the parent; SIGTERM ends a run as usual: its state is saved, exit
@@ -55,11 +56,14 @@ def serve(asked: Connection, threads: int, like: Recipe, tried: Iterable[str]) -
         threads: torch threads of this process.
         like: a recipe whose backbone is loaded without the warnings that the parent has already shown.
         tried: :attr:`Shelf.tried` of the parent.
+        modules: what the parent was told to import.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
+    for module in modules:
+        plugins.load(module)
     shelf = Shelf(tried)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

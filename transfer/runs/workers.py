@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from checkpoints.errors import InputError
+from transfer import plugins
 from transfer.data.workers import cores
 from transfer.errors import RunError
 from transfer.report.board import Board
@@ -148,7 +149,9 @@ def _started(number: int, like: Cell, shelf: Shelf) -> Iterator[list[_Worker]]:
 def _start(threads: int, like: Cell, shelf: Shelf) -> _Worker:
     spawn = multiprocessing.get_context("spawn")  # fork would break CUDA and torch's threads
     here, there = spawn.Pipe()
-    process = spawn.Process(target=serve, args=(there, threads, like.recipe, frozenset(shelf.tried)))
+    process = spawn.Process(
+        target=serve, args=(there, threads, like.recipe, frozenset(shelf.tried), tuple(plugins.imported))
+    )
     with _ctrl_c_ignored():
         process.start()
     there.close()  # so that the pipe closes when the worker ends
