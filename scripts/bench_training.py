@@ -38,6 +38,7 @@ from torch.utils.data import DataLoader
 from transfer.data.augment import Augment
 from transfer.data.image_batches import Batches, Loaders
 from transfer.pruning import Masks
+from transfer.pruning.prunable import prunable
 from transfer.recipe import Train
 from transfer.training import accelerator_for, finetune
 
