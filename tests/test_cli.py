@@ -113,7 +113,7 @@ MILESTONES = (*DIGITS, "--train.schedule", "milestones", "--train.milestones")
         ((*DIGITS, "--data.name", "imagefolder:."), "no folder train"),
         ((*DIGITS, "--data.name", "imagefolder:/nowhere"), "/nowhere"),
         ((*DIGITS, "--data.size", "0"), "data.size is 0"),
-        ((*DIGITS, "--backbone", "random:vgg11_bn", "--data.size", "8"), "cannot take images of 8 px"),
+        ((*DIGITS, "--backbone", "random:convnext_atto", "--data.size", "8"), "cannot take images of 8 px"),
         ((*DIGITS, "--prune.sparsity", "1"), "prune.sparsity is 1.0"),
         ((*DIGITS, "--prune.sparsity", "nan"), "prune.sparsity is nan"),
         ((*DIGITS, "--prune.sparsity", "-1"), "prune.sparsity is -1.0"),

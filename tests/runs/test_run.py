@@ -181,7 +181,7 @@ def test_too_high_a_learning_rate_ends_in_one_line(tmp_path: Path) -> None:
         replace(RECIPE, prune=replace(RECIPE.prune, sparsity=0.9999999)),
         replace(RECIPE, backbone="random:vit_tiny_patch16_224"),
         replace(RECIPE, backbone="random:vit_tiny_patch16_224", data=Data(size=224)),
-        replace(RECIPE, backbone="random:vgg11_bn", stem="cifar"),
+        replace(RECIPE, backbone="random:convnext_atto", stem="cifar"),
         replace(RECIPE, data=replace(RECIPE.data, size=4), train=replace(RECIPE.train, batch=1)),
         replace(RECIPE, train=replace(RECIPE.train, momentum=0.0, nesterov=True)),
         replace(RECIPE, seed=2**70),

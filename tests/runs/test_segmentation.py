@@ -172,7 +172,7 @@ def test_two_processes_with_an_uneven_last_batch_count_every_pixel_once(result, 
         ({"data": {"protocol": "corner"}}, "protocol"),
         ({"prune": {"images": 0}}, "prune.images is 0"),
         ({"train": {"schedule": "polly"}}, "train.schedule"),
-        ({"backbone": "random:vgg11_bn"}, "vgg11_bn"),
+        ({"backbone": "random:convnext_atto"}, "output_stride is 4; convnext_atto allows 8 or 16"),
     ],
 )
 def test_what_is_refused_before_anything_is_written(recipe, changes, says, tmp_path):
