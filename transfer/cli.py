@@ -143,6 +143,7 @@ def _run(words: list[str]) -> None:
     import runpy
 
     sys.argv = [f"transfer run {name}", *words[1:]]
+    sys.modules.pop(f"recipes.{name}", None)  # a module of the user's own may have imported it; runpy would warn
     runpy.run_module(f"recipes.{name}", run_name="__main__", alter_sys=True)
 
 

@@ -144,7 +144,7 @@ def test_a_stopped_run_does_not_go_on_with_swapped_labels(
     recipe = replace(on(root), prune=Prune(method="synflow", sparsity=0.5, rounds=2, per_class=2))
     with monkeypatch.context() as patch:
         if stop == "training":
-            patch.setattr("transfer.runs.run.report", _stop)
+            patch.setattr("transfer.runs.run.layer_rows", _stop)
         else:
             patch.setattr("transfer.runs.prune_model.prune", _after_a_round(prune))
         with pytest.raises(KeyboardInterrupt):
