@@ -84,7 +84,8 @@ def _pruning(setup: Setup, masks: Masks | None, layers: Layers, seen: dict[str, 
         "kept": masks.kept, "total": masks.total, "masks_digest": masks.digest(),
         "empty_layers": [name.removesuffix(".weight") for name in masks.collapsed()],
         "dead_units": sum(row["dead_units"] for row in layers), "recalibrated": asked.recalibrate,
-        "allocation": asked.allocation, "options": asked.method_options(), "pruning_set": seen,
+        "allocation": asked.allocation, "pattern": asked.pattern, "options": asked.method_options(),
+        "pruning_set": seen,
     }  # fmt: skip
 
 
