@@ -43,6 +43,17 @@ def test_masks_are_those_of_the_cpu(method: str) -> None:
     assert equal >= 0.999 * here.total  # rounding decides between neighbours only
 
 
+def test_weights_of_the_pattern_2_of_4_are_taken_by_the_sparse_kernels() -> None:
+    model = nn.Sequential(nn.Linear(128, 64, bias=False), nn.Conv2d(64, 64, 3, bias=False)).cuda().half()
+    masks = prune(model, [], method="magnitude", sparsity=0.5, pattern="2:4")
+    assert masks.kept * 2 == masks.total
+    linear, conv = (p.detach() for p in model.parameters())
+    for matrix in (linear, conv.permute(0, 2, 3, 1).reshape(64, -1)):
+        inputs = torch.randn(matrix.shape[1], 64, device="cuda", dtype=torch.float16)
+        found = torch.sparse.to_sparse_semi_structured(matrix) @ inputs
+        torch.testing.assert_close(found, matrix @ inputs, rtol=1e-2, atol=1e-2)
+
+
 @pytest.mark.parametrize("precision", ["no", "bf16", "fp16"])
 def test_a_run_holds_its_masks_and_learns(precision: str, tmp_path: Path) -> None:
     recipe = replace(RECIPE, train=replace(RECIPE.train, precision=precision))  # type: ignore[arg-type]

@@ -63,6 +63,9 @@ class Prune:
     """How density falls over the rounds: exponential or linear."""
     allocation: str = "global"
     """How many weights each layer keeps: global (one threshold), uniform, erk, or as another method, given by name."""
+    pattern: str = "none"
+    """Where kept weights may be: N:M keeps at most N of M consecutive input channels, such as 2:4, and needs a sparsity
+    of at least 1 - N/M; RxC keeps or removes blocks of R outputs x C inputs, such as 4x4; none = anywhere."""
     options: tuple[str, ...] = ()
     """Options of the method, as name=value; `transfer methods` lists them."""
     statistics: Literal["batch", "warmup", "running"] | None = None
@@ -198,7 +201,7 @@ class Recipe:
         if prune.method == KEEP:
             self._check_keep()
         elif prune.sparsity > 0:
-            from transfer.pruning import allocation, rewinding, saliency, schedule
+            from transfer.pruning import allocation, patterns, rewinding, saliency, schedule
             from transfer.pruning.saliency import check_options, find
 
             options = prune.method_options()
@@ -212,13 +215,14 @@ class Recipe:
                     f"prune.statistics is {prune.statistics}, but {prune.method} looks at no BatchNorm; leave it out"
                 )
             schedule.check(None, prune.sparsity, 1 if prune.rounds is None else prune.rounds, prune.schedule)
+            patterns.check(prune.pattern, prune.sparsity)
         if train.nesterov and (train.momentum == 0 or train.optimizer != "sgd"):
             raise InputError("train.nesterov needs train.optimizer sgd and train.momentum above 0; or leave it out")
         self._check_schedule()
 
     def _check_keep(self) -> None:
         plain = Prune()
-        for name in ("allocation", "options", "statistics"):
+        for name in ("allocation", "pattern", "options", "statistics"):
             if getattr(self.prune, name) != getattr(plain, name):
                 raise InputError(f"prune.{name} is set, but does nothing with prune.method {KEEP}; leave it out")
 
@@ -253,9 +257,14 @@ class Recipe:
         return typing.cast(dict[str, Any], json.loads(json.dumps(dataclasses.asdict(self))))
 
     def decisive(self) -> dict[str, Any]:
-        """Return the settings that affect results (hashed into the folder name): not workers and save_minutes."""
+        """Return the settings that affect results (hashed into the folder name): not workers and save_minutes.
+
+        A pattern is among them only if there is one, so that runs without have the name that earlier versions gave.
+        """
         content = self.to_dict()
         del content["data"]["workers"], content["train"]["save_minutes"]
+        if self.prune.pattern == Prune.pattern:
+            del content["prune"]["pattern"]
         return content
 
     @classmethod

@@ -6,6 +6,7 @@ from typing import Any
 
 from transfer import tasks
 from transfer.environment import main_process
+from transfer.pruning.patterns import NONE
 from transfer.report import tables
 from transfer.runs.folder import RunFolder
 from transfer.runs.prepare import Setup
@@ -20,6 +21,7 @@ def show_result(result: Result) -> None:
     last, best = headline.text(m[headline.name]), headline.text(m[f"best_{headline.name}"])
     method = f"{m['method']}, {_rounds(m['rounds'])}"
     method += f", statistics {m['statistics']}" if m.get("statistics") else ""
+    method += _pattern(m.get("pattern"))
     rows = [
         ("backbone", f"{m['backbone']} ({m['arch']})"),
         ("data", task.data_line(m)),
@@ -83,7 +85,8 @@ def _pruning(setup: Setup) -> str:
         return "none; the zeros that are there are kept"
     shares = "" if asked.allocation == "global" else f", {asked.allocation} allocation"
     statistics = f", statistics {asked.statistics}" if asked.statistics else ""
-    return f"{asked.method} to {asked.sparsity:.4%} in {_rounds(asked.rounds)}{shares}{statistics}"
+    more = shares + statistics + _pattern(asked.pattern)
+    return f"{asked.method} to {asked.sparsity:.4%} in {_rounds(asked.rounds)}{more}"
 
 
 def _place(folder: RunFolder) -> str:
@@ -96,6 +99,10 @@ def _short(count: int) -> str:
         if count >= size:
             return f"{count / size:.3g} {unit}"
     return str(count)
+
+
+def _pattern(pattern: str | None) -> str:
+    return f", pattern {pattern}" if pattern and pattern != NONE else ""
 
 
 def _rounds(count: int | None) -> str:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from torch import Tensor
 
 from checkpoints.errors import InputError, near
+from transfer.pruning.patterns.constraint import Constraint, Selection
 from transfer.pruning.saliency import methods
 from transfer.pruning.selection import select
 
@@ -33,7 +34,13 @@ def check(allocation: str) -> None:
         raise InputError(f"unknown allocation {allocation!r}; {near(allocation, known)}")
 
 
-def choose(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], keep: int, allocation: str) -> dict[str, Tensor]:
+def choose(
+    scores: Mapping[str, Tensor],
+    masks: Mapping[str, Tensor],
+    keep: int,
+    allocation: str,
+    constraint: Constraint | None = None,
+) -> dict[str, Tensor]:
     """Keep ``keep`` of the weights that the masks still keep: the largest scores within each layer's share.
 
     Args:
@@ -41,18 +48,32 @@ def choose(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], keep: int,
         masks: True = kept so far.
         keep: number kept in total.
         allocation: "global", "uniform" or "erk".
+        constraint: a pattern of the kept weights; None = any.
     """
-    if allocation == "global":
-        return select(scores, masks, keep)
-    wanted = {name: RULES[allocation](mask) for name, mask in masks.items()}
-    return choose_shares(scores, masks, spread(keep, wanted, {n: int(mask.sum()) for n, mask in masks.items()}))
+    free = select if allocation == "global" else _sharing({n: RULES[allocation](mask) for n, mask in masks.items()})
+    return constraint.choose(scores, masks, keep, free) if constraint else free(scores, masks, keep)
+
+
+def _sharing(wanted: Mapping[str, int]) -> Selection:
+    """Return the selection that divides what is kept over the layers in proportion to ``wanted``."""
+
+    def free(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], keep: int) -> dict[str, Tensor]:
+        return choose_shares(scores, masks, spread(keep, wanted, {n: int(mask.sum()) for n, mask in masks.items()}))
+
+    return free
 
 
 def choose_shares(
-    scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], shares: Mapping[str, int]
+    scores: Mapping[str, Tensor],
+    masks: Mapping[str, Tensor],
+    shares: Mapping[str, int],
+    constraint: Constraint | None = None,
 ) -> dict[str, Tensor]:
-    """Keep the given number of weights per layer: those with the largest scores."""
-    return {name: select({name: s}, {name: masks[name]}, shares[name])[name] for name, s in scores.items()}
+    """Keep the given number of weights per layer: those with the largest scores, within a pattern if there is one."""
+    return {
+        name: choose({name: s}, {name: masks[name]}, shares[name], "global", constraint)[name]
+        for name, s in scores.items()
+    }
 
 
 def spread(keep: int, wanted: Mapping[str, int], room: Mapping[str, int]) -> dict[str, int]:

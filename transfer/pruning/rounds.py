@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transfer.errors import ScoreError
 from transfer.log import track
 from transfer.pruning import allocation as allocations
-from transfer.pruning import saliency
+from transfer.pruning import patterns, saliency
 from transfer.pruning import schedule as schedules
 from transfer.pruning.masks import Masks, kept
 from transfer.pruning.problem import Batches, Loss
@@ -47,6 +47,7 @@ def prune(
     allocation: str = "global",
     rounds: int | None = None,
     schedule: str = "exponential",
+    pattern: str = patterns.NONE,
     loss: Loss | None = None,
     exclude: Iterable[str] = (),
     seed: int = 0,
@@ -59,9 +60,10 @@ def prune(
 ) -> Masks:
     """Prune a model in place and return the masks; pruned weights never return.
 
-    Of N prunable weights exactly ``N − floor(sparsity · N + 0.5)`` are kept. BatchNorm statistics are unchanged. If
-    anything fails, the weights are restored. Every call starts from full masks: weights that are already 0 count as
-    kept until they are pruned (a warning reports how many).
+    Of N prunable weights exactly ``N − floor(sparsity · N + 0.5)`` are kept (with blocks, as many whole blocks as
+    that number suffices for). BatchNorm statistics are unchanged. If anything fails, the weights are restored. Every
+    call starts from full masks: weights that are already 0 count as kept until they are pruned (a warning reports how
+    many).
 
     Args:
         model: its pruned weights are set to 0.
@@ -74,6 +76,8 @@ def prune(
             the unpruned weights once with ``method``.
         rounds: at least 1; None = the paper's number, see :func:`default_rounds`.
         schedule: "exponential" or "linear", see :func:`transfer.pruning.schedule.sparsity_after`.
+        pattern: "N:M" keeps at most N of M consecutive input channels, "RxC" keeps or removes blocks of R output × C
+            input channels as a whole, "none" keeps any weights; see :mod:`transfer.pruning.patterns`.
         loss: (outputs, targets) → mean over samples; None = cross entropy.
         exclude: globs over names of modules that are not pruned and do not count in N.
         seed: seeds the method's random draws, and the global RNG while the model is scored (for always-on dropout).
@@ -100,6 +104,7 @@ def prune(
     weights = prunable(bare, exclude)
     masks = Masks.full(weights)
     schedules.check(masks.total, sparsity, rounds, schedule)
+    constraint = patterns.bind(pattern, bare, weights, sparsity=sparsity, exclude=exclude)
     check_received(bare, weights, batches, seed)
     _warn_of_zeros(weights)
     processes = Processes(accelerator)
@@ -113,6 +118,8 @@ def prune(
     before = {name: w.detach().clone() for name, w in weights.items()}
     done, masks = begin or (0, masks)
     masks = Masks(kept(weights, masks))
+    if constraint and begin:
+        constraint.check_begin(masks, schedules.kept(masks.total, sparsity))
     start = time.perf_counter()
     try:
         masks.apply_(bare)
@@ -123,7 +130,7 @@ def prune(
             scores = score(guide, bare, batches, masks=masks, **settings, **own)
             if round_ == 1 and sparsity:
                 _refuse_empty(guide, scores)
-            chosen = allocations.choose(scores, masks, keep, "global" if guided else allocation)
+            chosen = allocations.choose(scores, masks, keep, "global" if guided else allocation, constraint)
             masks = Masks(processes.of_first(chosen))
             masks.apply_(bare)
             _tell(label, f"round {round_} of {rounds}", masks, time.perf_counter() - start, last=round_ == rounds)
@@ -135,7 +142,9 @@ def prune(
             scores = score(method, bare, batches, seed=seed, **settings, **options)
             if sparsity:
                 _refuse_empty(method, scores)
-            masks = Masks(processes.of_first(allocations.choose_shares(scores, Masks.full(weights), shares)))
+            masks = Masks(
+                processes.of_first(allocations.choose_shares(scores, Masks.full(weights), shares, constraint))
+            )
             masks.apply_(bare)
     except BaseException:
         _restore(weights, before)

@@ -40,16 +40,21 @@ def _command(recipe: Recipe, own_images: Sequence[str]) -> str:
     small = recipe.backbone == "embedded" or recipe.backbone.startswith("random:")
     module, *flags = own_images
     words = [module, "--backbone", "imagenet-v1" if small else recipe.backbone, *flags]
-    return shlex.join([*words, *_flags(recipe.resolved().prune)])
+    return shlex.join([*words, *_flags(recipe.resolved().prune), *([] if small else _excluded(recipe.prune))])
 
 
 def _flags(prune: Prune) -> list[str]:
     """Return the flags by which a recipe with the default pruning prunes like this one."""
     words = ["--prune.method", prune.method, "--prune.sparsity", f"{prune.sparsity:g}"]
     plain = Recipe(name="", prune=Prune(method=prune.method, sparsity=prune.sparsity)).resolved().prune
-    for field in ("rounds", "statistics", "schedule", "allocation"):
+    for field in ("rounds", "statistics", "schedule", "allocation", "pattern"):
         if getattr(prune, field) != getattr(plain, field):
             words += [f"--prune.{field}", str(getattr(prune, field))]
     if prune.options:
         words += ["--prune.options", *prune.options]
     return words + ["--prune.recalibrate"] * prune.recalibrate
+
+
+def _excluded(prune: Prune) -> list[str]:
+    """Return the flag for the layers that are not pruned; their names suit the same backbone only."""
+    return ["--prune.exclude", *prune.exclude] if prune.exclude else []

@@ -13,6 +13,7 @@ from checkpoints.errors import InputError
 from checkpoints.files import write_json, write_whole
 from transfer.environment import main_process
 from transfer.pruning import saliency
+from transfer.pruning.patterns import NONE
 from transfer.recipe import KEEP, Recipe
 from transfer.report import plots, tables
 from transfer.report.advice import advice
@@ -29,8 +30,9 @@ from transfer.tasks import Task
 class Comparison:
     """Result of a comparison: one row per method and sparsity, and the folder with the table and the plot.
 
-    Rows have the keys method, sparsity, kept, empty, values (the task's headline metric, one value per seed), mean and
-    std. ``data`` describes the training and test data. ``results`` lists the runs, all seeds of a row in succession.
+    Rows have the keys method, pattern, sparsity, kept, empty, values (the task's headline metric, one value per
+    seed), mean and std. ``data`` describes the training and test data. ``results`` lists the runs, all seeds
+    of a row in succession.
     """
 
     folder: Path
@@ -64,7 +66,7 @@ class Comparison:
         """The rows as text; the metric is mean ± standard deviation over the seeds."""
         return [
             (
-                row["method"],
+                row["method"] + ("" if row["pattern"] == NONE else f" {row['pattern']}"),
                 f"{row['sparsity']:.2%}",
                 f"{row['kept']:,}",
                 self.task.headline.text(row["mean"], row["std"] if len(row["values"]) > 1 else None),
@@ -158,6 +160,7 @@ def _row(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     empty = sorted({layer for run in runs for layer in run.get("empty_layers", [])})
     return {
         "method": runs[0]["method"],
+        "pattern": runs[0].get("pattern", NONE),
         "sparsity": runs[0]["sparsity"],
         "kept": runs[0]["kept"],
         "multiply_adds": statistics.fmean(run["multiply_adds"]["kept"] for run in runs),

@@ -19,7 +19,7 @@ from transfer.data.identity import fingerprint
 from transfer.data.image_batches import Loaders
 from transfer.distributed import accelerator_for, from_main
 from transfer.errors import ScoreError, out_of_memory
-from transfer.pruning import methods, saliency, schedule, score
+from transfer.pruning import methods, patterns, saliency, schedule, score
 from transfer.pruning.prunable import prunable, zeros
 from transfer.pruning.received import check_received
 from transfer.pruning.rewinding import check_rewind
@@ -172,11 +172,13 @@ def _check_data(setup: Setup) -> None:
 
 
 def _check_rounds(setup: Setup) -> None:
-    """Raise InputError if the sparsity leaves no weight or cannot be reached in the given rounds."""
+    """Raise InputError if the sparsity leaves no weight, or the pattern does not suit it or a layer."""
     prune = setup.recipe.prune
     if prune.sparsity:
-        total = sum(w.numel() for w in prunable(setup.model, prune.exclude).values())
+        weights = prunable(setup.model, prune.exclude)
+        total = sum(w.numel() for w in weights.values())
         schedule.check(total, prune.sparsity, prune.rounds or 1, prune.schedule)
+        patterns.bind(prune.pattern, setup.model, weights, sparsity=prune.sparsity, exclude=prune.exclude)
 
 
 def _check_zeros(setup: Setup) -> None:

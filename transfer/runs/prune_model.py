@@ -45,9 +45,9 @@ def prune_model(setup: Setup, folder: RunFolder, progress: bool) -> tuple[Prunin
     if asked.method == "imp":
         masks, history = imp(
             setup.model, setup.loaders, setup.recipe.train,
-            sparsity=asked.sparsity, rounds=asked.rounds or 1, schedule=asked.schedule, exclude=asked.exclude,
-            task=setup.task, accelerator=setup.accelerator, folder=folder.file("imp"), seed=setup.recipe.seed,
-            progress=progress, **asked.method_options(),
+            sparsity=asked.sparsity, rounds=asked.rounds or 1, schedule=asked.schedule, pattern=asked.pattern,
+            exclude=asked.exclude, task=setup.task, accelerator=setup.accelerator, folder=folder.file("imp"),
+            seed=setup.recipe.seed, progress=progress, **asked.method_options(),
         )  # fmt: skip
     else:
         found = from_main(lambda: Masks.load(path) if path.exists() else None, setup.accelerator)
@@ -85,10 +85,9 @@ def _rounds(setup: Setup, images: Any, folder: RunFolder, progress: bool) -> Mas
     return prune(
         setup.model, images,
         method=asked.method, sparsity=asked.sparsity, allocation=asked.allocation, rounds=asked.rounds,
-        schedule=asked.schedule, loss=setup.task.loss, exclude=asked.exclude, seed=setup.recipe.seed,
-        accelerator=setup.accelerator, statistics=asked.statistics, progress=progress and main, begin=begin,
-        after_round=keep,
-        **asked.method_options(),
+        schedule=asked.schedule, pattern=asked.pattern, loss=setup.task.loss, exclude=asked.exclude,
+        seed=setup.recipe.seed, accelerator=setup.accelerator, statistics=asked.statistics, progress=progress and main,
+        begin=begin, after_round=keep, **asked.method_options(),
     )  # fmt: skip
 
 

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from transfer.data.image_batches import Loaders
 from transfer.distributed import from_main
+from transfer.pruning import patterns
 from transfer.pruning import schedule as schedules
+from transfer.pruning.allocation import choose
 from transfer.pruning.masks import Masks
 from transfer.pruning.prunable import prunable
 from transfer.pruning.received import check_received
 from transfer.pruning.reduction import Processes
 from transfer.pruning.rewinding import check_rewind, rewinding
-from transfer.pruning.selection import select
 from transfer.recipe import Train
 from transfer.tasks import Task
 from transfer.training.checkpoint import State, read_weights, save_weights
@@ -37,6 +38,7 @@ def imp(
     sparsity: float,
     rounds: int,
     schedule: str = "exponential",
+    pattern: str = patterns.NONE,
     exclude: Iterable[str] = (),
     task: Task | None = None,
     accelerator: Accelerator,
@@ -57,6 +59,7 @@ def imp(
         sparsity: final fraction of removed weights, in (0, 1).
         rounds: number of trainings before the last one.
         schedule: "exponential" or "linear".
+        pattern: of the kept weights, see :mod:`transfer.pruning.patterns`.
         exclude: globs over module names that are not pruned.
         task: None = classification.
         accelerator: the processes.
@@ -66,12 +69,14 @@ def imp(
         **options: see :func:`rewinding`.
 
     Raises:
-        InputError: before training: the step to rewind to lies beyond the training, or a weight is computed in the
-            forward.
+        InputError: before training: the step to rewind to lies beyond the training, a weight is computed in the
+            forward, or the pattern does not suit the model.
     """
     plan = rewinding(**options)
     check_rewind(options, train.epochs, len(data.train))
-    check_received(model, prunable(model, exclude), None)
+    weights = prunable(model, exclude)
+    constraint = patterns.bind(pattern, model, weights, sparsity=sparsity, exclude=exclude)
+    check_received(model, weights, None)
     main = accelerator.is_main_process
     shared: dict[str, Any] = {"task": task, "accelerator": accelerator, "seed": seed, "progress": progress}
     history = History()
@@ -86,7 +91,8 @@ def imp(
         if found is None:
             _log.info("imp: training %d of %d, %.2f %% pruned", round_, rounds, 100 * masks.sparsity)
             finetune(model, masks, data, train, folder=here, history=copy.deepcopy(history), **shared)
-            masks = _smallest_dropped(model, masks, sparsity, rounds, round_, schedule)
+            keep = schedules.kept(masks.total, schedules.sparsity_after(round_, rounds, sparsity, schedule))
+            masks = _smallest_dropped(model, masks, keep, constraint)
             masks = Masks(Processes(accelerator).of_first(masks))
             if main:
                 if plan["rewind_to"] != "weights":
@@ -109,9 +115,6 @@ def _masks_of(folder: Path) -> Masks | None:
 
 
 @torch.no_grad()
-def _smallest_dropped(
-    model: nn.Module, masks: Masks, sparsity: float, rounds: int, round_: int, schedule: str
-) -> Masks:
+def _smallest_dropped(model: nn.Module, masks: Masks, keep: int, constraint: patterns.Constraint | None) -> Masks:
     weights: dict[str, Tensor] = {name: p.detach().cpu().double().abs() for name, p in masks.match(model).items()}
-    keep = schedules.kept(masks.total, schedules.sparsity_after(round_, rounds, sparsity, schedule))
-    return Masks(select(weights, {name: mask.cpu() for name, mask in masks.items()}, keep))
+    return Masks(choose(weights, {name: mask.cpu() for name, mask in masks.items()}, keep, "global", constraint))
