@@ -280,6 +280,17 @@ def test_rows_of_a_flattened_convolution_are_those_that_sparse_kernels_pack():
         assert torch.equal(conversions.sparse_semi_structured_to_dense_cutlass(packed, meta), matrix)
 
 
+@pytest.mark.filterwarnings("ignore:Sparse BSR tensor support is in beta")
+@pytest.mark.parametrize("pattern", ["1x4", "4x1", "4x8"])
+def test_block_formats_store_the_kept_blocks_and_no_other(pattern):
+    model = tiny(nn.Conv2d(16, 32, 3, bias=False), nn.Flatten(), nn.Linear(32, 32, bias=False))
+    masks = prune(model, [], method="random", sparsity=0.7, pattern=pattern)
+    sides = tuple(map(int, pattern.split("x")))
+    conv, linear = masks["0.weight"], masks["2.weight"]
+    matrices = [mask.float().to_sparse_bsr(sides) for mask in (conv.permute(0, 2, 3, 1).flatten(1), linear)]
+    assert sum(matrix.values().numel() for matrix in matrices) == masks.kept
+
+
 @pytest.mark.parametrize(
     "text", ["", "2", "4:4", "5:4", "0:4", "2:0", "2/4", "1x1", "0x4", "4X4", "4x", "-1x4", "02:4", "2:4 ", "none:4"]
 )
