@@ -188,6 +188,7 @@ def examines_twice(out: str) -> None:
     Path(out + os.environ["RANK"]).write_text(f"{well} {broken}")
 
 
+@pytest.mark.slow
 def test_two_processes(tmp_path: Path) -> None:
     done = processes.run(examines_twice, str(tmp_path / "said "), world=2, folder=tmp_path)
     assert [(tmp_path / f"said {rank}").read_text() for rank in (0, 1)] == ["True False"] * 2

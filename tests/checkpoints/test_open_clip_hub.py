@@ -52,6 +52,7 @@ LARGE = ("RN50x4", "RN50x16", "RN50x64")
 SIZES = ["RN50", "RN101", *(pytest.param(large, marks=pytest.mark.slow) for large in LARGE)]
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("model", SIZES)
 def test_the_map_is_open_clips_before_the_attention_pool(home: Path, model: str) -> None:

@@ -87,6 +87,7 @@ def test_without_its_module_the_line_says_what_to_import(run: Path) -> None:
     assert "--import the module that registers it" in found.stderr
 
 
+@pytest.mark.slow
 def test_a_comparison_knows_that_smaller_is_better(folder: Path) -> None:
     words = started("compare_angles.py", "--methods", "magnitude", "random", "--sparsities", "0.98", "--workers", "2")
     words += ["--prune.images", "32", "--train.epochs", "1"]

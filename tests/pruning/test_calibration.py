@@ -100,7 +100,7 @@ def test_only_a_batch_that_is_too_small_is_called_too_small() -> None:
         def forward(self, input: Tensor) -> Tensor:
             raise ValueError("images must be 224 px")
 
-    with pytest.raises(InputError, match=r"more than one image a batch.*prune\.batch"):
+    with pytest.raises(InputError, match=r"more than one image per batch.*prune\.batch"):
         recalibrate(nn.BatchNorm1d(1), [column(3)])
     with pytest.raises(ValueError, match=r"^images must be 224 px$"):
         recalibrate(Picky(1), [column(3, 4)])

@@ -33,7 +33,10 @@ def trained(recipe: Recipe, **changes) -> Recipe:
     return replace(recipe, train=replace(recipe.train, **changes))
 
 
-@pytest.mark.parametrize("method", methods())
+QUICK = ("ntk-trace", "px", "snip", "magnitude", "random", "grasp")
+
+
+@pytest.mark.parametrize("method", [m if m in QUICK else pytest.param(m, marks=pytest.mark.slow) for m in methods()])
 def test_every_method_runs_from_a_recipe(method, tmp_path):
     result = runner.run(pruned(method=method), out=tmp_path)
     assert result.metrics["kept"] == 270_896 - int(0.8 * 270_896 + 0.5)
@@ -139,6 +142,7 @@ def test_imp_drops_the_smallest_trained_weights_and_rewinds(tmp_path):
         assert torch.equal(rounds[0][name], weight.abs() >= cut), "round 1 is the magnitude of the trained dense model"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [("rewind=13",), ("rewind_to=learning-rate",)])
 def test_imp_that_was_stopped_comes_to_the_same_end(options, tmp_path, monkeypatch):
     recipe = trained(pruned(method="imp", sparsity=0.36, rounds=2, options=options), epochs=2)

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests import processes
 
 RECIPE = (
@@ -20,6 +22,7 @@ def found(out: Path) -> tuple[dict, dict]:
     return json.loads((folder / "result.json").read_text()), json.loads((folder / "environment.json").read_text())
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_masks_of_one(tmp_path):
     processes.run(processes.module, *RECIPE, str(tmp_path / "one"), folder=tmp_path / "said")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -51,6 +51,7 @@ def forked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(multiprocessing, "get_context", lambda method: processes.FORKS)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_workers_give_the_bytes_and_the_warnings_of_one_process(tmp_path: Path) -> None:
     with pytest.warns(CollapseWarning) as alone:

@@ -12,6 +12,7 @@ from tests import processes
 TINY = ["--arch", "resnet18", "--size", "32", "--batch", "2", "--classes", "3", "--turns", "1", "--device", "cpu"]
 
 
+@pytest.mark.slow
 def test_both_measurements_are_printed(tmp_path: Path) -> None:
     done = processes.run(processes.module, "scripts.bench_segmentation", *TINY, folder=tmp_path)
     memory, *metric = (json.loads(line) for line in done.out.splitlines())

@@ -179,6 +179,7 @@ def train_with_workers(folder: Path) -> None:
     train_small(replace(TRAIN, epochs=100), folder, data=data, at_step=slow)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="workers outlast SIGTERM on Linux only")
 @pytest.mark.parametrize(
     ("number", "code"),
