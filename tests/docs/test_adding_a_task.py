@@ -7,13 +7,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from tests.conftest import Outcome
+
 PAGE = Path(__file__).parents[2] / "docs" / "adding_a_task.md"
-FLAGS = ("--prune.method", "magnitude", "--prune.images", "32", "--train.epochs", "2", "--train.save-minutes", "0")
+FLAGS = (
+    "--prune.method", "magnitude", "--prune.images", "32", "--data.size", "12", "--train.epochs", "2",
+    "--train.save-minutes", "0",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -79,12 +85,11 @@ def test_it_is_tested_again_and_predicts(run: Path, tmp_path: Path) -> None:
     assert re.fullmatch(rf"{re.escape(str(image))}\t-?\d+\.\d degrees", predicted)
 
 
-def test_without_its_module_the_line_says_what_to_import(run: Path) -> None:
-    words = started("-m", "transfer", "evaluate", str(run))
-    found = subprocess.run(words, cwd=run.parents[1], env=environment(), capture_output=True, text=True)
-    assert found.returncode == 2
-    assert found.stderr.count("\n") == 1
-    assert "--import the module that registers it" in found.stderr
+def test_without_its_module_the_line_says_what_to_import(run: Path, command: Callable[..., Outcome]) -> None:
+    code, out, error = command("evaluate", str(run))
+    assert (code, out) == (2, "")
+    assert error.count("\n") == 1
+    assert "--import the module that registers it" in error
 
 
 @pytest.mark.slow

@@ -12,6 +12,8 @@ import pytest
 from tests import processes
 from tests.training.apart import main
 
+pytestmark = pytest.mark.slow  # two processes are in test_two_processes.py
+
 
 @pytest.fixture(scope="module")
 def apart(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
@@ -24,7 +26,6 @@ def apart(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("what", "expected"), [("trained", True), ("imp", True), ("ran", [True, True])])
 def test_the_same_bits(what: str, expected: Any, apart: list[dict[str, Any]]) -> None:
     assert [found[what] for found in apart] == [expected] * 3
