@@ -136,6 +136,7 @@ def test_another_folder_gets_the_same_bytes(result: Result, tmp_path: Path) -> N
         assert (again.folder / name).read_bytes() == (result.folder / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_result(tmp_path: Path) -> None:
     killed = processes.start(dies_after_a_save, tmp_path / "killed", folder=tmp_path / "said")
     assert killed.codes() == [-signal.SIGKILL]
