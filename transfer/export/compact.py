@@ -14,12 +14,13 @@ from checkpoints.files import write_whole
 from transfer.export.build import Builder
 from transfer.export.channels import Channels, Kept
 from transfer.export.flow import Flow, Step
+from transfer.export.nodes import module_of
 from transfer.export.steps import Opaque, step
 from transfer.export.steps.layer import Layer
-from transfer.export.trace import Traced, module_of, shapes, trace
+from transfer.export.trace import Traced, exported_program, trace
 
 
-def compact(model: nn.Module, example: Tensor) -> GraphModule:
+def compact(model: nn.Module, example: Tensor, *, resizable: bool = True) -> GraphModule:
     """Return a network of plain PyTorch layers that computes what the model computes in eval mode, with fewer channels.
 
     A channel goes if it holds one constant, or if nothing that reaches an output uses it. Its constant moves into the
@@ -28,16 +29,15 @@ def compact(model: nn.Module, example: Tensor) -> GraphModule:
 
     Args:
         model: takes one image; its pruned weights are zero. Not modified.
-        example: images (N, C, …), N ≥ 1, of the size that the network will see; other sizes are allowed where the
-            model treats them alike, and refused elsewhere.
+        example: images (N, C, …), N ≥ 1, of the size that the network will see.
+        resizable: allow other sides too, where the model treats them alike; elsewhere they raise. Networks that pad
+            by the size of the image, such as TensorFlow's EfficientNets, then take minutes to follow.
 
     Raises:
         InputError: a module cannot be followed, or no layer is separate from operations that mix channels in ways
             that are not understood; names it.
     """
-    if len(example) == 1:
-        example = example.expand(2, *example.shape[1:])  # the tracer takes a batch of one for a fixed size
-    traced = trace(model, example)
+    traced = trace(model, example, resizable=resizable)
     flow, steps, image = _follow(traced)
     _refuse_unknown(steps, Kept(flow.atoms), image, traced, flow)
     kept = _settled(steps, image, traced, flow)
@@ -45,12 +45,13 @@ def compact(model: nn.Module, example: Tensor) -> GraphModule:
     return made.to(example.device)
 
 
-def save_compact(model: nn.Module, example: Tensor, path: Path) -> None:
+def save_compact(model: nn.Module, example: Tensor, path: Path, *, resizable: bool = True) -> None:
     """Write a network as a program of ``torch.export``; ``torch.export.load(path).module()`` needs PyTorch alone.
 
     Args:
         model: of :func:`compact`.
         example: as for :func:`compact`.
+        resizable: likewise.
         path: ends in ``.pt2``; written whole or not at all.
 
     Raises:
@@ -58,12 +59,8 @@ def save_compact(model: nn.Module, example: Tensor, path: Path) -> None:
     """
     if path.suffix != ".pt2":
         raise InputError(f"{path} does not end in .pt2; name a compact network like model.pt2")
-    if len(example) == 1:
-        example = example.expand(2, *example.shape[1:])
-    with torch.no_grad():
-        program = torch.export.export(model.eval(), (example,), dynamic_shapes=(shapes(example),), strict=False)
     content = io.BytesIO()
-    torch.export.save(program, content)
+    torch.export.save(exported_program(model.eval(), example, resizable), content)
     try:
         write_whole(path, content.getvalue())
     except OSError as error:

@@ -13,6 +13,7 @@ from torch.fx import Graph, Node
 from torch.utils import _pytree as pytree
 
 from checkpoints.errors import InputError
+from transfer.export.functional import functional
 from transfer.pruning.eval_mode import untouched
 
 
@@ -35,25 +36,32 @@ class Traced:
     guard: nn.Module | None
 
 
-def shapes(example: Tensor) -> dict[int, Any]:
-    """Return the sizes of an image (N, C, …) that may change: all but the channels."""
-    return {dim: torch.export.Dim.AUTO for dim in range(example.dim()) if dim != 1}
+def exported_program(model: nn.Module, example: Tensor, resizable: bool) -> Any:
+    """Return torch's program of a model on images (N, C, …) for any N and, if ``resizable``, other sides."""
+    if len(example) == 1:
+        example = example.expand(2, *example.shape[1:])  # torch takes a batch of one for a fixed size
+    free = [0, *range(2, example.dim())] if resizable else [0]
+    sizes = dict.fromkeys(free, torch.export.Dim.AUTO)
+    with torch.no_grad():
+        return torch.export.export(model, (example,), dynamic_shapes=(sizes,), strict=False)
 
 
-def trace(model: nn.Module, example: Tensor) -> Traced:
+def trace(model: nn.Module, example: Tensor, *, resizable: bool = True) -> Traced:
     """Trace a model that takes one image.
 
     Args:
         model: not modified.
-        example: (N, C, …) with N ≥ 2; other sizes are allowed where the model computes alike for them.
+        example: images (N, C, …), N ≥ 1.
+        resizable: whether the images' sides may differ from the example's, where the model treats them alike.
 
     Raises:
         InputError: a module cannot be traced; names it.
     """
     with untouched(model), torch.no_grad(), _named_failure(model):
-        exported = torch.export.export(model, (example,), dynamic_shapes=(shapes(example),), strict=False)
+        exported = exported_program(model, example, resizable)
         guard = getattr(exported.module(), "_guards_fn", None)
-        exported = exported.run_decompositions({})
+        if not functional(exported.graph):
+            exported = exported.run_decompositions({})
     signature = exported.graph_signature
     names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     names |= signature.inputs_to_lifted_tensor_constants
@@ -96,27 +104,3 @@ def _named_failure(model: nn.Module) -> Iterator[None]:
 
 def _enter(inside: list[str], name: str) -> Callable[..., None]:
     return lambda *_: inside.append(name)
-
-
-def module_of(node: Node) -> str:
-    """Return the name of the module that an operation is part of."""
-    stack = list(node.meta.get("nn_module_stack", {}).values())
-    return (stack[-1][0] if stack else "") or "(the model)"
-
-
-def arguments(node: Node) -> dict[str, Any]:
-    """Return an operation's arguments by name, defaults included."""
-    schema = node.target._schema.arguments  # type: ignore[union-attr]
-    given = dict(zip((each.name for each in schema), node.args, strict=False)) | dict(node.kwargs)
-    return {each.name: given.get(each.name, each.default_value) for each in schema}
-
-
-def shape(node: Node) -> tuple[Any, ...]:
-    """Return the shape of a node's tensor, () if it is none; sizes that may change are symbols."""
-    value = node.meta.get("val")
-    return tuple(value.shape) if isinstance(value, Tensor) else ()
-
-
-def same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
-    """Return whether two shapes are equal for every image; comparing symbols themselves would fix their values."""
-    return [str(size) for size in one] == [str(size) for size in other]

@@ -8,7 +8,7 @@ from torch.fx import Node
 from transfer.export.build import Builder
 from transfer.export.channels import Channels
 from transfer.export.flow import Flow, Step
-from transfer.export.trace import arguments, shape
+from transfer.export.nodes import arguments, shape
 
 
 class Join(Step):

@@ -11,10 +11,10 @@ from torch.fx import Node
 from transfer.export.build import Builder
 from transfer.export.channels import Channels, Kept
 from transfer.export.flow import Flow, Step
+from transfer.export.nodes import arguments, shape
 from transfer.export.steps.borders import inside
 from transfer.export.steps.groups import even
 from transfer.export.steps.modules import convolution, dense, path
-from transfer.export.trace import arguments, shape
 
 _ATEN = torch.ops.aten
 _CONVOLUTIONS = {

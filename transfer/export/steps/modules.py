@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.fx import Node
 
 from transfer.export.flow import Flow
-from transfer.export.trace import arguments, module_of
+from transfer.export.nodes import arguments, module_of
 
 
 def path(node: Node, weight: Node, flow: Flow) -> str:

@@ -11,8 +11,8 @@ from torch.fx import Node
 from transfer.export.build import Builder
 from transfer.export.channels import Channels
 from transfer.export.flow import Flow, Step
+from transfer.export.nodes import arguments, shape
 from transfer.export.steps.modules import fill, path
-from transfer.export.trace import arguments, shape
 
 _FUNCTIONAL = torch.ops.aten._native_batch_norm_legit_no_training.default
 _PLAIN = torch.ops.aten.batch_norm.default

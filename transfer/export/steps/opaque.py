@@ -7,8 +7,8 @@ from torch.fx import Node
 from transfer.export.build import Builder
 from transfer.export.channels import Channels, Kept
 from transfer.export.flow import Flow, Step
+from transfer.export.nodes import shape
 from transfer.export.steps.modules import linear
-from transfer.export.trace import shape
 
 
 class Opaque(Step):

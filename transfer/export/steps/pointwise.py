@@ -12,7 +12,7 @@ from torch.fx import Node, map_arg
 from transfer.export.build import Builder
 from transfer.export.channels import Channels
 from transfer.export.flow import Flow, Step
-from transfer.export.trace import arguments, same, shape
+from transfer.export.nodes import arguments, same, shape
 
 _ATEN = torch.ops.aten
 _ALSO = {_ATEN.hardswish.default, _ATEN._to_copy.default, _ATEN.alias.default, _ATEN.detach.default}

@@ -11,7 +11,7 @@ from torch.fx import Node
 from transfer.export.build import Builder
 from transfer.export.channels import Channels
 from transfer.export.flow import Flow, Step
-from transfer.export.trace import arguments, same, shape
+from transfer.export.nodes import arguments, same, shape
 
 _ATEN = torch.ops.aten
 _VIEWS = (_ATEN.view.default, _ATEN._unsafe_view.default, _ATEN.reshape.default)

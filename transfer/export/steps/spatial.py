@@ -12,8 +12,8 @@ from torch.fx import Node
 from transfer.export.build import Builder
 from transfer.export.channels import Channels
 from transfer.export.flow import Flow, Step
+from transfer.export.nodes import arguments, shape
 from transfer.export.steps.modules import each
-from transfer.export.trace import arguments, shape
 
 _ATEN = torch.ops.aten
 Stays = Callable[[dict[str, Any], Channels], Tensor]
