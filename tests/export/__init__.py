@@ -1,0 +1,1 @@
+"""Tests of what a finished model is written as."""

@@ -1,0 +1,1 @@
+"""Write a finished model in other forms."""
