@@ -13,6 +13,7 @@ from transfer.runs import predictor
 PAGE = Path(__file__).parents[2] / "docs" / "compact.md"
 
 
+@pytest.mark.slow
 def test_a_run_becomes_a_file_that_needs_torch_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pruning = Prune(method="magnitude", sparsity=0.95, rounds=1)
     train = Train(epochs=0, precision="no")

@@ -7,6 +7,7 @@ import pytest
 from scripts import bench_training as script
 
 
+@pytest.mark.slow
 def test_every_loop_is_measured(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--arch", "test_resnet", "--size", "32", "--batch", "4", "--steps", "1", "--turns", "1", "--images", "384"]
     monkeypatch.setattr("sys.argv", ["bench_training.py", *words])
