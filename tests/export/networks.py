@@ -89,7 +89,10 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 
 
 def prune(model: nn.Module, sparsity: float, seed: int, whole: float = 0.0) -> nn.Module:
-    """Zero random weights, and with probability ``whole`` each row; draw every norm and bias; double precision."""
+    """Draw weights, norms and biases; zero random weights, and with probability ``whole`` each row; in float64.
+
+    The weights that are left are scaled such that the image, and not the biases alone, reaches the outputs.
+    """
     g = torch.Generator().manual_seed(seed)
     for module in model.modules():
         if isinstance(module, NORMS):
@@ -98,11 +101,18 @@ def prune(model: nn.Module, sparsity: float, seed: int, whole: float = 0.0) -> n
             module.bias.data = 0.5 * torch.randn(module.bias.shape, generator=g)
         elif isinstance(module, (nn.Conv2d, nn.Linear)):
             rows = torch.rand(len(module.weight), generator=g) >= whole
-            kept = torch.rand(module.weight.shape, generator=g) >= sparsity
-            module.weight.data *= kept & rows.view(-1, *[1] * (module.weight.dim() - 1))
+            module.weight.data = sparse(module.weight.shape, sparsity, g)
+            module.weight.data *= rows.view(-1, *[1] * (module.weight.dim() - 1))
             if module.bias is not None:
                 module.bias.data = 0.5 * torch.randn(module.bias.shape, generator=g)
     return model.double().eval()
+
+
+def sparse(shape: torch.Size, sparsity: float, g: torch.Generator) -> Tensor:
+    """Return normal weights of which a random fraction is zero, each row scaled as Kaiming's for the others."""
+    kept = torch.rand(shape, generator=g) >= sparsity
+    count = kept.flatten(1).sum(1).clamp(min=1).view(-1, *[1] * (len(shape) - 1))
+    return torch.randn(shape, generator=g) * kept * (2 / count).sqrt()
 
 
 def size(model: nn.Module) -> int:
@@ -115,11 +125,24 @@ def gap(one: nn.Module, other: nn.Module, *shapes: tuple[int, ...]) -> float:
     """Return the largest difference of outputs over the largest output, on random images of the shapes."""
     worst = 0.0
     for shape in shapes:
-        x = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=next(one.parameters()).dtype)
+        x = drawn(one, shape)
         for a, b in zip(listed(one(x)), listed(other(x)), strict=True):
             assert a.shape == b.shape
             worst = max(worst, float((a - b).abs().max() / a.abs().max()))
     return worst
+
+
+@torch.no_grad()
+def signal(model: nn.Module, shape: tuple[int, ...]) -> float:
+    """Return how much the outputs differ between two images, over the largest output."""
+    x = drawn(model, shape)
+    pairs = zip(listed(model(x)), listed(model(-x)), strict=True)
+    return min(float((a - b).abs().max() / a.abs().max()) for a, b in pairs)
+
+
+def drawn(model: nn.Module, shape: tuple[int, ...]) -> Tensor:
+    """Return random images of the model's precision, always the same."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=next(model.parameters()).dtype)
 
 
 def listed(outputs: Tensor | list[Tensor]) -> list[Tensor]:

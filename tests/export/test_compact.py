@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import checkpoints
 from checkpoints.errors import InputError
-from tests.export.networks import NETWORKS, Chain, gap, prune, size
+from tests.export.networks import NETWORKS, Chain, gap, prune, signal, size
 from transfer.export.compact import compact, save_compact
 from transfer.export.table import savings
 from transfer.models import classifier, segmenter
@@ -25,21 +25,22 @@ def image(*shape: int) -> Tensor:
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize(
-    ("sparsity", "whole", "seed"), [(0.98, 0.5, 3), pytest.param(0.9, 0.1, 1, marks=pytest.mark.slow)]
+    ("sparsity", "whole", "seed"), [(0.85, 0.1, 1), pytest.param(0.98, 0.5, 3, marks=pytest.mark.slow)]
 )
 def test_outputs_equal_the_masked_models_at_every_size(name: str, sparsity: float, whole: float, seed: int) -> None:
-    torch.manual_seed(seed)
     model = prune(NETWORKS[name](), sparsity, seed, whole)
     small = compact(model, image(2, 3, 16, 16))
     assert gap(model, small, *SMALL) < 1e-12
     assert size(small) < size(model)
+    assert signal(model, SMALL[0]) > 1e-3 or sparsity > 0.9
 
 
 def test_resnet20() -> None:
-    model = prune(classifier(checkpoints.load("random:resnet20"), 10), 0.995, 0).float()
+    model = prune(classifier(checkpoints.load("random:resnet20"), 10), 0.98, 0).float()
     small = compact(model, torch.zeros(1, 3, 32, 32))
     assert gap(model, small, (2, 3, 32, 32), (1, 3, 33, 47)) < 1e-5
-    assert size(small) < 0.9 * size(model)
+    assert size(small) < size(model)
+    assert signal(model, (2, 3, 32, 32)) > 1e-3
 
 
 def test_an_emptied_branch_leaves_only_its_constant() -> None:
@@ -214,31 +215,46 @@ def test_a_file_has_to_end_in_pt2(tmp_path: Path) -> None:
         save_compact(nn.Identity(), torch.zeros(2, 3, 4, 4), tmp_path / "model.pt")
 
 
-ARCHITECTURES = ["resnet18", "resnet50", "vgg11_bn", "vgg11_bn_cifar", "efficientnet_lite0", "mobilenetv2_050",
-                 "resnet50_clip", "regnetx_002", "densenet121"]  # fmt: skip
+SPARSITIES = {
+    "resnet18": 0.98,
+    "resnet50": 0.98,
+    "vgg11_bn": 0.98,
+    "vgg11_bn_cifar": 0.98,
+    "efficientnet_lite0": 0.8,
+    "mobilenetv2_050": 0.8,
+    "resnet50_clip": 0.95,
+    "resnet50_clip_gap": 0.95,
+    "regnetx_002": 0.95,
+    "densenet121": 0.95,
+}
+"""At which something of the image is still left in the outputs of a random network."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sparsity", [0.9, 0.99])
-@pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_published_classifiers(arch: str, sparsity: float) -> None:
-    model = prune(timm.create_model(arch, num_classes=10), sparsity, 0, whole=0.1)
+@pytest.mark.parametrize("arch", SPARSITIES)
+def test_published_classifiers(arch: str) -> None:
+    model = prune(timm.create_model(arch, num_classes=10), SPARSITIES[arch], 0, whole=0.1)
     small = compact(model, image(2, 3, 64, 64))
-    assert gap(model, small, (1, 3, 64, 64), (2, 3, 65, 99)) < 1e-11
+    other = (2, 3, 96, 128) if "clip" in arch else (2, 3, 65, 99)  # timm's CLIP wants even sides
+    assert gap(model, small, (1, 3, 64, 64), other) < 1e-11
     assert size(small) < size(model)
+    assert signal(model, (1, 3, 64, 64)) > 1e-3
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arch", ["resnet18", "resnet50_clip", "efficientnet_lite0"])
+@pytest.mark.parametrize("arch", ["resnet18", "resnet50_clip_gap", "efficientnet_lite0"])
 def test_deeplab(arch: str) -> None:
-    model = prune(segmenter(checkpoints.load(f"random:{arch}"), 5), 0.98, 0, whole=0.1)
-    small = compact(model, image(2, 3, 64, 64))
-    assert gap(model, small, (1, 3, 64, 64), (2, 3, 96, 128)) < 1e-11
+    model = prune(segmenter(checkpoints.load(f"random:{arch}"), 5), 0.8, 0, whole=0.1)
+    resizable = "clip" not in arch  # torch cannot solve what its dilated pooling asks of the sides
+    small = compact(model, image(2, 3, 64, 64), resizable=resizable)
+    assert gap(model, small, (1, 3, 64, 64), *([(2, 3, 96, 128)] if resizable else [])) < 1e-11
     assert size(small) < size(model)
+    assert signal(model, (1, 3, 64, 64)) > 1e-3
 
 
 @pytest.mark.slow
 def test_tensorflows_padding_at_one_size() -> None:
-    model = prune(timm.create_model("tf_efficientnet_lite0", num_classes=4), 0.98, 0)
+    model = prune(timm.create_model("tf_efficientnet_lite0", num_classes=4), 0.8, 0)
     small = compact(model, image(2, 3, 65, 65), resizable=False)
     assert gap(model, small, (3, 3, 65, 65)) < 1e-11
+    assert signal(model, (1, 3, 65, 65)) > 1e-3

@@ -95,7 +95,7 @@ def _named_failure(model: nn.Module) -> Iterator[None]:
         where = inside[-1] if inside else type(model).__name__
         raise InputError(
             f"compact cannot follow {where} ({type(error).__name__}: {reason[:200]}); "
-            "it needs a network whose operations do not depend on the image's values"
+            "give resizable=False to allow one image size only, and a network that does not branch on values"
         ) from error
     finally:
         for hook in hooks:
