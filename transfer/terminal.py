@@ -65,7 +65,7 @@ def plan(setup: Setup, absent: Mapping[str, str], out: Path) -> str:
         f"pruning   {_pruning(setup)}",
         f"training  {train.epochs} epochs, batch {train.batch}, {train.optimizer} {train.lr:g}",
         f"device    {setup.accelerator.device}, {setup.accelerator.num_processes} process(es)",
-        f"folder    {f'in {out}' if absent else _place(RunFolder(out, recipe, setup.origin()))}",
+        f"folder    {f'in {out}' if absent else _place(RunFolder(out, recipe, setup.origin))}",
         *(f"absent    {line}" for line in absent.values()),
     ]
     return "\n".join(lines)

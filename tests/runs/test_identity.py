@@ -156,7 +156,7 @@ def test_a_stopped_run_does_not_go_on_with_swapped_labels(
     assert found.folder != begun
     assert json.loads((found.folder / "model.json").read_text())["classes"] == ["dog", "pup"]
     job = prepare(recipe)
-    folder = RunFolder(out, job.recipe, job.origin())
+    folder = RunFolder(out, job.recipe, job.origin)
     shutil.rmtree(folder.path)
     begun.rename(folder.path)
     with (

@@ -93,18 +93,24 @@ def test_allocation_options_and_recalibration_are_recorded_and_matter(tmp_path):
     assert all(key.endswith(("running_mean", "running_var", "num_batches_tracked")) for key in changed)
 
 
-def test_a_pruning_that_was_stopped_goes_on_in_its_round(tmp_path, monkeypatch):
-    recipe = pruned(rounds=5)
-    whole = runner.run(recipe, out=tmp_path / "whole")
-    plain, calls = rounds.score, []
+def stop_at(number, module, name, monkeypatch):
+    """Let a function of a module stop the program at a call of it; return the list of the calls so far."""
+    plain, calls = getattr(module, name), []
 
     def stops(*args, **kwargs):
         calls.append(1)
-        if len(calls) == 4:
+        if len(calls) == number:
             raise KeyboardInterrupt
         return plain(*args, **kwargs)
 
-    monkeypatch.setattr(rounds, "score", stops)
+    monkeypatch.setattr(module, name, stops)
+    return calls
+
+
+def test_a_pruning_that_was_stopped_goes_on_in_its_round(tmp_path, monkeypatch):
+    recipe = pruned(rounds=5)
+    whole = runner.run(recipe, out=tmp_path / "whole")
+    calls = stop_at(4, rounds, "score", monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         runner.run(recipe, out=tmp_path / "stopped")
     (folder,) = (tmp_path / "stopped").iterdir()
@@ -147,15 +153,7 @@ def test_imp_drops_the_smallest_trained_weights_and_rewinds(tmp_path):
 def test_imp_that_was_stopped_comes_to_the_same_end(options, tmp_path, monkeypatch):
     recipe = trained(pruned(method="imp", sparsity=0.36, rounds=2, options=options), epochs=2)
     whole = runner.run(recipe, out=tmp_path / "whole")
-    plain, calls = imp_module.finetune, []
-
-    def stops(*args, **kwargs):
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return plain(*args, **kwargs)
-
-    monkeypatch.setattr(imp_module, "finetune", stops)
+    stop_at(2, imp_module, "finetune", monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         runner.run(recipe, out=tmp_path / "stopped")
     again = runner.run(recipe, out=tmp_path / "stopped")

@@ -72,7 +72,7 @@ def test_runs_without_a_pattern_keep_the_names_that_earlier_versions_gave(tmp_pa
     folders = []
     for recipe in (plain, RECIPE, pruned(pattern="1x4")):
         setup, _ = dry_run(recipe)
-        folders.append(RunFolder(tmp_path, setup.recipe, setup.origin()).path)
+        folders.append(RunFolder(tmp_path, setup.recipe, setup.origin).path)
     assert len(set(folders)) == 3
 
 

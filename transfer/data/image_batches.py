@@ -21,9 +21,7 @@ from transfer.data.draws import draw
 from transfer.data.image_io import decode
 from transfer.data.preprocess import Preprocess
 from transfer.data.sampler import Order, Walk, generator, part
-from transfer.data.workers import decoded
-
-Key = tuple[int, int]  # sample index and epoch, which with the seed determine its random parameters
+from transfer.data.workers import Key, decoded
 
 
 class Batches(Walk):

@@ -12,14 +12,12 @@ from checkpoints.errors import InputError, near
 from transfer.data.augment import MaskAugment
 from transfer.data.dataset import IGNORE, MaskFiles
 from transfer.data.geometry import Pair, centre_crop, random_crop
-from transfer.data.image_io import read_pair
+from transfer.data.image_io import Size, read_pair
 from transfer.data.preprocess import Preprocess
 from transfer.data.sampler import Order, Walk, generator, part
-from transfer.data.workers import decoded
+from transfer.data.workers import Key, decoded
 
 PROTOCOLS = ("whole", "center")
-Key = tuple[int, int]  # sample index and epoch, which with the seed determine its random parameters
-Size = tuple[int, int]  # height, width
 Packed = tuple[Tensor, Tensor, list[Size]]
 
 

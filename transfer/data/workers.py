@@ -15,6 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from checkpoints.errors import InputError
 
+Key = tuple[int, int]  # sample index and epoch, which with the seed determine its random parameters
+
 
 def decoded(
     decoder: Dataset[Any], batches: Sequence[Tensor], *, epoch: int, workers: int, device: torch.device

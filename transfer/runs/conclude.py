@@ -69,7 +69,7 @@ def _asked(setup: Setup) -> dict[str, Any]:
         "recipe": recipe.name,
         "backbone": recipe.backbone,
         "arch": backbone.arch,
-        "backbone_digest": backbone.digest(),
+        "backbone_digest": setup.origin.backbone,
         "licence": backbone.card.licence,
         "dataset": recipe.data.name,
         **setup.task.facts(setup.dataset, recipe),

@@ -4,6 +4,7 @@ import copy
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -59,8 +60,9 @@ class Setup:
         images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
         return images.to(device), self.task.dummy_targets(images).to(device)
 
+    @cached_property
     def origin(self) -> Origin:
-        """Return the inputs besides the recipe that affect results: backbone, data, user-registered methods."""
+        """The inputs besides the recipe that affect results: backbone, data, user-registered methods."""
         prune = self.recipe.prune
         sources = {name: saliency.source(name) for name in {prune.method, prune.allocation} & set(methods())}
         data = from_main(lambda: fingerprint(self.dataset), self.accelerator)  # processes may see different disks
@@ -83,7 +85,7 @@ def prepare(recipe: Recipe, shelf: Shelf | None = None) -> Setup:
     setup, absent = dry_run(recipe, shelf)
     if "backbone" in absent:
         backbone = shelf.backbone(setup.recipe.backbone, setup.recipe.seed)
-        setup = assembled(setup.recipe, backbone, setup.dataset, setup.accelerator)
+        setup = assembled(type(setup.task), setup.recipe, backbone, setup.dataset, setup.accelerator)
         _check_zeros(setup)
     if "data" in absent:
         setup = _with_data(setup, shelf.data(setup.recipe.data.name))
@@ -110,7 +112,7 @@ def dry_run(recipe: Recipe, shelf: Shelf | None = None) -> tuple[Setup, dict[str
         raise InputError(
             f"train.batch is {recipe.train.batch}; give a multiple of the {accelerator.num_processes} processes"
         )
-    absent, shelf = {}, shelf or Shelf()
+    absent, shelf, task = {}, shelf or Shelf(), tasks.find(datasets.task(recipe.data.name))
     trial, outlook, setup = shelf.first(recipe), datasets.outlook(recipe.data.name), None
     with checkpoints.only_looking():
         try:
@@ -118,13 +120,13 @@ def dry_run(recipe: Recipe, shelf: Shelf | None = None) -> tuple[Setup, dict[str
         except checkpoints.NotReady as error:
             backbone, absent["backbone"] = checkpoints.stand_in(recipe.backbone, recipe.seed), str(error)
         if outlook is not None and trial:  # before the data: decoding them may take minutes
-            setup = assembled(recipe, backbone, outlook, accelerator)
+            setup = assembled(task, recipe, backbone, outlook, accelerator)
             _try(setup)
         try:
             dataset = shelf.data(recipe.data.name)
         except checkpoints.NotReady as error:
             dataset, absent["data"] = outlook, str(error)
-    setup = _with_data(setup, dataset) if setup else assembled(recipe, backbone, dataset, accelerator)
+    setup = _with_data(setup, dataset) if setup else assembled(task, recipe, backbone, dataset, accelerator)
     _check_rounds(setup)
     if "backbone" not in absent:
         _check_zeros(setup)
@@ -145,13 +147,13 @@ def check(recipe: Recipe) -> None:
     tasks.check(recipe)
 
 
-def assembled(recipe: Recipe, backbone: Backbone, dataset: Any, accelerator: Accelerator) -> Setup:
+def assembled(kind: type[Task], recipe: Recipe, backbone: Backbone, dataset: Any, accelerator: Accelerator) -> Setup:
     """Return a setup of loaded parts with a new model on the device.
 
     Raises:
         InputError: the backbone or the recipe does not suit the task.
     """
-    task = tasks.find(datasets.task(recipe.data.name)).of(dataset)
+    task = kind.of(dataset)
     model = task.model(backbone, recipe).to(accelerator.device)
     return Setup(recipe, backbone, dataset, task, model, accelerator)
 
@@ -159,7 +161,7 @@ def assembled(recipe: Recipe, backbone: Backbone, dataset: Any, accelerator: Acc
 def _with_data(setup: Setup, dataset: Any) -> Setup:
     """Replace the outlook of a setup by its data set; keep the model if the number of classes is the same."""
     if len(dataset.classes) != len(setup.dataset.classes):
-        return assembled(setup.recipe, setup.backbone, dataset, setup.accelerator)
+        return assembled(type(setup.task), setup.recipe, setup.backbone, dataset, setup.accelerator)
     return replace(setup, dataset=dataset, task=type(setup.task).of(dataset))
 
 

@@ -63,7 +63,7 @@ def run(
     tracking.check(track)
     setup = prepare(recipe, shelf)
     recipe, accelerator, main = setup.recipe, setup.accelerator, setup.accelerator.is_main_process
-    folder = RunFolder(Path(out), recipe, setup.origin())
+    folder = RunFolder(Path(out), recipe, setup.origin)
     with ExitStack() as stack, precision_of(accelerator):
         from_main(lambda: stack.enter_context(folder.opened()) and None, accelerator)
         earlier = from_main(lambda: _finished(folder), accelerator)
@@ -100,7 +100,7 @@ def run(
 
 def _begin(setup: Setup, folder: RunFolder) -> None:
     """Record the environment and log what runs on which device."""
-    found, backbone = environment(setup.accelerator), setup.backbone
+    found = environment(setup.accelerator)
     if setup.accelerator.is_main_process:
         folder.write_json("environment.json", found)
     on = f"{found['processes']} process{'es' * (found['processes'] != 1)}, precision {found['precision']}"
@@ -108,7 +108,7 @@ def _begin(setup: Setup, folder: RunFolder) -> None:
     _log.info("run %s", folder.path)
     device = " ".join(filter(None, [found["device"], found["device_name"]]))
     _log.info("on %s, %s; python %s, %s", device, on, found["python"], packages)
-    _log.info("backbone %s (%s), weights %s", setup.recipe.backbone, backbone.arch, backbone.digest()[:12])
+    _log.info("backbone %s (%s), weights %s", setup.recipe.backbone, setup.backbone.arch, setup.origin.backbone[:12])
 
 
 def _finished(folder: RunFolder) -> Result | None:

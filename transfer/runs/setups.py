@@ -6,7 +6,7 @@ from checkpoints import Backbone
 from transfer.data.augment import Augment, MaskAugment
 from transfer.distributed import accelerator_for
 from transfer.recipe import Data, Precision, Protocol, Prune, Recipe, Stem, Train
-from transfer.runs.prepare import Setup
+from transfer.runs.prepare import Setup, assembled
 from transfer.tasks.classification import Classification
 from transfer.tasks.segmentation import Segmentation
 from transfer.tasks.task import Task
@@ -92,6 +92,4 @@ def segmentation(
 
 def _setup(kind: type[Task], backbone: Backbone, dataset: Any, recipe: Recipe) -> Setup:
     recipe.check()
-    task, accelerator = kind.of(dataset), accelerator_for(recipe.train)
-    model = task.model(backbone, recipe).to(accelerator.device)
-    return Setup(recipe, backbone, dataset, task, model, accelerator)
+    return assembled(kind, recipe, backbone, dataset, accelerator_for(recipe.train))

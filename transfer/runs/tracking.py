@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, filter_trackers
@@ -15,11 +16,7 @@ from transfer.training import History
 
 @contextmanager
 def tracked(name: str | None, accelerator: Accelerator, folder: Path, recipe: Recipe) -> Iterator[None]:
-    """Open a tracker for a run, which writes its files, if any, into ``folder``; None = do nothing.
-
-    Raises:
-        InputError: the tracker is unknown or its package is not installed.
-    """
+    """Open a tracker that :func:`check` allows for a run; it writes its files, if any, into ``folder``. None = none."""
     if name is None:
         yield
         return
@@ -42,11 +39,10 @@ def check(name: str | None) -> None:
     Raises:
         InputError: the tracker is unknown or its package is not installed.
     """
-    known = {str(getattr(kind, "value", kind)): tracker for kind, tracker in LOGGER_TYPE_TO_CLASS.items()}
     if name is None:
         return
-    if name not in known:
-        raise InputError(f"tracker {name!r} is unknown; {near(name, list(known))}")
+    if name not in LOGGER_TYPE_TO_CLASS:
+        raise InputError(f"tracker {name!r} is unknown; {near(name, list(LOGGER_TYPE_TO_CLASS))}")
     if not filter_trackers([name], "."):
         raise InputError(f"tracker {name} is not installed; pip install 'px-transfer[trackers]', or pip install {name}")
 
@@ -60,9 +56,8 @@ def log(name: str | None, accelerator: Accelerator, history: History) -> None:
 
 def _flat(recipe: Recipe) -> dict[str, int | float | str | bool]:
     """Return the recipe's settings by dotted path, as types that every tracker accepts."""
-    found: dict[str, int | float | str | bool] = {}
+    settings: dict[str, Any] = {}
     for key, value in recipe.to_dict().items():
-        inner = value if isinstance(value, dict) else None
-        for name, item in ({f"{key}.{k}": v for k, v in inner.items()} if inner is not None else {key: value}).items():
-            found[name] = item if isinstance(item, (int, float, str, bool)) else json.dumps(item)
-    return found
+        settings |= {f"{key}.{name}": item for name, item in value.items()} if isinstance(value, dict) else {key: value}
+    plain = (int, float, str, bool)
+    return {name: item if isinstance(item, plain) else json.dumps(item) for name, item in settings.items()}
