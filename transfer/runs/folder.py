@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from checkpoints.errors import InputError
 from checkpoints.files import write_json, write_whole
@@ -87,7 +87,7 @@ class RunFolder:
                 stale.unlink(missing_ok=True)
             self._claim()
         except Timeout as error:
-            hint = f"; if none is, remove {lock.lock_file}" if isinstance(lock, SoftFileLock) else ""
+            hint = f"; if none is, remove {lock.lock_file}" if _has_text(Path(lock.lock_file)) else ""
             raise InputError(
                 f"another process is running in {self.path}; wait for it, or choose another --out{hint}"
             ) from error
@@ -189,3 +189,11 @@ def read_json(path: Path) -> Any:
 
 def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", text.lower().replace("/", "-")).strip("-.")[-40:]
+
+
+def _has_text(lock: Path) -> bool:
+    """Return whether a lock's file says host and process, as filelock's do on file systems without flock."""
+    try:
+        return lock.stat().st_size > 0
+    except OSError:  # given back meanwhile
+        return False
