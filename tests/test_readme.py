@@ -8,7 +8,7 @@ README = Path(__file__).parents[1] / "README.md"
 
 def test_the_python_of_the_readme(tmp_path, monkeypatch, capsys):
     code = re.search(r"## From Python\n\n```python\n(.*?)```", README.read_text(), re.S).group(1)
-    shorter = code.replace("rounds=20", "rounds=2").replace("epochs=3", "epochs=1").replace("size=32", "size=16")
+    shorter = code.replace("rounds=20", "rounds=2").replace("epochs=3", "epochs=1").replace("size=32", "size=12")
     assert shorter != code
     monkeypatch.chdir(tmp_path)
     exec(compile(shorter, str(README), "exec"), {})

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -13,7 +14,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests import processes
 from tests.conftest import Outcome
+from transfer import cli
 
 PAGE = Path(__file__).parents[2] / "docs" / "adding_a_task.md"
 FLAGS = (
@@ -35,26 +38,34 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(folder: Path) -> Path:
     """A run that was killed and started again."""
-    with subprocess.Popen(started("angles.py", *FLAGS), cwd=folder, env=environment()) as process:
-        for _ in range(2400):
-            if list(folder.glob("runs/*/state.pt")) or process.poll() is not None:
-                break
-            time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
-    again = subprocess.run(started("angles.py", *FLAGS), cwd=folder, env=environment(), capture_output=True, text=True)
-    assert again.returncode == 0, again.stderr
-    assert re.search(r"resumed at epoch 1, step \d+ from .*state\.pt", again.stderr)
+    first = processes.start(script, folder, "angles.py", *FLAGS, folder=folder / "first")
+    (process,) = first.processes
+    for _ in range(2400):
+        if list(folder.glob("runs/*/state.pt")) or process.exitcode is not None:
+            break
+        time.sleep(0.05)
+    process.kill()
+    assert first.codes() == [-signal.SIGKILL]
+    again = processes.run(script, folder, "angles.py", *FLAGS, folder=folder / "again")
+    assert re.search(r"resumed at epoch 1, step \d+ from .*state\.pt", again.err)
     (path,) = folder.glob("runs/angles-*")
     return path
 
 
-def started(*words: str) -> list[str]:
-    return [sys.executable, *words]
+def script(folder: Path, name: str, *words: str) -> None:
+    """Do what ``python name words`` does in the folder."""
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    sys.argv = [name, *words]
+    runpy.run_path(name, run_name="__main__")
 
 
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(PAGE.parents[1])}
+def evaluated_and_predicted(folder: Path, run: Path, image: Path) -> None:
+    """Do what ``transfer --import angles evaluate`` and ``predict`` do."""
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    cli.main(["--import", "angles", "evaluate", str(run)])
+    cli.main(["--import", "angles", "predict", str(run), str(image)])
 
 
 def test_a_killed_run_goes_on_and_the_smallest_error_is_the_best(run: Path) -> None:
@@ -73,14 +84,8 @@ def test_it_is_tested_again_and_predicts(run: Path, tmp_path: Path) -> None:
     result = json.loads((run / "result.json").read_text())
     image = tmp_path / "photo.png"
     Image.linear_gradient("L").save(image)
-    code = (
-        "from transfer.cli import main; "
-        f"main(['--import', 'angles', 'evaluate', {str(run)!r}]); "
-        f"main(['--import', 'angles', 'predict', {str(run)!r}, {str(image)!r}])"
-    )
-    found = subprocess.run(started("-c", code), cwd=run.parents[1], env=environment(), capture_output=True, text=True)
-    assert found.returncode == 0, found.stderr
-    tested, predicted = found.stdout.splitlines()
+    found = processes.run(evaluated_and_predicted, run.parents[1], run, image, folder=tmp_path / "said")
+    tested, predicted = found.out.splitlines()
     assert json.loads(tested)["rmse"] == result["rmse"]
     assert re.fullmatch(rf"{re.escape(str(image))}\t-?\d+\.\d degrees", predicted)
 
@@ -94,9 +99,10 @@ def test_without_its_module_the_line_says_what_to_import(run: Path, command: Cal
 
 @pytest.mark.slow
 def test_a_comparison_knows_that_smaller_is_better(folder: Path) -> None:
-    words = started("compare_angles.py", "--methods", "magnitude", "random", "--sparsities", "0.98", "--workers", "2")
-    words += ["--prune.images", "32", "--train.epochs", "1"]
-    found = subprocess.run(words, cwd=folder, env=environment(), capture_output=True, text=True)
+    words = ["--methods", "magnitude", "random", "--sparsities", "0.98", "--workers", "2"]
+    words = [sys.executable, "compare_angles.py", *words, "--prune.images", "32", "--train.epochs", "1"]
+    environment = {**os.environ, "PYTHONPATH": str(PAGE.parents[1])}
+    found = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
     (made,) = folder.glob("runs/angles-comparison-*")
     rows = json.loads((made / "comparison.json").read_text())["rows"]

@@ -167,6 +167,7 @@ def test_savings_are_listed_by_layer() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_file_is_run_by_pytorch_alone(tmp_path: Path) -> None:
     model = prune(NETWORKS["depthwise"](), 0.9, 0, whole=0.3).float()
     small = compact(model, torch.zeros(2, 3, 16, 16))

@@ -289,6 +289,7 @@ def test_a_training_batch_of_one_is_refused() -> None:
     assert model.eval()(images(1)).shape == (1, 5, 64, 96)
 
 
+@pytest.mark.slow
 def test_nothing_is_downloaded_and_nothing_warns() -> None:
     """In a process of its own, so that imports count; without a network."""
     code = (

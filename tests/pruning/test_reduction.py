@@ -34,9 +34,9 @@ def written(out: str) -> None:
             sha = hashlib.sha256()
             for name, values in score(method, model, batches, **options).items():
                 sha.update(name.encode() + values.numpy().tobytes())
-            for count in (1, 2):  # one batch: the second process has none
-                masks = prune(randomised(TinyVgg()), batches[:count], method=method, sparsity=0.9, rounds=2, **options)
-                sha.update(masks.digest().encode())
+            one = batches[:1]  # the second process has none
+            masks = prune(randomised(TinyVgg()), one, method=method, sparsity=0.9, rounds=2, **options)
+            sha.update(masks.digest().encode())
             found[f"{method} {statistics}"] = sha.hexdigest()
     exact = loop.score
 
