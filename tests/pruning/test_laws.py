@@ -17,6 +17,7 @@ from transfer.pruning import Masks, methods, prune, score
 from transfer.pruning.paths.follow import NoPathError
 from transfer.pruning.prunable import prunable
 from transfer.pruning.saliency import about
+from transfer.pruning.selection import select
 
 pytestmark = pytest.mark.filterwarnings("ignore::transfer.pruning.CollapseWarning")
 NO_DATA = {"random", "magnitude"}
@@ -265,18 +266,22 @@ def test_prune_keeps_the_exact_count_and_applies_it(method, sparsity, case, stat
             assert torch.equal(tensor, state[name].masked_fill(~masks[name], 0.0))
         else:
             assert torch.equal(tensor, state[name]), f"{name} is not prunable and changed"
-    again = copy.deepcopy(case[0])
-    assert prune(again, batches, **options).digest() == masks.digest()
 
 
-@every_case
-def test_masks_are_nested_over_rounds(method, case, statistics):
+@every_method
+def test_the_same_call_prunes_the_same_weights(method):
+    batches = [images((3, 8, 8), 4, seed) for seed in range(2)]
+    options = {"method": method, "sparsity": 0.9, "rounds": 2, **FEW.get(method, {})}
+    first, second = (prune(randomised(TinyVgg()), batches, **options).digest() for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.parametrize(("method", "case"), PAIRS, indirect=["case"])
+def test_masks_are_nested_over_rounds(method, case):
     model, batches = copy.deepcopy(case[0]), case[1]
     masks = Masks.full(prunable(model))
     for sparsity in (0.5, 0.95):
-        from transfer.pruning.selection import select
-
-        scores = score(method, model, batches, masks=masks, statistics=statistics, **FEW.get(method, {}))
+        scores = score(method, model, batches, masks=masks, **FEW.get(method, {}))
         new = Masks(select(scores, masks, int((1 - sparsity) * masks.total)))
         assert not any(bool((new[name] & ~masks[name]).any()) for name in new), "a pruned weight returned"
         new.apply_(model)
@@ -326,7 +331,7 @@ def test_excluded_modules_are_neither_scored_nor_pruned(method):
     model = NETS["test_resnet"]()
     batches = [images((3, 32, 32), 2)]
     before = model.fc.weight.clone()
-    masks = prune(model, batches, method=method, sparsity=0.9, rounds=2, exclude=("fc", "layer1.*"))
+    masks = prune(model, batches, method=method, sparsity=0.9, rounds=1, exclude=("fc", "layer1.*"))
     assert not any(name.startswith(("fc", "layer1")) for name in masks)
     assert torch.equal(model.fc.weight, before)
     with pytest.raises(InputError, match="matches no"):
@@ -375,14 +380,13 @@ def test_large_nets_as_they_come(method, net):
 
 
 @pytest.mark.parametrize("net", ["resnet18", "deeplab"])
-@pytest.mark.parametrize("method", ["px", "px-gated", "snip", "grasp"])
+@pytest.mark.parametrize("method", ["px", "grasp"])
 def test_large_nets_with_a_few_methods(method, net):
     check_large(method, net)
 
 
-@pytest.mark.parametrize("method", ["px", "synflow"])
-def test_clip_with_a_few_methods(method):
-    check_large(method, "resnet50_clip_gap")
+def test_clip_with_one_method():
+    check_large("px", "resnet50_clip_gap")
 
 
 def check_large(method, net):
