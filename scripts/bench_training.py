@@ -10,7 +10,8 @@ take turns in one run.
 that what a loop does once does not count. ``plain`` is the loop of a textbook, ``timm`` the
 same with timm's ClassificationTask, optimizer factory and average meter, ``ours`` is ``finetune`` with dense weights
 and ``masked`` with 98.2 % of them held at 0. ``ratio`` is the speed relative to ``plain`` (goal: 1.0 or more);
-``hold_share`` is what holding masks adds to a step, as a fraction (goal: below 0.01).
+``hold_share`` is what holding masks adds to a step, as a fraction (goal: below 0.01). ``compiled``, with ``--compile``, is
+``plain`` with the network compiled as by ``train.compile``; compiling takes a minute or two and is not counted.
 
 ``epoch``: an epoch of ResNet-20 on 32 px images, augmented (pad 4, crop, flip): ``torchvision`` is a DataLoader with
 torchvision's transforms and 2 workers with the plain loop, ``ours`` is ``Batches`` with ``finetune``; ``ratio`` is the
@@ -35,6 +36,7 @@ from timm.utils import AverageMeter
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from transfer.compiled import compiled
 from transfer.data.augment import Augment
 from transfer.data.image_batches import Batches, Loaders
 from transfer.pruning import Masks
@@ -118,6 +120,10 @@ def step(options: argparse.Namespace) -> None:
         "masked": lambda count: ours(model(), masks, Ready(batches(count + 1))),
     }
 
+    if options.compile:
+        lasting = compiled(model())
+        loops["compiled"] = lambda count: plain(lasting, batches(count))
+
     def each(loop: Callable[[int], None]) -> float:
         few, many = (_bench.seconds_of(partial(loop, count), device) for count in (options.steps, 2 * options.steps))
         return (many - few) / options.steps
@@ -177,6 +183,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3, help="steps per turn")
     parser.add_argument("--images", type=int, default=5_000, help="images of the epoch")
     parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--compile", action="store_true", help="measure a compiled network, too")
     options = parser.parse_args()
     for name, measure in (("step", step), ("epoch", epoch)):
         if options.only in (None, name):

@@ -41,6 +41,7 @@ RECIPES = st.builds(
         milestones=st.lists(COUNT).map(tuple),
         clip_norm=st.none() | st.floats(1e-3, 1e3),
         channels_last=st.booleans(),
+        compile=st.booleans(),
     ),
     seed=st.integers(0, 2**31),
 )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from checkpoints.errors import InputError
+from transfer.compiled import check_compiler
 from transfer.recipe import Train
 
 SHARDING = {
@@ -42,6 +43,8 @@ def accelerator_for(train: Train) -> Accelerator:
         raise InputError("train.precision is fp16, which needs a GPU; use no or bf16")
     if train.sync_norm and not cuda:
         raise InputError("train.sync_norm needs CUDA GPUs; leave it out, or set train.freeze_norm")
+    if train.compile:
+        check_compiler("cuda" if cuda else "cpu")
     _refuse_sharding()
     _refuse_shared_gpus()
     state = AcceleratorState._shared_state

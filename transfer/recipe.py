@@ -140,6 +140,8 @@ class Train:
     """Mixed precision; auto = bf16 on GPUs that support it, otherwise no."""
     channels_last: bool = True
     """Use the channels-last memory layout, which speeds up convolutions on most devices."""
+    compile: bool = False
+    """Compile the network with torch.compile for training; the first steps take minutes. Meant for GPUs."""
     freeze_norm: bool = False
     """Train with the stored BatchNorm statistics and leave them unchanged; scale and shift are still trained."""
     sync_norm: bool = False
@@ -259,12 +261,15 @@ class Recipe:
     def decisive(self) -> dict[str, Any]:
         """Return the settings that affect results (hashed into the folder name): not workers and save_minutes.
 
-        A pattern is among them only if there is one, so that runs without have the name that earlier versions gave.
+        A pattern and compiling are among them only if asked for, so that other runs keep the name that earlier versions
+        gave.
         """
         content = self.to_dict()
         del content["data"]["workers"], content["train"]["save_minutes"]
         if self.prune.pattern == Prune.pattern:
             del content["prune"]["pattern"]
+        if not self.train.compile:
+            del content["train"]["compile"]
         return content
 
     @classmethod

@@ -50,6 +50,30 @@ def test_stopped_at_any_step_it_goes_on_to_the_same_bits(case: str, tmp_path: Pa
         assert equal(left_behind(folder), left_behind(tmp_path / "whole"))
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # torch's compiler
+def test_compiled_it_goes_on_to_the_same_bits_in_another_process(tmp_path: Path) -> None:
+    """With batches of two sizes; within the first epoch, and in the second, where both sizes have been seen."""
+    train = replace(SGD, compile=True)
+    options = {"data": small_loaders(images(28)), "masks": small_masks(), "dropout": 0.5}
+    for name, step in (("whole", None), ("early", 2), ("late", 6)):
+        torch.compiler.reset()
+        if step is not None:
+            with pytest.raises(SystemExit):
+                train_small(train, tmp_path / name, at_step=stop_at(step), **options)
+            torch.compiler.reset()
+        train_small(train, tmp_path / name, **options)
+        assert equal(left_behind(tmp_path / name), left_behind(tmp_path / "whole"))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # torch's compiler
+def test_compiled_and_not_are_equal_up_to_rounding(tmp_path: Path) -> None:
+    (_, usual), (_, other) = (train_small(replace(SGD, compile=c), tmp_path / str(c)) for c in (False, True))
+    for a, b in zip(usual.state_dict().values(), other.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
 def test_stopped_at_every_step(tmp_path: Path) -> None:
     options = {"dropout": 0.5, "masks": small_masks()}
     train_small(SGD, tmp_path / "whole", **options)

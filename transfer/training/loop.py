@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from checkpoints.errors import InputError
+from transfer.compiled import compiled
 from transfer.data.image_batches import Loaders
 from transfer.distributed import accelerator_for, check, settle
 from transfer.errors import RunError, TrainingError
@@ -132,6 +133,7 @@ class _Training:
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.replaced = batchnorm.synchronise(self.bare) if train.sync_norm and accelerator.num_processes > 1 else []
         self.model, self.optimizer = accelerator.prepare(self.bare, self.optimizer)
+        self.outputs = compiled(self.model) if train.compile else self.model
         self.settled = False
         self.hold = masks.hold(self.bare, self.optimizer) if masks is not None else None
         self.scaler_before = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
@@ -186,7 +188,7 @@ class _Training:
             group["lr"] = rate * factor(self.train, self.step, self.steps)
         self.optimizer.zero_grad(set_to_none=True)
         with self.accelerator.autocast():
-            loss = self.task.loss(self.model(inputs), targets) * self._share(targets)
+            loss = self.task.loss(self.outputs(inputs), targets) * self._share(targets)
         self.accelerator.backward(loss)
         if self.train.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.train.clip_norm)

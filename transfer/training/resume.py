@@ -27,6 +27,8 @@ def identity(
     """Return the facts that a saved state must share with the training that resumes from it."""
     settings = {f"train.{key}": value for key, value in dataclasses.asdict(train).items()}
     del settings["train.save_minutes"]
+    if not train.compile:  # states of earlier versions do not have it
+        del settings["train.compile"]
     shapes = repr([(name, tuple(value.shape)) for name, value in model.state_dict().items()])
     facts = {
         **settings,

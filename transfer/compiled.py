@@ -1,0 +1,39 @@
+"""torch.compile for training: the same kernels in every start, and a check that they can be made here."""
+
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from checkpoints.errors import InputError
+
+
+def compiled(model: nn.Module) -> nn.Module:
+    """Return the model with a compiled forward and backward pass; it shares its weights.
+
+    Every batch size has kernels of its own. With kernels for any size, which batch uses them would depend on the sizes
+    that the process has seen, and a resumed training would differ from an undisturbed one in its last bits.
+    """
+    made: nn.Module = torch.compile(model, dynamic=False)
+    return made
+
+
+@cache
+def check_compiler(device: str) -> None:
+    """Compile one operation.
+
+    Raises:
+        InputError: it fails, for example for want of a C++ compiler.
+    """
+    try:
+        torch.compile(_twice)(torch.ones(2, device=device))
+    except Exception as error:  # dynamo's, inductor's or the compiler's own
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:150]
+        raise InputError(
+            f"train.compile does not work here ({reason}); install what torch.compile needs (a C++ compiler, on GPUs "
+            "Triton), or leave it out"
+        ) from error
+
+
+def _twice(x: Tensor) -> Tensor:
+    return 2 * x
