@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -17,6 +16,7 @@ from . import places, table, values
 from .container import Container
 from .limits import assert_within
 from .table import Dense, Row, Rows, Sparse
+from .words import words
 
 
 def load_sparse(path: str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -38,7 +38,8 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise InputError(f"{path} is {'a folder' if path.is_dir() else 'not there'}; give a sparse file")
     try:
         container = Container(path)
-        return _tensors(container, _rows(container)), _metadata(container)
+        tensors = {name: _tensor(container, name, row) for name, row in _rows(container).items()}
+        return tensors, _metadata(container)
     except _Refused as error:
         raise InputError(f"{path} {error}") from None
     except Exception as error:  # of safetensors, zstandard, torch, or of JSON that is not what it should be
@@ -76,11 +77,6 @@ def _metadata(container: Container) -> dict[str, str]:
     return {key: value for key, value in container.metadata.items() if key not in table.KEYS}
 
 
-def _tensors(container: Container, rows: Rows) -> dict[str, Tensor]:
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        return dict(zip(rows, pool.map(lambda name: _tensor(container, name, rows[name]), rows), strict=True))
-
-
 def _tensor(container: Container, name: str, row: Row) -> Tensor:
     crc = 0
     for part in _parts(name, row):
@@ -99,8 +95,9 @@ def _filled(container: Container, name: str, row: Sparse) -> Tensor:
     where, what = table.entries(name)
     total = math.prod(row.shape)
     kept = _kept(container, what, row)
-    found = places.READ[row.places](container.content(where), row.kept, total)
-    return torch.zeros(total, dtype=kept.dtype).scatter_(0, torch.from_numpy(found), kept).view(row.shape)
+    found = torch.from_numpy(places.READ[row.places](container.content(where), row.kept, total))
+    elements = words(kept)
+    return torch.zeros(total, dtype=elements.dtype).scatter_(0, found, elements).view(kept.dtype).view(row.shape)
 
 
 def _kept(container: Container, name: str, row: Sparse) -> Tensor:

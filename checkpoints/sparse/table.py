@@ -62,8 +62,8 @@ def from_text(text: str) -> Rows:
     try:
         return _ROWS.validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"row {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        last = error.errors()[-1]
+        raise ValueError(f"row {'.'.join(map(str, last['loc']))}: {last['msg']}") from None
 
 
 def entries(name: str) -> tuple[str, str]:

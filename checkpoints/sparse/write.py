@@ -16,28 +16,14 @@ from checkpoints.errors import InputError
 from checkpoints.files import write_whole
 from checkpoints.weights_file import serialized
 
-from . import places, values
+from . import places, table, values
 from .limits import assert_within
-from .table import (
-    CRC_KEY,
-    DTYPES,
-    KEYS,
-    ROWS_KEY,
-    UNKNOWN,
-    VERSION,
-    VERSION_KEY,
-    Dense,
-    Row,
-    Sparse,
-    entries,
-    signed,
-    to_text,
-)
+from .table import Dense, Row, Sparse
+from .words import words
 
 WORTH = 1024  # bytes that a tensor has to become smaller by: two entries and a longer row cost space and time
 SPLIT = 16  # of so many weights one is kept where values are split: below, reading them would take too long
 NARROW = (torch.float16, torch.bfloat16)
-INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 Entries = dict[str, Tensor]
 
@@ -65,7 +51,7 @@ def save_sparse(
     found = {name: _form(name, _plain(name, value), dtype) for name, value in state_dict.items()}
     rows = {name: row for name, (row, _) in found.items()}
     tensors = _together(found)
-    content = signed(serialized(tensors, _described(metadata or {}) | {ROWS_KEY: to_text(rows)}))
+    content = table.signed(serialized(tensors, _described(metadata or {}) | {table.ROWS_KEY: table.to_text(rows)}))
     try:
         assert_within({name: value.shape for name, value in tensors.items()}, rows, len(content))
         write_whole(Path(path), content)
@@ -77,17 +63,17 @@ def save_sparse(
 
 
 def _described(metadata: Mapping[str, str]) -> dict[str, str]:
-    taken = [key for key in metadata if key in KEYS]
+    taken = [key for key in metadata if key in table.KEYS]
     if taken:
         raise InputError(f"metadata key {taken[0]} belongs to the sparse file itself; give it another name")
-    return {**metadata, VERSION_KEY: VERSION, CRC_KEY: UNKNOWN}
+    return {**metadata, table.VERSION_KEY: table.VERSION, table.CRC_KEY: table.UNKNOWN}
 
 
 def _plain(name: str, value: Any) -> Tensor:
     plain = isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta
-    if not plain or str(value.dtype).removeprefix("torch.") not in DTYPES:
+    if not plain or str(value.dtype).removeprefix("torch.") not in table.DTYPES:
         got = f"{value.dtype}, {value.layout}" if isinstance(value, Tensor) else type(value).__name__
-        raise InputError(f"{name} is no plain tensor ({got}); save dense ones of {', '.join(DTYPES)}")
+        raise InputError(f"{name} is no plain tensor ({got}); save dense ones of {', '.join(table.DTYPES)}")
     return value.detach().cpu().contiguous()
 
 
@@ -103,16 +89,16 @@ def _together(found: Mapping[str, tuple[Row, Entries]]) -> Entries:
 def _form(name: str, value: Tensor, dtype: torch.dtype | None) -> tuple[Row, Entries]:
     """Return a tensor's row and entries, in the smallest form."""
     stored = _rounded(name, value, dtype)
-    words = stored.reshape(-1).view(INTEGERS[stored.element_size()])
-    kept = words.numpy().nonzero()[0]
+    elements = words(stored)
+    kept = elements.numpy().nonzero()[0]
     if stored.nbytes - kept.size * stored.element_size() < WORTH:  # no form could be worth it
         return _dense(name, value, stored)
-    forms = {kind: write(kept, words.numel()) for kind, write in places.WRITE.items()}
+    forms = {kind: write(kept, stored.numel()) for kind, write in places.WRITE.items()}
     where: Literal["bits", "gaps"] = "bits" if len(forms["bits"]) <= len(forms["gaps"]) else "gaps"
-    how, what = _values(stored.reshape(-1)[torch.from_numpy(kept)], words.numel())
+    how, what = _values(elements[torch.from_numpy(kept)].view(stored.dtype), stored.numel())
     if stored.nbytes - len(forms[where]) - what.nbytes < WORTH:
         return _dense(name, value, stored)
-    parts = dict(zip(entries(name), (_bytes(forms[where]), what), strict=True))
+    parts = dict(zip(table.entries(name), (_bytes(forms[where]), what), strict=True))
     row = Sparse(_name(value), _crc(*parts.values()), list(value.shape), kept.size, _name(stored), where, how)
     return row, parts
 
