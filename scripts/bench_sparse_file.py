@@ -13,8 +13,8 @@ load_s                medians of ``load_sparse`` and of safetensors' ``load_file
                       turn, with the files in memory; ``load_ratio`` is the median of their ratios turn by turn
                       (goal: below 2)
 
-Weights are random, with the statistics that a few images leave in BatchNorm, and scales and shifts that vary, so that no
-file is small by luck.
+Weights are random, with the statistics that a few images leave in BatchNorm, and scales and shifts that vary, so that
+no file is small by luck.
 """
 
 import argparse

@@ -18,7 +18,7 @@ def test_a_line_per_mask_and_sparsity(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert named == [(mask, sparsity) for mask in ("random", "magnitude") for sparsity in (0, 0.9)]
     for row in rows:
         assert row["ratio"] == pytest.approx(row["bytes"] / row["bound"], abs=1e-3)
-        assert 0.9 < row["ratio"] < 1.15
+        assert 0.9 < row["ratio"] < 1.25  # the header counts in a small file
         assert row["bytes"] < row["dense_bytes"] * (0.55 if row["sparsity"] == 0 else 0.1)
         assert min(row["load_s"], row["dense_load_s"]) > 0
 
