@@ -22,7 +22,7 @@ from .table import Dense, Row, Sparse
 from .words import words
 
 WORTH = 1024  # bytes that a tensor has to become smaller by: two entries and a longer row cost space and time
-SPLIT = 16  # of so many weights one is kept where values are split: below, reading them would take too long
+SPLIT = 32  # of so many weights one is kept where values are split: below, reading them would take too long
 NARROW = (torch.float16, torch.bfloat16)
 
 Entries = dict[str, Tensor]
