@@ -15,6 +15,7 @@ import shutil
 import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,10 @@ from PIL import Image
 from torch import nn
 
 import checkpoints
+import transfer
 from checkpoints.backbone import Backbone, Card
+from checkpoints.sparse import table
+from tests.checkpoints.sparse_weights import pruned
 from transfer.data.image_io import decode, read_mask
 from transfer.data.sources.archive import Archive
 from transfer.data.sources.download import unpack
@@ -60,6 +64,7 @@ class Reader:
 def readers(folder: Path) -> Iterator[tuple[str, Reader]]:
     """Yield every reader by name; ``folder`` is scratch space."""
     yield from _weights(folder)
+    yield from _sparse(folder)
     yield from _run_files(folder)
     yield from _data()
 
@@ -88,6 +93,37 @@ def _weights(folder: Path) -> Iterator[tuple[str, Reader]]:
     ).read_bytes()
     yield "backbone.safetensors", Reader("backbone.safetensors", whole, _load_described)
     yield from _headers("backbone.safetensors", whole, _load_described)
+
+
+def _sparse(folder: Path) -> Iterator[tuple[str, Reader]]:
+    """Yield readers of a sparse file that is damaged as a whole, or in a part, with checksums that are right again."""
+    name = "w.sparse"
+    whole = transfer.save_sparse(SPARSE, folder / name, metadata={"note": "of a test"}).read_bytes()
+    end = 8 + int.from_bytes(whole[:8], "little")
+    header = json.loads(whole[8:end])
+    rows = header["__metadata__"][table.ROWS_KEY].encode()
+
+    def pack(text: bytes, content: bytes = whole[end:]) -> bytes:
+        unsigned = text.replace(header["__metadata__"][table.CRC_KEY].encode(), table.UNKNOWN.encode())
+        return table.signed(len(unsigned).to_bytes(8, "little") + unsigned + content)
+
+    def pack_rows(text: bytes, content: bytes = whole[end:]) -> bytes:
+        metadata = header["__metadata__"] | {table.ROWS_KEY: text.decode("latin-1")}
+        return pack(json.dumps(header | {"__metadata__": metadata}, separators=(",", ":")).encode(), content)
+
+    def pack_content(content: bytes) -> bytes:
+        content = content[: len(whole) - end].ljust(len(whole) - end, b"\0")
+        changed = json.loads(rows)
+        for each, row in changed.items():
+            parts = table.entries(each) if "places" in row else (each,)
+            row["crc32"] = zlib.crc32(b"".join(content[slice(*header[part]["data_offsets"])] for part in parts))
+        return pack_rows(json.dumps(changed).encode(), content)
+
+    yield name, Reader(name, whole, _load_sparse)
+    yield f"{name}, its header", Reader(name, whole[8:end], _load_sparse, pack)
+    yield f"{name}, its rows", Reader(name, rows, _load_sparse, pack_rows)
+    yield f"{name}, its rows' values", Reader(name, rows, _load_sparse, pack_rows, mutate_values)
+    yield f"{name}, its entries", Reader(name, whole[end:], _load_sparse, pack_content)
 
 
 def _run_files(folder: Path) -> Iterator[tuple[str, Reader]]:
@@ -219,7 +255,15 @@ STATE: dict[str, Any] = dict.fromkeys(sorted(KEYS), 1) | {
     "model": trained().state_dict(), "epochs": [{"epoch": 1, "train_loss": 1.5}],
     "optimizer": {"state": {0: {"momentum_buffer": torch.ones(3)}}, "param_groups": [{"lr": 0.1}]},
 }  # fmt: skip
+SPARSE = {"bits": pruned((40, 40), 0.5), "gaps": pruned((60, 100), 0.98), "bn": torch.ones(4)}
 TRUNK = trained(0).state_dict()
+
+
+def _load_sparse(path: Path) -> None:
+    for value in transfer.load_sparse(path).values():
+        assert type(value) is torch.Tensor
+        assert value.is_contiguous()
+        assert value.nbytes <= (1 << 28) + 1024 * path.stat().st_size
 
 
 def _load(path: Path) -> None:
