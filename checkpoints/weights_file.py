@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .errors import InputError
 from .files import write_whole
+from .sparse.table import DTYPES, VERSION_KEY
 
 # Where training scripts keep the weights beside the optimizer, averaged weights first (DINO: the teacher).
 CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model", "teacher", "student")
@@ -26,15 +27,12 @@ ZIP_START, ZIP_END = b"PK\x03\x04", b"PK\x05\x06"
 PICKLE_START = b"\x80"
 ZIP_END_SIZE = 22
 LEGACY_PICKLES = 5  # of PyTorch's older format, one after the other: magic, version, machine, content, keys
-DTYPES = (
-    "float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool",
-)  # fmt: skip
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the tensors of a .safetensors, .pth, .pth.tar, .pt, .bin or .ckpt file by key, and its string metadata.
 
-    The content decides how it is read, not the name.
+    The content decides how it is read, not the name; a sparse file's tensors come as they were before.
 
     Raises:
         InputError: the path is absent or a folder, or the file is truncated, of another kind, a TorchScript archive,
@@ -108,9 +106,14 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     try:
         with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            metadata = dict(file.metadata() or {})
+            if VERSION_KEY not in metadata:
+                return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118
     except Exception as error:  # its own error, or what torch says of a dtype or a shape
         raise _unreadable(path, error) from None
+    from .sparse.read import read as read_sparse
+
+    return read_sparse(path)
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:

@@ -20,8 +20,10 @@ _HOMES = {
     "classification": "transfer.runs.setups",
     "evaluate": "transfer.training",
     "finetune": "transfer.training",
+    "load_sparse": "checkpoints.sparse.read",
     "prune": "transfer.pruning",
     "run": "transfer.runs.run",
+    "save_sparse": "checkpoints.sparse.write",
     "score": "transfer.pruning",
     "segmentation": "transfer.runs.setups",
 }
