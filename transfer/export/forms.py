@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -43,21 +44,18 @@ class Form:
 
 
 def _write_sparse(model: nn.Module, path: Path, facts: Mapping[str, Any]) -> None:
-    import json
+    from checkpoints.sparse.write import save_sparse
 
-    from checkpoints import sparse_file
-
-    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items()}
-    sparse_file.save(model.state_dict(), path, metadata=texts)
+    save_sparse(model.state_dict(), path, metadata=texts(facts))
 
 
 def _read_sparse(path: Path, model: nn.Module) -> Run:
     from copy import deepcopy
 
-    from checkpoints import sparse_file
+    from checkpoints.sparse.read import load_sparse
 
     read = deepcopy(model)
-    read.load_state_dict(sparse_file.load(path))
+    read.load_state_dict(load_sparse(path))
     return read
 
 
@@ -83,6 +81,11 @@ def _read_onnx(path: Path, model: nn.Module) -> Run:
     from transfer.export import onnx_file
 
     return onnx_file.runner(path)
+
+
+def texts(facts: Mapping[str, Any]) -> dict[str, str]:
+    """Return facts as strings: strings as they are, anything else as JSON."""
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items()}
 
 
 FORMS = {

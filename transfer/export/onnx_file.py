@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from checkpoints.files import write_whole
+from transfer.export.forms import texts
 from transfer.export.program import quiet
 
 INPUT = "image"
@@ -20,7 +20,7 @@ _SIDES = {4: ("batch", "channels", "height", "width")}
 
 
 def save(exported: Any, path: Path, facts: Mapping[str, Any]) -> None:
-    """Write a program as ONNX, the facts as its metadata: strings as they are, anything else as JSON."""
+    """Write a program as ONNX, the facts as its metadata."""
     import onnx
 
     count = len(exported.graph_signature.user_outputs)
@@ -30,8 +30,7 @@ def save(exported: Any, path: Path, facts: Mapping[str, Any]) -> None:
     assert made is not None
     model = made.model_proto
     _name_sizes(model)
-    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items()}
-    onnx.helper.set_model_props(model, texts)
+    onnx.helper.set_model_props(model, texts(facts))
     write_whole(path, model.SerializeToString())
 
 

@@ -43,8 +43,8 @@ class Program:
 def program(model: nn.Module, example: Tensor, *, smaller: bool = False, fixed: bool = False) -> Program:
     """Trace a model for all sides of images that torch can follow, else for the example's.
 
-    One size only is tried for networks that pad by the size of the image, such as TensorFlow's EfficientNets, which else
-    take minutes.
+    Networks that pad by the size of the image, such as TensorFlow's EfficientNets, would take minutes; they are traced
+    for one size at once.
 
     Args:
         model: not modified.

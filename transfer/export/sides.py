@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -36,7 +37,9 @@ class SizeCheck(nn.Module):
             self.guard(x)
         except AssertionError:
             sides = "×".join(map(str, x.shape[2:]))
-            raise InputError(f"an image is {sides} px, but the network takes {self.words()}; resize or pad it") from None
+            raise InputError(
+                f"an image is {sides} px, but the network takes {self.words()}; resize or pad it"
+            ) from None
 
     def words(self) -> str:
         """Return which sides are allowed, each tried with the example's other sides."""
@@ -53,7 +56,7 @@ class SizeCheck(nn.Module):
     def allowed(self, dim: int) -> range | list[int]:
         """Return the allowed sizes of a dimension up to a limit; a range that ends there has no end that was seen."""
         found = [size for size in range(1, self._limit + 1) if self._takes(dim, size)]
-        steps = {after - before for before, after in zip(found, found[1:], strict=False)}
+        steps = {after - before for before, after in pairwise(found)}
         return range(found[0], found[-1] + 1, *steps) if len(steps) == 1 else found
 
     def _takes(self, dim: int, size: int) -> bool:

@@ -23,6 +23,7 @@ from transfer.runs.folder import read_json
 
 TOLERANCE = 1e-4
 """Largest difference of outputs over the largest output."""
+_INPUT = "float32 (N, 3, H, W): RGB in [0, 1], minus mean, over std, per channel"
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ class Exported:
         """Return all of it in one line."""
         sides = f"; takes {self.sides}" if self.sides else ""
         return (
-            f"{self.path}\t{self.size:,} bytes, {self.size / self.dense:.1%} of the dense file's {self.dense:,}; outputs "
-            f"checked on random images, equal to {self.gap:.0e} of the largest{sides}"
+            f"{self.path}\t{self.size:,} bytes, {self.size / self.dense:.1%} of the dense file's {self.dense:,}; "
+            f"outputs on random images off by {self.gap:.0e} of the largest at most{sides}"
         )
 
 
@@ -78,19 +79,22 @@ def export_run(
     smaller = _smaller(form, to, smaller, fixed)
     path = _target(run, form, out, which, smaller)
     found = predictor.load(run, which=which)
-    facts = read_json(run / predictor.NAME)
     example = torch.zeros(2, 3, found.look.size, found.look.size)
     made = program(found.model, example, smaller=smaller, fixed=fixed) if form.traced else None
     sides = made.sizes.words() if made is not None and made.sizes is not None else ""
     with _checked(path) as aside:
-        form.write(made or found.model, aside, {**facts, "input": _INPUT, **({"sides": sides} if sides else {})})
+        form.write(made or found.model, aside, _facts(run, sides))
         gap = _gap(found.model, form.read(aside, found.model), _images(example, made))
     rows = savings(found.model, made.network, (3, *example.shape[2:])) if made is not None and smaller else []
     dense = (run / predictor.WEIGHTS[which]).stat().st_size
     return Exported(path, path.stat().st_size, dense, gap, sides, tuple(rows))
 
 
-_INPUT = "float32 (N, 3, H, W): RGB in [0, 1], minus mean, over std, per channel"
+def _facts(run: Path, sides: str) -> dict[str, Any]:
+    """Return what a user of the file has to know: how images are prepared, the classes, the licence."""
+    result = read_json(run / "result.json")
+    origin = {name: result[name] for name in ("backbone", "licence", "dataset", "method", "sparsity") if name in result}
+    return origin | read_json(run / predictor.NAME) | {"input": _INPUT} | ({"sides": sides} if sides else {})
 
 
 def _smaller(form: Form, to: str, asked: bool, fixed: bool) -> bool:
