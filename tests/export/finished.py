@@ -22,7 +22,7 @@ def finished(
     (folder / "recipe.json").write_text("{}")
     for seed, name in enumerate(predictor.WEIGHTS.values()):
         save_file(_weights(folder, sparsity, seed), folder / name)
-    (folder / "result.json").write_text("{}")
+    (folder / "result.json").write_text('{"backbone": "made", "licence": "Apache-2.0"}')
     return folder
 
 
@@ -44,7 +44,7 @@ def _weights(folder: Path, sparsity: float, seed: int) -> dict[str, torch.Tensor
             module.weight.data = 0.5 + torch.rand(module.num_features, generator=g)
         elif isinstance(module, nn.Conv2d):
             kept = torch.rand(module.weight.shape, generator=g) >= sparsity
-            module.weight.data = torch.randn(module.weight.shape, generator=g) * kept
+            module.weight.data = torch.randn(module.weight.shape, generator=g).masked_fill(~kept, 0.0)
             module.weight.data *= (2 / kept.flatten(1).sum(1).clamp(min=1)).sqrt().view(-1, 1, 1, 1)
     return {key: value.contiguous() for key, value in model.state_dict().items()}
 

@@ -13,6 +13,7 @@ import checkpoints
 import transfer
 from tests.conftest import Outcome
 from tests.export.finished import finished
+from tests.export.networks import NETWORKS, prune
 from transfer.errors import RunError
 from transfer.export import forms
 from transfer.recipe import Data, Prune, Recipe, Train
@@ -140,6 +141,19 @@ def test_every_form_of_a_real_run(task: str, words: tuple[str, ...], tmp_path: P
 
 
 @pytest.mark.slow
+def test_an_onnx_file_that_errs_at_other_sizes_is_made_for_one(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch's exporter takes adaptive pooling to 2 × 2 for that of the traced size."""
+    pytest.importorskip("onnxruntime")
+    other = dataclasses.replace(predictor.load(run), model=prune(NETWORKS["chain"](), 0.8, 0).float())
+    monkeypatch.setattr(predictor, "load", lambda *args, **kwargs: other)
+    made = export_run(run, "onnx", out=tmp_path / "model.onnx")
+    assert made.sides == "sides of 24 px"
+    assert export_run(run, "pt2", out=tmp_path / "model.pt2").sides == "sides of 4 or more px"
+
+
+@pytest.mark.slow
 def test_an_onnx_file_says_how_to_prepare_images(run: Path, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     made = export_run(run, "onnx", out=tmp_path / "model.onnx")
@@ -154,4 +168,5 @@ def test_an_onnx_file_says_how_to_prepare_images(run: Path, tmp_path: Path) -> N
 
 def test_backbones_are_read_from_a_sparse_file_too(run: Path, tmp_path: Path) -> None:
     made = export_run(run, "sparse", out=tmp_path / "a.safetensors")
-    assert checkpoints.load(f"{made.path}@resnet20").arch == "resnet20"
+    read = checkpoints.load(str(made.path))
+    assert (read.arch, read.mean, read.card.licence) == ("resnet20", (0.5, 0.4, 0.3), "Apache-2.0")

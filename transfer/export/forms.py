@@ -44,9 +44,13 @@ class Form:
 
 
 def _write_sparse(model: nn.Module, path: Path, facts: Mapping[str, Any]) -> None:
+    """Write weights; their metadata are such that ``checkpoints.load`` takes the file."""
+    from checkpoints.backbone import PREPARATION
     from checkpoints.sparse.write import save_sparse
 
-    save_sparse(model.state_dict(), path, metadata=texts(facts))
+    card = {"name": facts.get("backbone", path.name), "licence": facts.get("licence")}
+    prepared = {name: json.dumps(facts[name]) for name in PREPARATION if name in facts}
+    save_sparse(model.state_dict(), path, metadata=texts(facts) | prepared | {"card": json.dumps(card)})
 
 
 def _read_sparse(path: Path, model: nn.Module) -> Run:

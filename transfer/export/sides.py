@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from checkpoints.errors import InputError
 
 _LEAST = 1024  # pixels up to which sides are tried
+_GROWTH = ((1.0, 1.6, 1.3), (1.3, 1.0, 1.6), (1.6, 1.3, 1.0))
 
 
 class SizeCheck(nn.Module):
@@ -49,13 +50,21 @@ class SizeCheck(nn.Module):
         names = ["height", "width"] if len(each) == 2 else [f"side {i}" for i in range(1, len(each) + 1)]
         return ", ".join(f"{name} of {side} px" for name, side in zip(names, each, strict=True))
 
-    def other(self) -> tuple[int, ...]:
-        """Return sides near the example's, but other ones where they are allowed."""
-        return tuple(_next(self.allowed(dim), self._shape[dim]) for dim in range(2, len(self._shape)))
+    def others(self) -> list[tuple[int, ...]]:
+        """Return a few other sides to try a network with: a little and much larger ones, as far as they are allowed."""
+        allowed = [self.allowed(dim) for dim in range(2, len(self._shape))]
+        turns = [
+            [
+                _from(sizes, int(side * more) + 1)
+                for sizes, side, more in zip(allowed, self._shape[2:], growth, strict=False)
+            ]
+            for growth in _GROWTH
+        ]
+        return [each for each in dict.fromkeys(map(tuple, turns)) if each != self._shape[2:]]
 
     def allowed(self, dim: int) -> range | list[int]:
-        """Return the allowed sizes of a dimension up to a limit; a range that ends there has no end that was seen."""
-        found = [size for size in range(1, self._limit + 1) if self._takes(dim, size)]
+        """Return the allowed sizes of a dimension from 2 up to a limit; a range that ends there goes on beyond."""
+        found = [size for size in range(2, self._limit + 1) if self._takes(dim, size)]
         steps = {after - before for before, after in pairwise(found)}
         return range(found[0], found[-1] + 1, *steps) if len(steps) == 1 else found
 
@@ -83,15 +92,14 @@ def _even(sizes: list[int]) -> list[int]:
     """Return the first three sizes, or the first three multiples of the smallest power of two that all are sizes."""
     for step in (2, 4, 8, 16, 32):
         multiples = [size for size in sizes if size % step == 0]
-        if multiples and len(multiples) == len(range(multiples[0], sizes[-1] + 1, step)):
+        if len(multiples) > 2 and len(multiples) == len(range(multiples[0], sizes[-1] + 1, step)):
             return multiples[:3]
     return sizes[:3]
 
 
-def _next(sizes: range | list[int], size: int) -> int:
-    """Return the smallest larger size, else the largest smaller one, else the same."""
-    larger, smaller = [each for each in sizes if each > size], [each for each in sizes if each < size]
-    return larger[0] if larger else smaller[-1] if smaller else size
+def _from(sizes: range | list[int], least: int) -> int:
+    """Return the smallest size that is no less than ``least``, else the largest."""
+    return next((size for size in sizes if size >= least), sizes[-1])
 
 
 def size_check(exported: Any, example: Tensor) -> SizeCheck | None:

@@ -20,6 +20,7 @@ from transfer.export.program import Program, program
 from transfer.export.table import savings
 from transfer.runs import predictor
 from transfer.runs.folder import read_json
+from transfer.runs.predictor import Predictor
 
 TOLERANCE = 1e-4
 """Largest difference of outputs over the largest output."""
@@ -60,7 +61,8 @@ def export_run(
 ) -> Exported:
     """Write the model of a finished run in one of the :data:`transfer.export.forms.FORMS`.
 
-    The file is read back and run beside the model before it gets its name.
+    The file is read back and run beside the model before it gets its name. Where its outputs differ at other sizes than
+    the run's, it is made for the run's size only.
 
     Args:
         run: the run's folder.
@@ -79,15 +81,38 @@ def export_run(
     smaller = _smaller(form, to, smaller, fixed)
     path = _target(run, form, out, which, smaller)
     found = predictor.load(run, which=which)
-    example = torch.zeros(2, 3, found.look.size, found.look.size)
-    made = program(found.model, example, smaller=smaller, fixed=fixed) if form.traced else None
-    sides = made.sizes.words() if made is not None and made.sizes is not None else ""
     with _checked(path) as aside:
-        form.write(made or found.model, aside, _facts(run, sides))
-        gap = _gap(found.model, form.read(aside, found.model), _images(example, made))
-    rows = savings(found.model, made.network, (3, *example.shape[2:])) if made is not None and smaller else []
+        try:
+            made, gap = _write(found, form, run, aside, smaller, fixed)
+        except RunError:
+            if fixed or not form.traced:
+                raise
+            made, gap = _write(found, form, run, aside, smaller, fixed=True)
+    rows = savings(found.model, made.network, (3, *_example(found).shape[2:])) if made is not None and smaller else []
     dense = (run / predictor.WEIGHTS[which]).stat().st_size
-    return Exported(path, path.stat().st_size, dense, gap, sides, tuple(rows))
+    return Exported(path, path.stat().st_size, dense, gap, _sides(made), tuple(rows))
+
+
+def _write(
+    found: Predictor, form: Form, run: Path, path: Path, smaller: bool, fixed: bool
+) -> tuple[Program | None, float]:
+    """Write the file, read it and run it; return the program, if there is one, and the largest difference.
+
+    Raises:
+        RunError: the outputs differ, as those of an ONNX file do at sizes that its exporter did not think of.
+    """
+    example = _example(found)
+    made = program(found.model, example, smaller=smaller, fixed=fixed) if form.traced else None
+    form.write(made or found.model, path, _facts(run, _sides(made)))
+    return made, _gap(found.model, form.read(path, found.model), _images(example, made))
+
+
+def _example(found: Predictor) -> Tensor:
+    return torch.zeros(2, 3, found.look.size, found.look.size)
+
+
+def _sides(made: Program | None) -> str:
+    return made.sizes.words() if made is not None and made.sizes is not None else ""
 
 
 def _facts(run: Path, sides: str) -> dict[str, Any]:
@@ -129,10 +154,11 @@ def _checked(path: Path) -> Iterator[Path]:
 
 
 def _images(example: Tensor, made: Program | None) -> list[Tensor]:
-    """Return random images of the example's size and, where the program takes another size, of that one."""
-    other = tuple(example.shape[2:]) if made is None or made.sizes is None else made.sizes.other()
+    """Return random images of the example's size and of some others that the program takes."""
+    others = [] if made is None or made.sizes is None else made.sizes.others()
     generator = torch.Generator().manual_seed(0)
-    return [torch.randn(n, 3, *sides, generator=generator) for n, sides in ((3, example.shape[2:]), (1, other))]
+    shapes = [(3, 3, *example.shape[2:]), *((1, 3, *sides) for sides in others)]
+    return [torch.randn(shape, generator=generator) for shape in shapes]
 
 
 @torch.no_grad()
