@@ -52,4 +52,4 @@ def test_a_refused_image_says_which_are_taken() -> None:
 
 
 def test_sides_beyond_the_usual_ones_are_tried_too() -> None:
-    assert check(lambda s: s <= 1500, side=800).words() == "sides of 1 to 1500 px"
+    assert check(lambda s: s <= 1500, side=800).words() == "sides of 2 to 1500 px"

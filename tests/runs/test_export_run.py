@@ -38,9 +38,12 @@ def test_a_sparse_file_holds_the_very_weights(run: Path, tmp_path: Path, command
     found = transfer.load_sparse(tmp_path / "a.safetensors")
     assert found.keys() == wanted.keys()
     assert all(torch.equal(found[key], wanted[key]) for key in found)
+    again = command("export", str(run), "--to", "sparse", "--out", str(tmp_path / "a.safetensors"))
+    assert again == (2, "", f"error: {tmp_path / 'a.safetensors'} exists; remove it or choose another --out\n")
     assert (tmp_path / "a.safetensors").stat().st_size < 0.3 * (run / "best.safetensors").stat().st_size
 
 
+@pytest.mark.slow
 def test_a_compact_network_and_what_it_saves(run: Path, command: Command) -> None:
     code, out, error = command("export", str(run), "--to", "compact")
     assert (code, error) == (0, "")
@@ -49,9 +52,6 @@ def test_a_compact_network_and_what_it_saves(run: Path, command: Command) -> Non
     line = out.splitlines()[-1]
     assert line.startswith(f"{run / 'compact.pt2'}\t")
     assert "takes sides of" in line
-    assert command("export", str(run), "--to", "compact")[2] == (
-        f"error: {run / 'compact.pt2'} exists; remove it or choose another --out\n"
-    )
     assert not [path for path in run.iterdir() if path.name.startswith(".compact")]
 
 
@@ -110,6 +110,7 @@ def test_a_file_with_other_outputs_is_not_left_behind(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_network_that_compact_does_not_know_names_the_module(tmp_path: Path, command: Command) -> None:
     made = finished(tmp_path / "run", "test_vit", size=160)
     code, out, error = command("export", str(made), "--to", "compact", "--fixed-size")
