@@ -23,6 +23,7 @@ commands:
   prune [flags]              prune a backbone and write it to a file that timm and torchvision load
   evaluate RUN [flags]       test the model of a run folder again
   predict RUN IMAGE...       predict new images or folders: class and probability, or mask and overlay PNGs
+  export RUN --to FORM       write the model of a run as a sparse file, a compact network, ONNX or a torch program
   methods                    show the pruning methods and their options
   backbones list             show the pretrained backbones and whether they are on this machine
   backbones fetch NAME       download one
@@ -92,6 +93,29 @@ class Predict:
 
 
 @dataclass(frozen=True)
+class Export:
+    """Write the model of a finished run in another form: sparse, compact, onnx or pt2.
+
+    Prints the file, its size beside the dense file's, and how far its outputs lie from the model's; for a compact
+    network also what each layer saves. docs/export.md shows how to load each form without this package.
+    """
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """The run's folder."""
+    to: str
+    """sparse: the weights without their zeros. compact: a smaller network, as a torch program. onnx: for onnxruntime.
+    pt2: a torch program."""
+    out: Path | None = None
+    """The file to write; must not exist. None = in the run's folder."""
+    best: bool = False
+    """Use the weights of the best epoch instead of the last."""
+    compact: bool = False
+    """Make the onnx or pt2 file of the compact network."""
+    fixed_size: bool = False
+    """Take images of the run's size only; faster to make, and for networks that cannot be followed otherwise."""
+
+
+@dataclass(frozen=True)
 class Backbones:
     """List, download or check pretrained backbones."""
 
@@ -108,8 +132,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(HELP.format(recipes=", ".join(_recipes())))
         sys.exit(0 if words else 2)
     commands: dict[str, Callable[[list[str]], None]] = {
-        "run": _run, "prune": _prune, "evaluate": _evaluate, "predict": _predict, "methods": _methods,
-        "backbones": _backbones, "doctor": _doctor,
+        "run": _run, "prune": _prune, "evaluate": _evaluate, "predict": _predict, "export": _export,
+        "methods": _methods, "backbones": _backbones, "doctor": _doctor,
     }  # fmt: skip
     with one_line_errors():
         words = _import(words)
@@ -180,6 +204,23 @@ def _predict(words: list[str]) -> None:
     which = "best" if asked.best else "last"
     for line in predict(asked.run, asked.images, out=asked.out, which=which, progress=True):
         print(line)
+
+
+def _export(words: list[str]) -> None:
+    asked = parse(Export, None, words, prog="transfer export")
+    from transfer.export import forms
+
+    forms.find(asked.to)
+    from transfer import terminal
+    from transfer.runs.export_run import export_run
+
+    made = export_run(
+        asked.run, asked.to,
+        out=asked.out, which="best" if asked.best else "last", smaller=asked.compact, fixed=asked.fixed_size,
+    )  # fmt: skip
+    if made.savings:
+        terminal.show_savings(made.savings)
+    print(made)
 
 
 def _methods(words: list[str]) -> None:

@@ -1,6 +1,6 @@
 """Show a run on the terminal: its result as a table, and the plan of a dry run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,17 @@ def show_result(result: Result) -> None:
     tables.show(("run", m["recipe"]), rows)
     if result.earlier and main_process():
         print(result.earlier)
+
+
+def show_savings(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print the rows of :func:`transfer.export.table.savings`: what each layer had and has left."""
+    counts = [(row["name"], *map(_left, (row["weights"], row["multiply_adds"]))) for row in rows]
+    tables.show(("layer", "weights", "multiply-adds per image"), counts)
+
+
+def _left(counts: Sequence[int]) -> str:
+    before, after = counts
+    return f"{before:,}" if before == after else f"{before:,} → {after:,}"
 
 
 def plan(setup: Setup, absent: Mapping[str, str], out: Path) -> str:

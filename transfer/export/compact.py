@@ -60,7 +60,7 @@ def save_compact(model: nn.Module, example: Tensor, path: Path, *, resizable: bo
     if path.suffix != ".pt2":
         raise InputError(f"{path} does not end in .pt2; name a compact network like model.pt2")
     content = io.BytesIO()
-    torch.export.save(exported_program(model.eval(), example, resizable), content)
+    torch.export.save(exported_program(model, example, resizable=resizable), content)
     try:
         write_whole(path, content.getvalue())
     except OSError as error:

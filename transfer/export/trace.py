@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 
 from checkpoints.errors import InputError
 from transfer.export.functional import functional
+from transfer.export.sides import SizeCheck, size_check
 from transfer.pruning.eval_mode import untouched
 
 
@@ -33,17 +34,34 @@ class Traced:
     image: Node
     tensors: dict[Node, tuple[str, Tensor]]
     results: Any
-    guard: nn.Module | None
+    guard: SizeCheck | None
 
 
-def exported_program(model: nn.Module, example: Tensor, resizable: bool) -> Any:
-    """Return torch's program of a model on images (N, C, …) for any N and, if ``resizable``, other sides."""
+class NotTraced(InputError):
+    """torch cannot follow the model."""
+
+
+def exported_program(model: nn.Module, example: Tensor, *, resizable: bool = True) -> Any:
+    """Return torch's program of a model in eval mode on images (N, C, …).
+
+    Args:
+        model: not modified.
+        example: images (N, C, …), N ≥ 1.
+        resizable: whether the images' sides may differ from the example's, where the model treats them alike.
+
+    Raises:
+        NotTraced: a module cannot be traced; names it.
+    """
+    with untouched(model), torch.no_grad(), _named_failure(model):
+        return _exported(model, example, resizable)
+
+
+def _exported(model: nn.Module, example: Tensor, resizable: bool) -> Any:
     if len(example) == 1:
         example = example.expand(2, *example.shape[1:])  # torch takes a batch of one for a fixed size
     free = [0, *range(2, example.dim())] if resizable else [0]
     sizes = dict.fromkeys(free, torch.export.Dim.AUTO)
-    with torch.no_grad():
-        return torch.export.export(model, (example,), dynamic_shapes=(sizes,), strict=False)
+    return torch.export.export(model, (example,), dynamic_shapes=(sizes,), strict=False)
 
 
 def trace(model: nn.Module, example: Tensor, *, resizable: bool = True) -> Traced:
@@ -58,8 +76,8 @@ def trace(model: nn.Module, example: Tensor, *, resizable: bool = True) -> Trace
         InputError: a module cannot be traced; names it.
     """
     with untouched(model), torch.no_grad(), _named_failure(model):
-        exported = exported_program(model, example, resizable)
-        guard = getattr(exported.module(), "_guards_fn", None)
+        exported = _exported(model, example, resizable)
+        guard = size_check(exported, example)
         if not functional(exported.graph):
             exported = exported.run_decompositions({})
     signature = exported.graph_signature
@@ -93,9 +111,9 @@ def _named_failure(model: nn.Module) -> Iterator[None]:
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
         where = inside[-1] if inside else type(model).__name__
-        raise InputError(
-            f"compact cannot follow {where} ({type(error).__name__}: {reason[:200]}); "
-            "give resizable=False to allow one image size only, and a network that does not branch on values"
+        raise NotTraced(
+            f"torch.export cannot follow {where} ({type(error).__name__}: {reason[:200]}); allow one image size only "
+            "(resizable=False, or --fixed-size), and give a network that does not branch on values"
         ) from error
     finally:
         for hook in hooks:

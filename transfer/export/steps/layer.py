@@ -14,12 +14,9 @@ from transfer.export.flow import Flow, Step
 from transfer.export.nodes import arguments, shape
 from transfer.export.steps.borders import inside
 from transfer.export.steps.groups import even
-from transfer.export.steps.modules import convolution, dense, path
+from transfer.export.steps.modules import CONVOLUTIONS, convolution, dense, path
 
 _ATEN = torch.ops.aten
-_CONVOLUTIONS = {
-    overload for packet in (_ATEN.conv1d, _ATEN.conv2d, _ATEN.conv3d) for overload in (packet.default, packet.padding)
-}
 
 
 class Layer(Step):
@@ -107,7 +104,7 @@ class Layer(Step):
 
 def layer(node: Node, flow: Flow) -> Layer | None:
     """Return the step of a convolution, or of a linear layer on vectors (N, C); None for anything else."""
-    if node.target not in _CONVOLUTIONS and node.target != _ATEN.linear.default:
+    if node.target not in CONVOLUTIONS and node.target != _ATEN.linear.default:
         return None
     args = arguments(node)
     x, weight, bias = args["input"], flow.value(args["weight"]), flow.value(args["bias"])

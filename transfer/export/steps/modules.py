@@ -11,6 +11,13 @@ from torch.fx import Node
 from transfer.export.flow import Flow
 from transfer.export.nodes import arguments, module_of
 
+_ATEN = torch.ops.aten
+_LINEAR = _ATEN.linear.default
+CONVOLUTIONS = {
+    overload for packet in (_ATEN.conv1d, _ATEN.conv2d, _ATEN.conv3d) for overload in (packet.default, packet.padding)
+}
+_TRANSPOSED = (_ATEN.conv_transpose1d.default, _ATEN.conv_transpose2d.input, _ATEN.conv_transpose3d.input)
+
 
 def path(node: Node, weight: Node, flow: Flow) -> str:
     """Return the name of the module that owns a weight, else that of the module that computes with it."""
@@ -45,15 +52,37 @@ def dense(weight: Tensor, bias: Tensor | None) -> nn.Module:
     return fill(nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta"), weight, bias)
 
 
-def linear(node: Node, flow: Flow) -> tuple[str, nn.Module] | None:
-    """Return the name and the whole layer of a linear operation on tensors of any shape, else None."""
-    if node.target != torch.ops.aten.linear.default:
+def transposed(weight: Tensor, bias: Tensor | None, args: dict[str, Any]) -> nn.Module:
+    """Return a transposed convolution with a weight (I, O / groups, *window)."""
+    kind = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)[weight.dim() - 3]
+    window, groups = tuple(weight.shape[2:]), args["groups"]
+    stride, padding, more, dilation = (
+        each(args[name], len(window)) for name in ("stride", "padding", "output_padding", "dilation")
+    )
+    layer = kind(
+        weight.shape[0], weight.shape[1] * groups, window, stride, padding, more, groups,  # type: ignore[arg-type]
+        bias is not None, dilation, device="meta",  # type: ignore[arg-type]
+    )  # fmt: skip
+    return fill(layer, weight, bias)
+
+
+def whole(node: Node, flow: Flow) -> tuple[str, nn.Module] | None:
+    """Return the name and the whole layer of an operation with a weight that is known, of any shapes; else None."""
+    if node.target not in (_LINEAR, *CONVOLUTIONS, *_TRANSPOSED):
         return None
     args = arguments(node)
     weight, bias = flow.value(args["weight"]), flow.value(args["bias"])
     if weight is None or args["input"] in flow.static or (args["bias"] is not None and bias is None):
         return None
-    return path(node, args["weight"], flow), dense(weight, bias)
+    return path(node, args["weight"], flow), _whole(node, weight, bias, args)
+
+
+def _whole(node: Node, weight: Tensor, bias: Tensor | None, args: dict[str, Any]) -> nn.Module:
+    if node.target == _LINEAR:
+        return dense(weight, bias)
+    if node.target in _TRANSPOSED:
+        return transposed(weight, bias, args)
+    return convolution(weight, bias, args["groups"], args)
 
 
 def each(value: Any, dims: int) -> tuple[int, ...]:

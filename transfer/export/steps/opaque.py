@@ -8,7 +8,7 @@ from transfer.export.build import Builder
 from transfer.export.channels import Channels, Kept
 from transfer.export.flow import Flow, Step
 from transfer.export.nodes import shape
-from transfer.export.steps.modules import linear
+from transfer.export.steps.modules import whole
 
 
 class Opaque(Step):
@@ -17,7 +17,7 @@ class Opaque(Step):
     def __init__(self, node: Node, out: Channels | None, flow: Flow) -> None:
         super().__init__(node, out)
         self._inputs = [flow.known[each] for each in node.all_input_nodes if each in flow.known]
-        self._layer = linear(node, flow)
+        self._layer = whole(node, flow)
 
     def demand(self, kept: Kept) -> None:
         """Keep every channel of the arguments and the result."""
@@ -27,7 +27,7 @@ class Opaque(Step):
             kept.add(self.out)
 
     def emit(self, to: Builder) -> Node:
-        """Copy it; a linear layer stays a layer."""
+        """Copy it; a layer stays a layer."""
         if self._layer is None:
             return to.copy(self.node)
         name, layer = self._layer
