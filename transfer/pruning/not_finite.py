@@ -1,5 +1,6 @@
 """Locate the layer where the values of a network stop being finite."""
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -8,6 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from transfer.errors import ScoreError
+
+
+def finite(values: Tensor) -> bool:
+    """Return whether all values are finite: one pass without temporary tensors, unlike ``isfinite(values).all()``."""
+    if not values.numel() or values.is_complex():
+        return bool(torch.isfinite(values).all())
+    return all(math.isfinite(float(end)) for end in values.aminmax())  # nan would be both
 
 
 def check_finite(
