@@ -5,8 +5,12 @@
     python scripts/bench_scoring.py --only method --methods px snip
 
 round      a px round against plain no-grad forwards of the same batches: ``further_batch`` is the cost of one more
-           batch in forwards (goal: 2.2 at most), ``fixed_s`` the cost of a round apart from its batches. Rounds of one
+           batch in forwards (goal: 2.2 at most), ``fixed_s`` the cost of a round apart from its batches,
+           ``fixed_forwards`` in forwards (goal: 0.5 at 224 px), ``round_forwards`` that of one batch. Rounds of one
            and of three batches and the forwards take turns; medians.
+rounds     rounds of prune, selection and masks included, on ResNet-50 at 224 px with 100 images in two batches, against
+           plain forwards of these images: ``round_forwards`` is the cost of one more round in forwards, of which
+           ``hundred_rounds`` take a hundred times as many (goal: 215 at most).
 method     the same two figures for every method: ``goal`` is the most a further batch should cost, ``floor`` a low
            estimate of the cost of the method's passes. For a method that uses no image beyond the first, a further
            batch costs nothing but noise.
@@ -31,6 +35,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import _bench
@@ -58,7 +63,7 @@ FLOORS = {"grasp": {"floor": 9.0}, "ntk-sap": {"floor": 5.0}}
 def main() -> None:
     """Run the selected benchmarks."""
     parser = _bench.options(__doc__)
-    parser.add_argument("--only", choices=["round", "method", "memory", "layout", "bf16", "threshold"])
+    parser.add_argument("--only", choices=["round", "rounds", "method", "memory", "layout", "bf16", "threshold"])
     parser.add_argument("--methods", nargs="+", choices=methods(), default=methods(), help="for method and memory")
     parser.add_argument("--repeats", type=int, default=7, help="turns per measurement (default 7)")
     parser.add_argument("--device", default=_bench.DEVICE)
@@ -71,6 +76,8 @@ def main() -> None:
         for arch, settings in CASES.items():
             for size, batch in settings:
                 round_cost("px", arch, size, batch, args.repeats, args.device)
+    if args.only in (None, "rounds"):
+        rounds_cost("resnet50", 224, 50, args.repeats, args.device)
     if args.only in (None, "method"):
         for arch, size, batch in METHOD_CASES:
             for method in args.methods:
@@ -108,8 +115,36 @@ def round_cost(method: str, arch: str, size: int, batch: int, repeats: int, devi
     further = (found["three"] - found["one"]) / 2
     report(
         f"{method} round", arch=arch, size=size, batch=batch, forward_s=found["forward"], round_s=found["one"],
+        round_forwards=round(found["one"] / found["forward"], 3),
         further_batch=round(further / found["forward"], 3), **GOALS.get(method, {}), **FLOORS.get(method, {}),
-        fixed_s=found["one"] - further, device=device,
+        fixed_s=found["one"] - further, fixed_forwards=round((found["one"] - further) / found["forward"], 3),
+        device=device,
+    )  # fmt: skip
+
+
+def rounds_cost(arch: str, size: int, batch: int, repeats: int, device: str) -> None:
+    """Compare further rounds of px over two batches with forwards."""
+    model, batches = build(arch, size, batch, device)
+    fresh = copy.deepcopy(model.state_dict())
+
+    def forwards() -> None:
+        with torch.no_grad():
+            for images, _ in batches[:2]:
+                model(images)
+
+    def pruned(rounds: int) -> None:
+        model.load_state_dict(fresh)
+        prune(model, batches[:2], method="px", sparsity=0.982, rounds=rounds)
+
+    calls = {"forwards": forwards, "one": partial(pruned, 1), "two": partial(pruned, 2)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CollapseWarning)
+        found = take_turns(calls, repeats, device)
+    share = (found["two"] - found["one"]) / found["forwards"]
+    report(
+        "px rounds", arch=arch, size=size, batch=batch, images=2 * batch, forwards_s=found["forwards"],
+        one_round_s=found["one"], two_rounds_s=found["two"], round_forwards=round(share, 3),
+        hundred_rounds=round(100 * share, 1), goal=215, device=device,
     )  # fmt: skip
 
 

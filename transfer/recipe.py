@@ -227,8 +227,8 @@ class Recipe:
     def _check_stop(self) -> None:
         if self.prune.stop_overlap is not None and (self.prune.method == "imp" or self.resolved().prune.rounds == 1):
             raise InputError(
-                f"prune.stop_overlap is {self.prune.stop_overlap}, but {self.prune.method} scores in one round or trains "
-                "in each; leave it out, or give prune.rounds above 1"
+                f"prune.stop_overlap is {self.prune.stop_overlap}, but {self.prune.method} has no rounds of scores to "
+                "compare; leave it out, or give a method that scores in rounds and prune.rounds above 1"
             )
 
     def _check_keep(self) -> None:
@@ -270,7 +270,8 @@ class Recipe:
     def decisive(self) -> dict[str, Any]:
         """Return the settings that affect results (hashed into the folder name): not workers and save_minutes.
 
-        A pattern and stop_overlap are among them only if there is one, so that runs without have the name that earlier versions gave.
+        A pattern and stop_overlap are among them only if there is one, so that runs without have the name that earlier
+        versions gave.
         """
         content = self.to_dict()
         del content["data"]["workers"], content["train"]["save_minutes"]

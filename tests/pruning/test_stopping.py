@@ -73,7 +73,7 @@ def test_a_stop_taken_up_one_round_back_ends_the_same():
 
 
 def test_a_stop_works_with_shares_patterns_and_another_methods_allocation():
-    for options in ({"allocation": "erk"}, {"allocation": "snip"}, {"exclude": ["0"]}):
+    for options in ({"allocation": "erk"}, {"allocation": "snip"}, {"exclude": ["features.0"]}):
         masks, seen = pruned(stop_overlap=0.01, **options)
         assert list(seen) == [1]
         assert masks.kept == schedules.kept(masks.total, SPARSITY)
