@@ -129,7 +129,8 @@ def prune(
     stop = stopping.Stopping(stop_overlap) if stop_overlap else None
     share = "global" if guided else allocation
 
-    def choose(scores: Mapping[str, Tensor], masks: Masks, keep: int) -> dict[str, Tensor]:
+    def choose(scores: Mapping[str, Tensor], masks: Masks, sparsity: float) -> dict[str, Tensor]:
+        keep = schedules.kept(masks.total, sparsity)
         return processes.of_first(allocations.choose(scores, masks, keep, share, constraint))
 
     start = time.perf_counter()
@@ -137,16 +138,15 @@ def prune(
         masks.apply_(bare)
         label = f"prune {method} {sparsity:.2%}"
         for round_ in track(range(done + 1, rounds + 1), label, shown=progress and rounds > 1):
-            keep = schedules.kept(masks.total, schedules.sparsity_after(round_, rounds, sparsity, schedule))
             own = {"seed": seed + _ROUND * (round_ - 1), **({} if guided else options)}
             scores = score(guide, bare, batches, masks=masks, **settings, **own)
             if round_ == 1 and sparsity:
                 _refuse_empty(guide, scores)
-            last = round_ == rounds
-            chosen = choose(scores, masks, schedules.kept(masks.total, sparsity)) if last or stop else {}
-            last = last or (stop is not None and stop.reached(chosen))
-            masks = Masks(chosen if last else choose(scores, masks, keep))
+            stopped = stop is not None and stop.reached(choose(scores, masks, sparsity))
+            after = sparsity if stopped else schedules.sparsity_after(round_, rounds, sparsity, schedule)
+            masks = Masks(choose(scores, masks, after))
             masks.apply_(bare)
+            last = stopped or round_ == rounds
             _tell(label, f"round {round_} of {rounds}", masks, time.perf_counter() - start, last=last)
             if last:
                 break
