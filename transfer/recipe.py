@@ -68,7 +68,7 @@ class Prune:
     of at least 1 - N/M; RxC keeps or removes blocks of R outputs x C inputs, such as 4x4; none = anywhere."""
     stop_overlap: Annotated[float, Interval(gt=0, le=1)] | None = None
     """Skip the remaining rounds once the weights that would be final overlap (Jaccard) this much between two rounds,
-    such as 0.99; None = all rounds."""
+    such as 0.999; None = all rounds."""
     options: tuple[str, ...] = ()
     """Options of the method, as name=value; `transfer methods` lists them."""
     statistics: Literal["batch", "warmup", "running"] | None = None

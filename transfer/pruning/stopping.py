@@ -20,7 +20,7 @@ def check(overlap: float | None) -> None:
     if overlap is not None and not 0 < overlap <= 1:  # also true for nan
         raise InputError(
             f"stop_overlap is {overlap}; it is the overlap (Jaccard) at which rounds stop, above 0 and at most 1, such "
-            "as 0.99"
+            "as 0.999"
         )
 
 
