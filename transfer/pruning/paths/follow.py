@@ -74,6 +74,7 @@ def follow(
     bf16: bool = False,
     after: After = Scaled.rescaled,
     norms: Norms | None = None,
+    looked: bool = False,
 ) -> Scaled:
     """Run the model on ``inputs`` and its linear path network on ``start``; return the latter's output.
 
@@ -94,6 +95,7 @@ def follow(
         norms: BatchNorm statistics of the model in this forward; None = the stored ones.
         after: applied to the result of a weight, unless its view is settled and this is its first use in the pass;
             rescales by default.
+        looked: a pass with this model was watched for operations that cannot be followed; it costs some µs for each.
 
     Raises:
         NoPathError: an operation is not defined on paths; names the module.
@@ -101,7 +103,7 @@ def follow(
     device = inputs.device.type
     machine = _Follow(model, views, norm, gated, summed, device if bf16 else None, after)
     unseen = _Unseen(machine)
-    looked = all(view.settled for view in views.values())  # check once: it costs some µs per operation
+    looked = looked or all(view.settled for view in views.values())
     watch = nullcontext() if looked else unseen
     layout = _layout(inputs)
     first = inputs.clone(memory_format=layout)
