@@ -5,15 +5,20 @@
     python scripts/bench_scoring.py --only method --methods px snip
 
 round      a px round against plain no-grad forwards of the same batches: ``further_batch`` is the cost of one more
-           batch in forwards (goal: 2.2 at most), ``fixed_s`` the cost of a round apart from its batches. Rounds of one
+           batch in forwards (goal: 2.2 at most), ``fixed_s`` the cost of a round apart from its batches,
+           ``fixed_forwards`` in forwards (goal: 0.5 at 224 px), ``round_forwards`` that of one batch. Rounds of one
            and of three batches and the forwards take turns; medians.
+rounds     rounds of prune, selection and masks included, on ResNet-50 at 224 px with 100 images in two batches, against
+           plain forwards of these images: ``round_forwards`` is the cost of one more round in forwards, of which
+           ``hundred_rounds`` take a hundred times as many (goal: 215 at most).
 method     the same two figures for every method: ``goal`` is the most a further batch should cost, ``floor`` a low
            estimate of the cost of the method's passes. For a method that uses no image beyond the first, a further
            batch costs nothing but noise.
 memory     peak resident memory of a round of every method on ResNet-20 and ResNet-50 above the memory before it,
            activations included, relative to the weights (goal of px on ResNet-50: 7 times at most); each in its own
            process.
-layout     a forward and a round of px with model and images in channels_last against the default layout.
+layout     a forward with images in channels_last against the default layout, and a round of px, which chooses its
+           layout by itself, against one in that of the images. Ratios below 1: channels_last is faster.
 bf16       px with the gates computed in bfloat16 against px, on the embedded ResNet-20 and digits: the overlap
            (Jaccard) of the masks after one round to 90 % and ten to 98 %, the largest relative change of a score after
            those ten, and the ratio of the times of a round.
@@ -31,6 +36,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import _bench
@@ -46,10 +52,12 @@ from transfer.data.dataset import Dataset
 from transfer.data.pruning_set import pruning_set
 from transfer.models import classifier
 from transfer.pruning import CollapseWarning, Masks, methods, prune, score
+from transfer.pruning.paths import follow
 from transfer.pruning.selection import ordered, select, threshold
 
 CASES = {"resnet20": [(32, 128)], "resnet50": [(64, 32), (224, 16)]}
 METHOD_CASES = (("resnet20", 32, 128), ("resnet50", 64, 32))
+LAYOUT_CASES = (*METHOD_CASES, ("vgg16_bn", 32, 32), ("tf_efficientnet_lite0", 64, 32))
 MEMORY_CASES = {"resnet20": (32, 128), "resnet50": (224, 16)}
 GOALS = {"px": {"goal": 2.2}, "px-gated": {"goal": 5.0}, "snip": {"goal": 3.5}, "ntk-trace": {"goal": 3.8}}
 FLOORS = {"grasp": {"floor": 9.0}, "ntk-sap": {"floor": 5.0}}
@@ -58,7 +66,7 @@ FLOORS = {"grasp": {"floor": 9.0}, "ntk-sap": {"floor": 5.0}}
 def main() -> None:
     """Run the selected benchmarks."""
     parser = _bench.options(__doc__)
-    parser.add_argument("--only", choices=["round", "method", "memory", "layout", "bf16", "threshold"])
+    parser.add_argument("--only", choices=["round", "rounds", "method", "memory", "layout", "bf16", "threshold"])
     parser.add_argument("--methods", nargs="+", choices=methods(), default=methods(), help="for method and memory")
     parser.add_argument("--repeats", type=int, default=7, help="turns per measurement (default 7)")
     parser.add_argument("--device", default=_bench.DEVICE)
@@ -71,6 +79,8 @@ def main() -> None:
         for arch, settings in CASES.items():
             for size, batch in settings:
                 round_cost("px", arch, size, batch, args.repeats, args.device)
+    if args.only in (None, "rounds"):
+        rounds_cost("resnet50", 224, 50, args.repeats, args.device)
     if args.only in (None, "method"):
         for arch, size, batch in METHOD_CASES:
             for method in args.methods:
@@ -80,7 +90,7 @@ def main() -> None:
             for method in args.methods:
                 subprocess.run([sys.executable, __file__, "--peak", method, arch, "--device", args.device], check=True)
     if args.only in (None, "layout"):
-        for arch, size, batch in METHOD_CASES:
+        for arch, size, batch in LAYOUT_CASES:
             layouts(arch, size, batch, args.repeats, args.device)
     if args.only in (None, "bf16"):
         bf16(args.repeats, args.device)
@@ -108,8 +118,36 @@ def round_cost(method: str, arch: str, size: int, batch: int, repeats: int, devi
     further = (found["three"] - found["one"]) / 2
     report(
         f"{method} round", arch=arch, size=size, batch=batch, forward_s=found["forward"], round_s=found["one"],
+        round_forwards=round(found["one"] / found["forward"], 3),
         further_batch=round(further / found["forward"], 3), **GOALS.get(method, {}), **FLOORS.get(method, {}),
-        fixed_s=found["one"] - further, device=device,
+        fixed_s=found["one"] - further, fixed_forwards=round((found["one"] - further) / found["forward"], 3),
+        device=device,
+    )  # fmt: skip
+
+
+def rounds_cost(arch: str, size: int, batch: int, repeats: int, device: str) -> None:
+    """Compare further rounds of px over two batches with forwards."""
+    model, batches = build(arch, size, batch, device)
+    fresh = copy.deepcopy(model.state_dict())
+
+    def forwards() -> None:
+        with torch.no_grad():
+            for images, _ in batches[:2]:
+                model(images)
+
+    def pruned(rounds: int) -> None:
+        model.load_state_dict(fresh)
+        prune(model, batches[:2], method="px", sparsity=0.982, rounds=rounds)
+
+    calls = {"forwards": forwards, "one": partial(pruned, 1), "two": partial(pruned, 2)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CollapseWarning)
+        found = take_turns(calls, repeats, device)
+    share = (found["two"] - found["one"]) / found["forwards"]
+    report(
+        "px rounds", arch=arch, size=size, batch=batch, images=2 * batch, forwards_s=found["forwards"],
+        one_round_s=found["one"], two_rounds_s=found["two"], round_forwards=round(share, 3),
+        hundred_rounds=round(100 * share, 1), goal=215, device=device,
     )  # fmt: skip
 
 
@@ -126,27 +164,34 @@ def peak(method: str, arch: str, device: str) -> None:
 
 
 def layouts(arch: str, size: int, batch: int, repeats: int, device: str) -> None:
-    """Compare px and forwards in the default memory layout and in channels_last."""
+    """Compare rounds of px as they are with rounds in the layout of the images, and forwards in both layouts."""
     model, batches = build(arch, size, batch, device)
-    last = copy.deepcopy(model).to(memory_format=torch.channels_last)
-    turned = [(x.to(memory_format=torch.channels_last), y) for x, y in batches]
+    images, chosen = batches[0][0], follow._layout
+    turned = images.to(memory_format=torch.channels_last)
+
+    def as_given() -> None:
+        follow._layout = lambda _: torch.preserve_format
+        try:
+            score("px", model, batches[:1])
+        finally:
+            follow._layout = chosen
+
     with torch.no_grad():
         found = take_turns(
             {
-                "forward": lambda: model(batches[0][0]),
-                "forward_last": lambda: last(turned[0][0]),
+                "forward": lambda: model(images),
+                "forward_last": lambda: model(turned),
                 "round": lambda: score("px", model, batches[:1]),
-                "round_last": lambda: score("px", last, turned[:1]),
+                "round_as_given": as_given,
             },
             repeats,
             device,
         )
     report(
         "px layout", arch=arch, size=size, batch=batch, forward_s=found["forward"], round_s=found["round"],
-        channels_last_forward_s=found["forward_last"], channels_last_round_s=found["round_last"],
+        channels_last_forward_s=found["forward_last"], as_given_round_s=found["round_as_given"],
         forward_ratio=round(found["forward_last"] / found["forward"], 3),
-        round_ratio=round(found["round_last"] / found["round"], 3), device=device,
-        note="ratios below 1: give model and images as .to(memory_format=torch.channels_last)",
+        round_ratio=round(found["round"] / found["round_as_given"], 3), device=device,
     )  # fmt: skip
 
 

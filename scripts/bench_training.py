@@ -10,8 +10,8 @@ take turns in one run.
 that what a loop does once does not count. ``plain`` is the loop of a textbook, ``timm`` the
 same with timm's ClassificationTask, optimizer factory and average meter, ``ours`` is ``finetune`` with dense weights
 and ``masked`` with 98.2 % of them held at 0. ``ratio`` is the speed relative to ``plain`` (goal: 1.0 or more);
-``hold_share`` is what holding masks adds to a step, as a fraction (goal: below 0.01). ``compiled``, with ``--compile``, is
-``plain`` with the network compiled as by ``train.compile``; compiling takes a minute or two and is not counted.
+``hold_share`` is what holding masks adds to a step, as a fraction (goal: below 0.01). ``compiled``, with ``--compile``,
+is ``plain`` with the network compiled as by ``train.compile``; compiling takes a minute or two and is not counted.
 
 ``epoch``: an epoch of ResNet-20 on 32 px images, augmented (pad 4, crop, flip): ``torchvision`` is a DataLoader with
 torchvision's transforms and 2 workers with the plain loop, ``ours`` is ``Batches`` with ``finetune``; ``ratio`` is the

@@ -8,6 +8,7 @@ from tests.pruning.small_nets import TinyVgg, images, randomised
 from tests.pruning.test_laws import same, snapshot
 from transfer.errors import ScoreError
 from transfer.pruning import prune, score
+from transfer.pruning.not_finite import finite
 
 HEEDED = ("batch", "warmup", "running")
 
@@ -108,3 +109,18 @@ def test_a_finite_output_after_an_infinite_value_is_no_error():
 
     scores = score("snip", randomised(Clamped()), [images((3, 2, 2), 4)])
     assert bool(torch.isfinite(scores["last.weight"]).all())
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [
+        ([], True),
+        ([1.0, -2.0], True),
+        ([1e308, 1e308], True),  # whose sum is infinite
+        ([1.0, float("nan")], False),
+        ([float("inf"), -float("inf")], False),
+        ([-float("inf"), 0.0], False),
+    ],
+)
+def test_finite_is_told_of_every_value(values, wanted):
+    assert finite(torch.tensor(values, dtype=torch.float64)) is wanted

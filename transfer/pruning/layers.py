@@ -11,7 +11,7 @@ from transfer.pruning.eval_mode import untouched
 from transfer.pruning.masks import Masks
 from transfer.pruning.paths.follow import NoPathError, follow, stand_ins
 from transfer.pruning.plain import plain
-from transfer.pruning.scaled import Scaled, View
+from transfer.pruning.scaled import Scaled
 from transfer.pruning.tied import place
 
 
@@ -83,7 +83,7 @@ def effective_sparsity(rows: list[dict[str, Any]]) -> float | None:
     return 1 - sum(row["kept"] - row["disconnected"] for row in rows) / sum(row["total"] for row in rows)
 
 
-def _reached(path: Scaled, _: View | None) -> Scaled:
+def _reached(path: Scaled) -> Scaled:
     """Reduce a value to whether it is positive, forward and backward: exact at any depth."""
     return Scaled(_Sign.apply(path.tensor))
 

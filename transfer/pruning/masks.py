@@ -51,7 +51,7 @@ class Masks(Mapping[str, Tensor]):
     @property
     def kept(self) -> int:
         """Number of kept weights."""
-        return sum(int(mask.sum()) for mask in self.values())
+        return sum(int(mask.count_nonzero()) for mask in self.values())
 
     @property
     def density(self) -> float:
@@ -148,7 +148,7 @@ class Masks(Mapping[str, Tensor]):
 
 
 def _layer(name: str, mask: Tensor) -> dict[str, Any]:
-    kept, total = int(mask.sum()), mask.numel()
+    kept, total = int(mask.count_nonzero()), mask.numel()
     return {"layer": name.removesuffix(".weight"), "total": total, "kept": kept, "density": kept / total}
 
 
@@ -247,5 +247,7 @@ def kept(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None) -> d
                 f"mask {name} is {mask.dtype} of shape {tuple(mask.shape)}; give bool, True = kept, of the "
                 f"weight's shape {tuple(weights[name].shape)}"
             )
-    full = (torch.ones_like(w, dtype=torch.bool) for w in weights.values())
-    return {name: masks[name].to(one.device) if name in masks else one for name, one in zip(weights, full, strict=True)}
+    return {
+        name: masks[name].to(w.device) if name in masks else torch.ones_like(w, dtype=torch.bool)
+        for name, w in weights.items()
+    }

@@ -10,6 +10,11 @@ from torch import Tensor, nn
 from transfer.errors import ScoreError
 
 
+def finite(values: Tensor) -> bool:
+    """Return whether all values are finite: by their sum, which is quick, and one by one only if that is not."""
+    return bool(torch.isfinite(values.sum())) or bool(torch.isfinite(values).all())
+
+
 def check_finite(
     output: Any, model: nn.Module, forward: Callable[[], Any], seen: AbstractContextManager[Any] | None = None
 ) -> None:

@@ -18,6 +18,20 @@ class View:
     exponent: int = 0
     settled: bool = False
 
+    @torch.no_grad()
+    def settle(self, input: Tensor) -> None:
+        """Move into the view, for good, the power of two by which the input of its first use leaves [0.5, 1).
+
+        Then no result needs rescaling: it has only grown by what one layer adds up. Without effect on an input that is
+        0 or infinite.
+        """
+        largest = float(input.amax())
+        if 0.0 < largest < math.inf:
+            shift = math.frexp(largest)[1]
+            self.tensor.mul_(power(-shift))
+            self.exponent += shift
+            self.settled = True
+
 
 @dataclass(frozen=True)
 class Scaled:
@@ -32,26 +46,28 @@ class Scaled:
             return self.tensor
         return self.tensor * power(self.exponent - exponent)
 
-    def plus(self, other: "Scaled | None") -> "Scaled":
+    def plus(self, other: "Scaled | None" = None) -> "Scaled":
         """Add after aligning both to the higher exponent."""
         if other is None:
             return self
-        high = max(self.exponent, other.exponent)
-        return Scaled(self.at(high) + other.at(high), high)
+        low, high = sorted((self, other), key=lambda value: value.exponent)
+        scale = power(low.exponent - high.exponent)
+        return Scaled(torch.add(high.tensor, low.tensor, alpha=scale), high.exponent)
 
-    def rescaled(self, view: View | None = None) -> "Scaled":
-        """Rescale by a power of two, which is exact, so that the largest absolute entry lies in [0.5, 1).
+    def add_(self, other: "Scaled") -> "Scaled":
+        """Return :meth:`plus`, written over this value's tensor."""
+        shift = self.exponent - other.exponent
+        if shift < 0:
+            return Scaled(self.tensor.mul_(power(shift)).add_(other.tensor), other.exponent)
+        return Scaled(self.tensor.add_(other.tensor, alpha=power(-shift)), self.exponent)
 
-        If gradients are not recorded, the factor moves into ``view`` permanently: later passes need no reduction.
-        """
-        largest = float(self.tensor.detach().abs().amax())
+    def rescaled(self) -> "Scaled":
+        """Rescale by a power of two, which is exact, so that the largest absolute entry lies in [0.5, 1)."""
+        values = self.tensor.detach()
+        largest = float(torch.maximum(values.amax(), -values.amin()))
         if largest == 0.0 or not math.isfinite(largest):
             return Scaled(self.tensor, self.exponent if largest else _ZERO)
         shift = math.frexp(largest)[1]
-        if view is not None and not torch.is_grad_enabled():
-            view.tensor.mul_(power(-shift))
-            view.exponent += shift
-            view.settled = True
         return Scaled(self.tensor * power(-shift), self.exponent + shift)
 
 

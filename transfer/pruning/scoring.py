@@ -13,6 +13,7 @@ from checkpoints.errors import InputError
 from transfer.errors import ScoreError
 from transfer.pruning.eval_mode import untouched
 from transfer.pruning.masks import kept
+from transfer.pruning.not_finite import finite
 from transfer.pruning.paths.follow import NoPathError
 from transfer.pruning.plain import plain
 from transfer.pruning.problem import Batches, Loss, Problem, cross_entropy
@@ -135,8 +136,8 @@ def _check(method: str, scores: Mapping[str, Tensor], weights: Mapping[str, Tens
         values = scores.get(name)
         if values is None or values.shape != weight.shape:
             raise InputError(f"method {method!r} gave no score of the shape {tuple(weight.shape)} for {name}")
-        bad = values.numel() - int(torch.isfinite(values).sum())
-        if bad:
+        if not finite(values):
+            bad = values.numel() - int(torch.isfinite(values).sum())
             layer = name.removesuffix(".weight")
             raise ScoreError(
                 f"method {method!r} gave {bad} of {values.numel()} scores of layer {layer} that are nan or infinite; "

@@ -30,6 +30,7 @@ def flow(
     summed: bool = False,
     masks: Mapping[str, Tensor] | None = None,
     statistics: Constants | None = None,
+    looked: bool = False,
 ) -> tuple[int, Flow]:
     """Differentiate ``Σ_k c_k h_k(start)`` with respect to the weights of the path network h.
 
@@ -45,6 +46,7 @@ def flow(
         summed: whether a max-pool sums.
         masks: weights that count as 0 (False), if the model has not zeroed them.
         statistics: of every BatchNorm; None = the stored ones.
+        looked: see :func:`transfer.pruning.paths.follow.follow`.
 
     Returns:
         An exponent e, and the weights with their gradients divided by ``2**e``.
@@ -56,7 +58,7 @@ def flow(
         leaf.requires_grad_()
     with torch.enable_grad():
         norms = None if statistics is None else Norms(statistics)
-        h = follow(model, start, start, views, view, gated=False, summed=summed, norms=norms)
+        h = follow(model, start, start, views, view, gated=False, summed=summed, norms=norms, looked=looked)
         weight = torch.ones_like(h.tensor) if cotangent is None else Scaled(cotangent).rescaled().tensor.to(h.tensor)
         parts = torch.autograd.grad(h.tensor, list(leaves.values()), weight.view_as(h.tensor), allow_unused=True)
     return h.exponent, _let_go(leaves, list(parts))
@@ -71,13 +73,15 @@ def _let_go(leaves: dict[str, Tensor], parts: list[Tensor | None]) -> Flow:
 
 def products(
     problem: Problem, start: Tensor, *, view: Callable[[Tensor], Tensor], cotangent: Tensor | None = None,
-    statistics: Constants | None = None,
+    statistics: Constants | None = None, looked: bool = False,
 ) -> dict[str, Tensor]:  # fmt: skip
     """Return weight · gradient of :func:`flow` by name, in float64: the share of the output through each weight.
 
     Up to a common power of two.
     """
-    _, found = flow(problem.model, problem.weights, start, view=view, cotangent=cotangent, statistics=statistics)
+    _, found = flow(
+        problem.model, problem.weights, start, view=view, cotangent=cotangent, statistics=statistics, looked=looked
+    )
     return {name: weight.to(torch.float64).mul_(gradient) for name, weight, gradient in found}
 
 

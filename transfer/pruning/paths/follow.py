@@ -17,6 +17,7 @@ tensors carry a power of two (:mod:`transfer.pruning.scaled`).
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any
+from weakref import ref
 
 import torch
 import torch.nn.functional as F
@@ -33,11 +34,17 @@ from transfer.pruning.statistics import Norms
 from transfer.pruning.tied import place
 
 Norm = Callable[[Tensor], Tensor]
-After = Callable[[Scaled, View | None], Scaled]
+After = Callable[[Scaled], Scaled]
 
 
 class NoPathError(InputError):
     """The network has an operation that is not defined on paths."""
+
+
+def _layout(inputs: Tensor) -> torch.memory_format:
+    """Return the memory layout of a pass: without gradients, convolutions on a CPU are faster in channels_last."""
+    wanted = inputs.dim() == 4 and inputs.device.type == "cpu" and not torch.is_grad_enabled()
+    return torch.channels_last if wanted else torch.preserve_format
 
 
 def stand_ins(model: nn.Module, view: Callable[[str, Tensor], Tensor]) -> dict[int, View]:
@@ -67,6 +74,7 @@ def follow(
     bf16: bool = False,
     after: After = Scaled.rescaled,
     norms: Norms | None = None,
+    looked: bool = False,
 ) -> Scaled:
     """Run the model on ``inputs`` and its linear path network on ``start``; return the latter's output.
 
@@ -74,9 +82,10 @@ def follow(
 
     Args:
         model: in eval mode; not modified.
-        inputs: (N, C, H, W) input of the model, which only sets the gates.
+        inputs: (N, C, H, W) input of the model, which only sets the gates. Without gates, its values do not matter and
+            the model's convolutions and linear layers are not computed.
         start: (N, C, H, W) non-negative input of the path network, such as squared images or ones.
-        views: by ``id`` of a weight, its replacement; rescaled in place unless gradients are enabled.
+        views: by ``id`` of a weight, its replacement; settled in place unless gradients are enabled.
         norm: maps a BatchNorm's scale γ/√(σ²+ε) to its replacement; None for 1.
         gated: True: a ReLU passes what the model's ReLU passes (another activation multiplies by its squared slope
             φ(z)/z, 0 at z = 0) and a max-pool picks what the model's picks. False: an activation passes everything and
@@ -85,7 +94,8 @@ def follow(
         bf16: run the model in bfloat16 (autocast); the path network keeps the precision of ``start``.
         norms: BatchNorm statistics of the model in this forward; None = the stored ones.
         after: applied to the result of a weight, unless its view is settled and this is its first use in the pass;
-            rescales by default. Receives the view at the first use, None at later ones.
+            rescales by default.
+        looked: a pass with this model was watched for operations that cannot be followed; it costs some µs for each.
 
     Raises:
         NoPathError: an operation is not defined on paths; names the module.
@@ -93,10 +103,11 @@ def follow(
     device = inputs.device.type
     machine = _Follow(model, views, norm, gated, summed, device if bf16 else None, after)
     unseen = _Unseen(machine)
-    looked = all(view.settled for view in views.values())  # check once: it costs some µs per operation
+    looked = looked or all(view.settled for view in views.values())
     watch = nullcontext() if looked else unseen
-    first = inputs.clone()
-    _give(first, Scaled(start))
+    layout = _layout(inputs)
+    first = inputs.clone(memory_format=layout)
+    _give(first, Scaled(start.to(memory_format=layout)))
     try:
         with torch.no_grad(), bfloat16(device, enabled=bf16), watch, machine, norms or nullcontext():
             output = model(first)
@@ -142,6 +153,8 @@ class _Follow(TorchFunctionMode):
         if func in ops.REFUSED or kwargs.get("out") is not None:
             raise NoPathError(f"{ops.name(func)} moves values past the graph")
         rule = _RULES.get(func)
+        if rule not in _READING:
+            _share(tensors_in([args, kwargs]))
         if rule is not None and (on_path == 1 or rule in (_add, _join)):
             return rule(self, func, *args, **kwargs)
         if on_path > 1:
@@ -185,16 +198,19 @@ def _weighted(
     view = run.views.get(id(weight))
     if view is None and id(weight) not in run.fixed:
         raise NoPathError(f"{ops.name(func)} has a weight that is neither a parameter nor a buffer of the model")
-    out = func(input, weight, bias, *args, **kwargs)
     if view is None:  # a buffer: fixed coefficients
         if bool((weight < 0).any()):
             raise NoPathError(f"{ops.name(func)} with negative fixed coefficients has no meaning on paths")
+        out = func(input, weight, bias, *args, **kwargs)
         return _give(out, run.path(func, input, weight, None, *args, **kwargs))
-    path = run.path(func, input, view.tensor, None, *args, raised=view.exponent, **kwargs)
     again = id(view) in run.used  # its single exponent keeps only the first result in range
     run.used.add(id(view))
+    if not (view.settled or again or run.grad):
+        view.settle(_path(input).tensor)
+    path = run.path(func, input, view.tensor, None, *args, raised=view.exponent, **kwargs)
+    out = func(input, weight, bias, *args, **kwargs) if run.gated else torch.zeros_like(path.tensor)
     with torch.set_grad_enabled(run.grad):
-        return _give(out, path if view.settled and not again else run.after(path, None if again else view))
+        return _give(out, path if view.settled and not again else run.after(path), alone=True)
 
 
 def _batch_norm(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -202,7 +218,9 @@ def _batch_norm(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: An
     given = dict(zip(names, args, strict=False)) | {k.removeprefix("running_"): v for k, v in kwargs.items()}
     out = func(input, *args, **kwargs)
     if run.norm is None:
-        return _give(out, _path(input))
+        alone = _alone(input) and input.twin is None  # type: ignore[attr-defined]
+        _share([input])
+        return _give(out, _path(input), alone=alone, twin=ref(input))
     if given.get("training") or given.get("var") is None:
         raise NoPathError(
             "a BatchNorm that uses the statistics of the batch has no fixed scale; statistics='batch' gives it one"
@@ -213,13 +231,15 @@ def _batch_norm(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: An
 
 
 def _relu(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    path = _path(input)
-    out = _give(func(input, *args, **kwargs), path)
-    if not run.gated:
-        return out
-    if run.grad:  # the backward needs the gates, which the model may overwrite: copy, one byte each
-        return _give(out, run.path(_pass_open, out, out > 0))
-    return _give(out, run.path(_pass_active, out, out))
+    path, alone = _path(input), _alone(input)
+    out = func(input, *args, **kwargs)
+    if run.grad and run.gated:  # the backward needs the gates, which the model may overwrite: copy, one byte each
+        return _give(out, run.path(_pass_open, _give(out, path), out > 0))
+    if run.gated:
+        over = path.tensor if alone and out is input else None
+        return _give(out, Scaled(_pass_active(path.tensor, out, over), path.exponent), alone=True)
+    _share([input])
+    return _give(out, path)
 
 
 def _sloped(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -255,7 +275,10 @@ def _linear(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -
         raise NoPathError("pad with a value other than 0 has no meaning on paths")
     if func is F.interpolate and {"bicubic", "lanczos"} & {kwargs.get("mode"), *args[2:3]}:
         raise NoPathError("bicubic interpolation has negative coefficients, which have no meaning on paths")
-    path = run.path(func, input, *args, **kwargs)
+    viewed = func is Tensor.view and not any(isinstance(x, torch.dtype) for x in (*args, *kwargs.values()))
+    if viewed and not input.is_contiguous():
+        input.data = input.contiguous()  # the layout was chosen here, and a model may rely on another
+    path = run.path(Tensor.reshape if viewed else func, input, *args, **kwargs)
     out = func(input, *args, **kwargs)
     if isinstance(out, Tensor):
         return _give(out, path)
@@ -275,12 +298,15 @@ def _add(run: _Follow, func: Any, input: Any, other: Any, *, alpha: float = 1, *
     if alpha != 1:
         raise NoPathError(f"{ops.name(func)} with alpha={alpha} has no meaning on paths")
     paths = [_path(x) for x in (input, other) if _on_path(x)]  # biases and numbers carry no path
-    with torch.set_grad_enabled(run.grad):
-        path = paths[0].plus(paths[1] if len(paths) > 1 else None)
+    alone = not run.grad and len(paths) > 1 and _alone(input)
     out = func(input, other, **kwargs)
+    if len(paths) == 1:
+        _share([input, other])
+    with torch.set_grad_enabled(run.grad):
+        path = paths[0].add_(paths[1]) if alone and out is input else paths[0].plus(*paths[1:])
     if path.tensor.shape != out.shape:
         raise NoPathError(f"{ops.name(func)} of a constant that is larger than its input has no meaning on paths")
-    return _give(out, path)
+    return _give(out, path, alone=len(paths) > 1)
 
 
 def _subtract(run: _Follow, func: Any, input: Any, other: Any, **kwargs: Any) -> Tensor:
@@ -299,6 +325,7 @@ def _join(run: _Follow, func: Any, tensors: Iterable[Any], *args: Any, **kwargs:
     return _give(func(parts, *args, **kwargs), path)
 
 
+_READING = (_weighted, _batch_norm, _relu, _add)  # their results' paths have memory of their own, or say that not
 _RULES: dict[Any, Callable[..., Any]] = {
     **dict.fromkeys(ops.WEIGHTED, _weighted),
     **dict.fromkeys(ops.NORM, _batch_norm),
@@ -314,9 +341,12 @@ _RULES: dict[Any, Callable[..., Any]] = {
 }
 
 
-def _pass_active(path: Tensor, active: Tensor) -> Tensor:
+def _pass_active(path: Tensor, active: Tensor, over: Tensor | None) -> Tensor:
     """Return ``path`` where the ReLU's output is positive, else 0: the ReLU's own backward, one fused kernel."""
-    return torch.ops.aten.threshold_backward(path, active.to(path.dtype), 0.0)
+    active = active.to(path.dtype)
+    if over is None:
+        return torch.ops.aten.threshold_backward(path, active, 0.0)
+    return torch.ops.aten.threshold_backward.grad_input(path, active, 0.0, grad_input=over)
 
 
 def _pass_open(path: Tensor, open_: Tensor) -> Tensor:
@@ -324,12 +354,32 @@ def _pass_open(path: Tensor, open_: Tensor) -> Tensor:
 
 
 def _pick(path: Tensor, choice: Tensor) -> Tensor:
-    return path.flatten(2).gather(2, choice.flatten(2)).view_as(choice)
+    picked = path.flatten(2).gather(2, choice.flatten(2)).view_as(choice)
+    last = torch.channels_last
+    return picked.contiguous(memory_format=last) if choice.is_contiguous(memory_format=last) else picked
 
 
-def _give(out: Tensor, path: Scaled) -> Tensor:
-    out.path, out.of_version = path, out._version  # type: ignore[attr-defined]
+def _give(out: Tensor, path: Scaled, *, alone: bool = False, twin: Any = None) -> Tensor:
+    """Attach a path to a tensor.
+
+    Args:
+        out: of the model.
+        path: its path tensor.
+        alone: whether nothing else holds the path's memory, which may then be overwritten together with ``out``.
+        twin: a weak reference to a tensor that holds the same memory as long as it is alive.
+    """
+    out.path, out.of_version, out.alone, out.twin = path, out._version, alone, twin  # type: ignore[attr-defined]
     return out
+
+
+def _alone(x: Tensor) -> bool:
+    return x.alone and (x.twin is None or x.twin() is None)  # type: ignore[attr-defined]
+
+
+def _share(tensors: Iterable[Any]) -> None:
+    for x in tensors:
+        if _on_path(x):
+            x.alone = False
 
 
 def _path(x: Tensor) -> Scaled:

@@ -45,7 +45,8 @@ def score(problem: Problem, *, bf16: bool = False) -> dict[str, Tensor]:
             "prune less, in more rounds, or with more images"
         )
     ones = torch.ones_like(problem.first())
-    return products(problem, ones, view=torch.square, cotangent=activity, statistics=statistics)
+    # the passes of _activity have looked for operations that cannot be followed
+    return products(problem, ones, view=torch.square, cotangent=activity, statistics=statistics, looked=True)
 
 
 def gated(problem: Problem) -> dict[str, Tensor]:
