@@ -89,8 +89,8 @@ class Sparse(nn.Module):
         """Return the result for x (N, C, height, width), or (…, C) of a linear layer; ``other`` has its shape."""
         if not self.linear:
             return self._convolved(x, other)
-        rows = x.flatten(0, -2).T.reshape(1, x.shape[-1], -1, 1)  # the images of a batch are the positions
-        added = None if other is None else other.flatten(0, -2).T.reshape(1, other.shape[-1], -1, 1)
+        rows = x.reshape(-1, x.shape[-1]).T.reshape(1, x.shape[-1], -1, 1)  # the images of a batch are the positions
+        added = None if other is None else other.reshape(-1, other.shape[-1]).T.reshape(1, other.shape[-1], -1, 1)
         return self._convolved(rows, added)[0, :, :, 0].T.reshape(*x.shape[:-1], -1)
 
     def extra_repr(self) -> str:
