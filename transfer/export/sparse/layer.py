@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from math import prod
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from transfer.export.sparse.kernel import products
+from transfer.export.sparse.kernel import PACK, products
 from transfer.export.sparse.planes import Planes, Window
 from transfer.export.sparse.threads import together
 
@@ -65,6 +67,21 @@ class Dense(nn.Module):
         return F.conv2d(x, self.weight, self.bias, at.stride, at.padding, at.dilation, at.groups)
 
 
+@dataclass(frozen=True)
+class Laid:
+    """What a product needs besides the images, for one size of them.
+
+    Attributes:
+        planes: how the images are laid out.
+        weights: where each row begins, where in the images' line each weight's piece begins, the weights, the bias.
+        nothing: zeros, (1, 1, positions), where no tensor is added.
+    """
+
+    planes: Planes
+    weights: tuple[np.ndarray, ...]
+    nothing: np.ndarray
+
+
 class Sparse(nn.Module):
     """The layer with the weights that are not 0 only; float32, on the processor, without gradients."""
 
@@ -77,12 +94,14 @@ class Sparse(nn.Module):
         super().__init__()
         self.window, self.bounds = fused.window or Window((1, 1)), (fused.low, fused.high)
         self.linear = fused.window is None
-        self._planes: dict[tuple[int, int], tuple[Planes, Tensor]] = {}
+        self._limits = np.float32(fused.low), np.float32(fused.high)
+        self._known: dict[tuple[int, int], Laid] = {}
         weight = fused.weight.view(*fused.weight.shape, 1, 1) if self.linear else fused.weight
-        counts = weight.flatten(1).count_nonzero(1)
-        self.register_buffer("starts", torch.cat([counts.new_zeros(1), counts.cumsum(0)]))
-        self.register_buffer("inputs", _inputs(weight, self.window.groups))
-        self.register_buffer("values", weight[weight != 0].contiguous())
+        starts, slots = _slots(weight.flatten(1).count_nonzero(1))
+        inputs, values = torch.zeros(3, int(starts[-1]), dtype=torch.int64), weight.new_zeros(int(starts[-1]))
+        inputs[:, slots], values[slots] = _inputs(weight, self.window.groups), weight[weight != 0]
+        for name, value in (("starts", starts), ("inputs", inputs), ("values", values)):
+            self.register_buffer(name, value)
         self.register_buffer("bias", fused.bias)
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
@@ -98,22 +117,34 @@ class Sparse(nn.Module):
         return f"{self.window}, {self.bounds}, weights={len(self.values)}"
 
     def _convolved(self, x: Tensor, other: Tensor | None) -> Tensor:
-        planes, places = self._laid((x.shape[2], x.shape[3]))
-        out = x.new_empty(len(x), len(self.bias), *planes.result)
-        added = other.contiguous() if other is not None else x.new_zeros(1, 1, *planes.result)
-        arrays = (self.starts, places, self.values, self.bias, added.flatten(2))
-        fixed = (planes.lay(x).detach().numpy(), *(each.detach().numpy() for each in arrays), int(other is not None))
-        product, result, lines = products(), out.flatten(2).numpy(), planes.lines()
-        bounds = [torch.tensor(bound).numpy()[()] for bound in self.bounds]
-        together(lambda first, last: product(*fixed, result, first, last, *lines, *bounds), self.starts)
+        laid = self._laid((x.shape[2], x.shape[3]))
+        out = x.new_empty(len(x), len(self.bias), *laid.planes.result)
+        added = laid.nothing if other is None else other.detach().contiguous().flatten(2).numpy()
+        line, result, lines = laid.planes.lay(x.detach()).numpy(), out.flatten(2).numpy(), laid.planes.lines
+        product, step = products(), int(other is not None)
+        together(
+            lambda first, last: product(
+                line, *laid.weights, added, step, result, first, last, *lines, *self._limits
+            ),
+            self.starts,
+        )  # fmt: skip
         return out
 
-    def _laid(self, sides: tuple[int, int]) -> tuple[Planes, Tensor]:
-        """Return the planes for an image's size, and where in them each weight's piece begins."""
-        if sides not in self._planes:
+    def _laid(self, sides: tuple[int, int]) -> Laid:
+        if sides not in self._known:
             planes = Planes.of(self.window, sides)
-            self._planes = {**self._planes, sides: (planes, planes.places(*self.inputs))}
-        return self._planes[sides]
+            arrays = (self.starts, planes.places(*self.inputs), self.values, self.bias)
+            nothing = np.zeros((1, 1, prod(planes.result)), np.float32)
+            self._known = {**self._known, sides: Laid(planes, tuple(each.numpy() for each in arrays), nothing)}
+        return self._known[sides]
+
+
+def _slots(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Return where each row begins, and the slot of each weight, if rows are filled up to whole packs, at least one."""
+    packs = (counts.clamp(min=1) + PACK - 1) // PACK
+    starts = torch.cat([counts.new_zeros(1), (packs * PACK).cumsum(0)])
+    before = counts.cumsum(0) - counts
+    return starts, torch.arange(int(counts.sum())) + (starts[:-1] - before).repeat_interleave(counts)
 
 
 def _inputs(weight: Tensor, groups: int) -> Tensor:

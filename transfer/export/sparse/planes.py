@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from math import prod
 
 from torch import Tensor
-from torch.nn.functional import pad
+
+from transfer.export.sparse.kernel import dealing
 
 TILE = 4096
 """Positions that are computed at a time; their sums fit into the nearest cache."""
@@ -72,6 +74,7 @@ class Planes:
         reach = [window.dilation[i] * (window.size[i] - 1) // window.stride[i] for i in (0, 1)]
         return cls(window, sides, result, (result[0] + reach[0], result[1] + reach[1]))
 
+    @functools.cached_property
     def lines(self) -> tuple[int, int, int]:
         """Return written and computed positions of a line, and those of a tile; short whole lines are joined."""
         height, width = self.result
@@ -91,12 +94,10 @@ class Planes:
         return number * prod(self.plane) + y // sy * self.plane[1] + x // sx
 
     def lay(self, x: Tensor) -> Tensor:
-        """Return images (N, C, height, width) as lines (N, C · planes · height · width)."""
-        (sy, sx), (top, left) = self.window.stride, self.window.padding
+        """Return images (N, C, height, width), without a gradient, as lines (N, C · planes · height · width)."""
+        sy, sx = self.window.stride
         if self.window.subsamples:
             return x[:, :, ::sy, ::sx].reshape(len(x), -1)
-        (height, width), (rows, columns) = self.sides, (self.plane[0] * sy, self.plane[1] * sx)
-        padded = pad(x, (left, columns - width - left, top, rows - height - top))
-        if (sy, sx) != (1, 1):
-            padded = padded.view(*x.shape[:2], self.plane[0], sy, self.plane[1], sx).permute(0, 1, 3, 5, 2, 4)
-        return padded.reshape(len(x), -1)
+        planes = x.new_empty(*x.shape[:2], sy, sx, *self.plane)
+        dealing()(x.contiguous().numpy(), *self.window.padding, planes.numpy())
+        return planes.view(len(x), -1)
