@@ -23,6 +23,7 @@ commands:
   prune [flags]              prune a backbone and write it to a file that timm and torchvision load
   evaluate RUN [flags]       test the model of a run folder again
   predict RUN IMAGE...       predict new images or folders: class and probability, or mask and overlay PNGs
+  bench RUN [flags]          measure the model of a run in each form: dense, masked, compact, sparse
   methods                    show the pruning methods and their options
   backbones list             show the pretrained backbones and whether they are on this machine
   backbones fetch NAME       download one
@@ -92,6 +93,26 @@ class Predict:
 
 
 @dataclass(frozen=True)
+class Bench:
+    """Measure how fast the model of a finished run is on this machine, dense, masked, compact and sparse.
+
+    The forms take turns on images of noise of the run's size; times are medians. Sparse needs numba:
+    pip install 'px-transfer[sparse]'. Uses a GPU too if there is one.
+    """
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """The run's folder."""
+    batch_sizes: tuple[int, ...] = (1, 8)
+    """Images in a batch."""
+    threads: int = 1
+    """Threads of the processor."""
+    best: bool = False
+    """Use the weights of the best epoch instead of the last."""
+    json: bool = False
+    """Print one line of JSON per form instead of tables."""
+
+
+@dataclass(frozen=True)
 class Backbones:
     """List, download or check pretrained backbones."""
 
@@ -108,8 +129,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(HELP.format(recipes=", ".join(_recipes())))
         sys.exit(0 if words else 2)
     commands: dict[str, Callable[[list[str]], None]] = {
-        "run": _run, "prune": _prune, "evaluate": _evaluate, "predict": _predict, "methods": _methods,
-        "backbones": _backbones, "doctor": _doctor,
+        "run": _run, "prune": _prune, "evaluate": _evaluate, "predict": _predict, "bench": _bench,
+        "methods": _methods, "backbones": _backbones, "doctor": _doctor,
     }  # fmt: skip
     with one_line_errors():
         words = _import(words)
@@ -180,6 +201,22 @@ def _predict(words: list[str]) -> None:
     which = "best" if asked.best else "last"
     for line in predict(asked.run, asked.images, out=asked.out, which=which, progress=True):
         print(line)
+
+
+def _bench(words: list[str]) -> None:
+    asked = parse(Bench, None, words, prog="transfer bench")
+    import json
+
+    from transfer.report import tables
+    from transfer.runs.bench_run import COLUMNS, bench_run
+
+    which = "best" if asked.best else "last"
+    for bench in bench_run(asked.run, batch_sizes=asked.batch_sizes, threads=asked.threads, which=which):
+        if asked.json:
+            print("\n".join(json.dumps(line) for line in bench.lines()), flush=True)
+        else:
+            tables.show(COLUMNS, bench.table(), title=bench.title)
+            print(bench.advice(), flush=True)
 
 
 def _methods(words: list[str]) -> None:

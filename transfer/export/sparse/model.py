@@ -32,9 +32,9 @@ class SparseModel(NamedTuple):
 def sparse_model(model: torch.nn.Module, example: Tensor, *, resizable: bool = True) -> SparseModel:
     """Return a network that computes what the model computes in eval mode, its sparse layers without their zeros.
 
-    Each convolution and linear layer takes in the BatchNorm, the sum and the ReLU that follow it. Both forms of it, dense
-    and sparse, are then measured on what reaches it from the example, with torch's present number of threads, and the
-    faster one stays.
+    Each convolution and linear layer takes in the BatchNorm, the sum and the ReLU that follow it. Both forms of it,
+    dense and sparse, are then measured on what reaches it from the example, with torch's present number of threads,
+    and the faster one stays.
 
     Args:
         model: on the processor; its pruned weights are zero. Not modified.

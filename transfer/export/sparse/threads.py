@@ -6,6 +6,7 @@ import functools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -41,4 +42,4 @@ def _edges(starts: Tensor, parts: int) -> list[tuple[int, int]]:
     cost = starts + torch.arange(rows + 1) * 2  # a row costs something without weights too
     cuts = torch.searchsorted(cost, cost[-1] * torch.arange(1, parts) // parts).tolist()
     edges = [0, *cuts, rows]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
