@@ -12,17 +12,20 @@ magnitude  one threshold over the network; random initial weights are smallest w
            early 1×1 layers stay half full while late ones are emptied
 erk        magnitude, with the layers' densities of Erdős-Rényi kernels
 
-The classifier ``fc`` is not pruned, since the threshold would empty it. Weights are random; BatchNorm has the statistics
-of noise through the masked network, so that the image reaches the outputs. Sparsity 0 shows what is gained without any
-zero, by taking BatchNorm into the convolutions. Forms take turns; times are medians. ``difference`` is the largest of the
-outputs from the masked network's, over its largest output. ``layers`` counts those that run sparse. Prints JSON lines.
+The classifier ``fc`` is not pruned, since the threshold would empty it. Weights are random; BatchNorm has the
+statistics of noise through the masked network, so that the image reaches the outputs. Sparsity 0 shows what is gained
+without any zero, by taking BatchNorm into the convolutions. Forms take turns; times are medians. ``difference`` is the
+largest of the outputs from the masked network's, over its largest output. ``layers`` counts those that run sparse.
+Prints JSON lines; ``--table FILE`` prints the table that docs/inference.md shows of such a file instead.
 """
 
 import argparse
+import json
 import os
 import platform
 import warnings
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import _bench
@@ -35,6 +38,7 @@ from transfer.export.measure import measured
 from transfer.export.sparse.layer import Sparse
 from transfer.models import segmenter
 from transfer.pruning import CollapseWarning, prune
+from transfer.report import tables
 
 GRID = (0.0, 0.36, 0.5904, 0.738, 0.8322, 0.893, 0.9312, 0.956, 0.9717, 0.982)
 WAYS: dict[str, dict[str, Any]] = {
@@ -42,6 +46,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "magnitude": {"method": "magnitude"},
     "erk": {"method": "magnitude", "allocation": "erk"},
 }
+NAMES = {"resnet50": "ResNet-50", "resnet20": "ResNet-20", "deeplab": "DeepLabV3+"}
+KINDS = ("masked", "compact", "sparse", "compact, sparse")
 
 
 def main() -> None:
@@ -53,7 +59,11 @@ def main() -> None:
     parser.add_argument("--sparsities", nargs="+", type=float, default=list(GRID))
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--table", type=Path, metavar="FILE")
     options = parser.parse_args()
+    if options.table is not None:
+        print(table(options.table), end="")
+        return
     torch.set_num_threads(options.threads)
     for way in options.ways:
         for sparsity in options.sparsities:
@@ -91,11 +101,29 @@ def bench(model: nn.Module, images: Tensor, options: argparse.Namespace, **setti
     for row in measured(known.items(), images):
         layers = sum(isinstance(each, Sparse) for each in known[row.form].modules()) if not row.note else 0
         _bench.show(
-            ".4g", arch=options.arch, size=options.size, batch=len(images), **settings, form=row.form, ms=row.ms,
+            ".4g", arch=options.arch, size=options.size, batch=len(images), **settings, kind=row.form, ms=row.ms,
             speed_up=row.speed_up, difference=row.difference, layers=layers, note=row.note, machine=platform.machine(),
             cores=os.cpu_count(), threads=torch.get_num_threads(), load=_bench.load(), numba=version("numba"),
             **_bench.versions(),
         )  # fmt: skip
+
+
+def table(path: Path) -> str:
+    """Return a Markdown table of how many times as fast as dense each form of a network is."""
+    cases: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
+    for line in map(json.loads, path.read_text().splitlines()):
+        key = (f"{NAMES[line['arch']]}, {line['size']}", line["way"], line["sparsity"], line["threads"], line["batch"])
+        cases.setdefault(key, {})[line["kind"]] = line
+    columns = ("network, px", "masks", "sparsity", "threads", "batch", "dense ms", *KINDS, "difference")
+    return tables.markdown(columns, [_row(key, kinds) for key, kinds in cases.items()])
+
+
+def _row(key: tuple[Any, ...], kinds: dict[str, dict[str, Any]]) -> tuple[str, ...]:
+    network, way, sparsity, threads, batch = key
+    times = [f"{kinds[kind]['speed_up']:.2f}" if kind in kinds and kinds[kind]["speed_up"] else "-" for kind in KINDS]
+    worst = max(kinds[kind]["difference"] or 0 for kind in KINDS if kind in kinds)
+    named = (network, way if sparsity else "none", f"{sparsity:.2%}", str(threads), str(batch))
+    return (*named, f"{kinds['dense']['ms']:.1f}", *times, f"{worst:.0e}")
 
 
 if __name__ == "__main__":

@@ -50,11 +50,12 @@ class Candidate(nn.Module):
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """Return the dense form's result; add to the times."""
-        forms = {"dense": self.dense} | ({} if self.sparse is None else {"sparse": self.sparse})
-        taken = _in_turns(forms, x, other)
-        for form, seconds in taken.items():
+        forms: dict[str, nn.Module] = {"dense": self.dense}
+        if self.sparse is not None:
+            forms["sparse"] = self.sparse
+        for form, seconds in _in_turns(forms, x, other).items():
             self._ms[form] += 1e3 * statistics.median(seconds)
-        return self.dense(x, other)  # type: ignore[no-any-return]
+        return self.dense(x, other)
 
     def choice(self) -> Choice:
         """Return what was measured since the layer was made."""

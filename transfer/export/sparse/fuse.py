@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,12 +61,14 @@ def _layer(node: Node, flow: Flow) -> Chain | None:
         return None
     if len(shape(args["input"])) != 4 and weight.dim() == 4:  # one image without its dimension N
         return None
-    window = None if weight.dim() == 2 else Window(
-        (weight.shape[2], weight.shape[3]), *(_pair(args[key]) for key in ("stride", "padding", "dilation")),
-        args["groups"],
-    )  # fmt: skip
+    window = None if weight.dim() == 2 else _window(weight, args)
     fused = Fused(weight, weight.new_zeros(len(weight)) if bias is None else bias, window)
     return Chain(path(node, args["weight"], flow), (node,), args["input"], None, fused, weight)
+
+
+def _window(weight: Tensor, args: dict[str, Any]) -> Window:
+    size = (weight.shape[2], weight.shape[3])
+    return Window(size, _pair(args["stride"]), _pair(args["padding"]), _pair(args["dilation"]), args["groups"])
 
 
 def _pair(value: int | list[int]) -> tuple[int, int]:
@@ -111,8 +114,12 @@ def _bounded(chain: Chain, taken: set[Node]) -> Chain:
     node = _next(chain, _ATEN.relu.default, _ATEN.relu6.default, _ATEN.hardtanh.default)
     if node is None or node in taken:
         return chain
-    low, high = {_ATEN.relu.default: (0.0, math.inf), _ATEN.relu6.default: (0.0, 6.0)}.get(node.target, (None, None))
-    if low is None or high is None:
-        args = arguments(node)
-        low, high = float(args["min_val"]), float(args["max_val"])
+    low, high = _bounds(node)
     return replace(chain, nodes=(*chain.nodes, node), fused=replace(chain.fused, low=low, high=high))
+
+
+def _bounds(node: Node) -> tuple[float, float]:
+    if node.target == _ATEN.hardtanh.default:
+        args = arguments(node)
+        return float(args["min_val"]), float(args["max_val"])
+    return 0.0, 6.0 if node.target == _ATEN.relu6.default else math.inf

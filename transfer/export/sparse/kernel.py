@@ -39,9 +39,9 @@ def _compiled(function: Callable[..., None]) -> Callable[..., None]:
         raise InputError("sparse layers need numba; pip install 'px-transfer[sparse]', or pip install numba") from None
     options: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
     try:
-        return numba.njit(function, cache=True, **options)  # type: ignore[no-any-return]
+        return numba.njit(function, cache=True, **options)
     except RuntimeError:  # no folder that could hold the machine code
-        return numba.njit(function, **options)  # type: ignore[no-any-return]
+        return numba.njit(function, **options)
 
 
 def _products(x, starts, places, values, bias, other, step, out, first, last, width, pitch, tile, low, high):
