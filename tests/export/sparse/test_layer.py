@@ -92,10 +92,8 @@ def test_other_sizes_and_memory_formats_of_images() -> None:
 
 def test_nan_and_infinity_are_not_hidden() -> None:
     layer = Sparse(Fused(torch.ones(1, 2, 1, 1), torch.zeros(1), Window((1, 1)), 0.0))
-    x = torch.zeros(1, 2, 1, 3)
-    x[0, 0, 0] = torch.tensor([math.nan, math.inf, 1.0])
-    assert torch.equal(layer(x).isnan().flatten(), torch.tensor([True, True, False])) or layer(x)[0, 0, 0, 1].isinf()
-    assert layer(x)[0, 0, 0, 0].isnan()
+    x = torch.tensor([[math.nan, math.inf, 1.0], [0.0, 0.0, 0.0]]).view(1, 2, 1, 3)
+    assert layer(x).isfinite().flatten().tolist() == [False, False, True]
 
 
 def test_pieces_never_leave_their_line() -> None:

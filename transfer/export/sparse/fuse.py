@@ -62,7 +62,7 @@ def _layer(node: Node, flow: Flow) -> Chain | None:
     if len(shape(args["input"])) != 4 and weight.dim() == 4:  # one image without its dimension N
         return None
     window = None if weight.dim() == 2 else _window(weight, args)
-    fused = Fused(weight, weight.new_zeros(len(weight)) if bias is None else bias, window)
+    fused = Fused(weight.clone(), weight.new_zeros(len(weight)) if bias is None else bias.clone(), window)
     return Chain(path(node, args["weight"], flow), (node,), args["input"], None, fused, weight)
 
 
