@@ -3,11 +3,11 @@
 import re
 from pathlib import Path
 
-import bench_inference
 import pytest
 import torch
 
 import transfer
+from scripts import bench_inference
 from transfer.recipe import Data, Prune, Recipe, Train
 
 ROOT = Path(__file__).parents[2]
