@@ -15,6 +15,9 @@ from transfer.export.sparse.kernel import PACK, products
 from transfer.export.sparse.planes import Planes, Window
 from transfer.export.sparse.threads import together
 
+SIZES = 8
+"""Image sizes whose places are remembered."""
+
 
 @dataclass(frozen=True)
 class Fused:
@@ -108,9 +111,8 @@ class Sparse(nn.Module):
         """Return the result for x (N, C, height, width), or (…, C) of a linear layer; ``other`` has its shape."""
         if not self.linear:
             return self._convolved(x, other)
-        rows = x.reshape(-1, x.shape[-1]).T.reshape(1, x.shape[-1], -1, 1)  # the images of a batch are the positions
-        added = None if other is None else other.reshape(-1, other.shape[-1]).T.reshape(1, other.shape[-1], -1, 1)
-        return self._convolved(rows, added)[0, :, :, 0].T.reshape(*x.shape[:-1], -1)
+        rows = _as_image(x)
+        return self._convolved(rows, None if other is None else _as_image(other))[0, :, 0].T.reshape(*x.shape[:-1], -1)
 
     def extra_repr(self) -> str:
         """Say what distinguishes two layers with the same weights."""
@@ -135,8 +137,14 @@ class Sparse(nn.Module):
             planes = Planes.of(self.window, sides)
             arrays = (self.starts, planes.places(*self.inputs), self.values, self.bias)
             nothing = np.zeros((1, 1, prod(planes.result)), np.float32)
-            self._known = {**self._known, sides: Laid(planes, tuple(each.numpy() for each in arrays), nothing)}
+            known = self._known if len(self._known) < SIZES else {}
+            self._known = {**known, sides: Laid(planes, tuple(each.numpy() for each in arrays), nothing)}
         return self._known[sides]
+
+
+def _as_image(x: Tensor) -> Tensor:
+    """Return vectors (…, C) as the positions of one image of one line, (1, C, 1, vectors)."""
+    return x.reshape(-1, x.shape[-1]).T.reshape(1, x.shape[-1], 1, -1)
 
 
 def _slots(counts: Tensor) -> tuple[Tensor, Tensor]:
