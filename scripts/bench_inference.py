@@ -33,9 +33,9 @@ import torch
 from torch import Tensor, nn
 
 import checkpoints
-from transfer.export.forms import forms
 from transfer.export.measure import measured
 from transfer.export.sparse.layer import Sparse
+from transfer.export.variants import variants
 from transfer.models import segmenter
 from transfer.pruning import CollapseWarning, prune
 from transfer.report import tables
@@ -97,7 +97,7 @@ def settled(model: nn.Module, images: Tensor) -> nn.Module:
 
 def bench(model: nn.Module, images: Tensor, options: argparse.Namespace, **settings: Any) -> None:
     """Print one line per form."""
-    known = dict(forms(model, images))
+    known = dict(variants(model, images))
     for row in measured(known.items(), images):
         layers = sum(isinstance(each, Sparse) for each in known[row.form].modules()) if not row.note else 0
         _bench.show(

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from checkpoints.errors import InputError
-from transfer.export.forms import forms
 from transfer.export.measure import measured
 from transfer.export.semi_structured import semi_structured, two_of_four
+from transfer.export.variants import variants
 
 
 def paired(outputs: int, inputs: int) -> Tensor:
@@ -38,5 +38,5 @@ def test_on_a_gpu_the_outputs_are_the_masked_models() -> None:
         assert isinstance(layer, nn.Linear)
         layer.weight.data = paired(*layer.weight.shape) / layer.in_features**0.5
     images = torch.randn(64, 3, 16, 16).cuda().half()
-    rows = measured(forms(model, images), images)
+    rows = measured(variants(model, images), images)
     assert [(row.form, row.note) for row in rows] == [(name, "") for name in ("dense", "masked", "compact", "2:4")]

@@ -11,7 +11,7 @@ import transfer
 from checkpoints.errors import InputError
 from tests.export.networks import Chain, prune
 from transfer.data.preprocess import Preprocess
-from transfer.export import forms, measure
+from transfer.export import measure, variants
 from transfer.export.measure import Measured
 from transfer.recipe import Data, Prune, Recipe, Train
 from transfer.runs import predictor
@@ -63,7 +63,7 @@ def test_every_form_is_measured(run: Path, command: Callable[..., tuple[int, str
 def test_the_table_ends_with_what_to_use(
     run: Path, command: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forms, "_tried", lambda make: "there is none, for a reason")
+    monkeypatch.setattr(variants, "_tried", lambda make: "there is none, for a reason")
     code, out, err = command("bench", str(run), "--batch-sizes", "2")
     assert code == 0, err
     assert "there is none" in out
@@ -83,7 +83,7 @@ def test_the_advice_is_the_fastest_form_that_is_right() -> None:
 
 def test_the_dense_form_has_no_zeros_and_keeps_the_other_weights(run: Path) -> None:
     model = predictor.load(run, which="last").model
-    full = forms.filled(model)
+    full = variants.filled(model)
     for name, weight in model.named_parameters():
         other = full.get_parameter(name)
         assert torch.equal(weight, torch.where(weight == 0, weight, other))

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from scripts import bench_inference as script
-from transfer.export import forms, measure
+from transfer.export import measure, variants
 
 
 class Tiny(nn.Sequential):
@@ -26,7 +26,7 @@ def test_a_line_per_form_and_a_row_per_case(
     monkeypatch.setattr(measure, "SECONDS", 0.0)
     monkeypatch.setattr(measure, "FEWEST", 1)
     monkeypatch.setattr(script._bench, "model", lambda arch: Tiny())
-    monkeypatch.setattr(forms, "compact", lambda model, images: model)
+    monkeypatch.setattr(variants, "compact", lambda model, images: model)
     words = "x --arch resnet50 --size 8 --ways erk random --sparsities 0 0.5 --batches 1 --threads"
     monkeypatch.setattr(sys, "argv", [*words.split(), str(torch.get_num_threads())])
     script.main()

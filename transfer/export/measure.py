@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from transfer.export.forms import Form
+from transfer.export.variants import Form
 
 SECONDS, FEWEST, MOST = 6.0, 5, 50
 """About how long the forms are measured together, and between how many turns."""

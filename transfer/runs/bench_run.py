@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from checkpoints.errors import InputError
-from transfer.export.forms import forms
 from transfer.export.measure import Measured, measured
+from transfer.export.variants import variants
 from transfer.runs import predictor
 
 WORTH = 1.05
@@ -98,7 +98,7 @@ def _text(value: float | None, form: str) -> str:
 def _bench(model: nn.Module, device: str, batch: int, size: int) -> Bench:
     images = torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(0))
     images = images.to(device, torch.float16 if device == "cuda" else torch.float32)
-    return Bench(device, torch.get_num_threads(), batch, size, measured(forms(model, images), images))
+    return Bench(device, torch.get_num_threads(), batch, size, measured(variants(model, images), images))
 
 
 @contextmanager

@@ -18,7 +18,7 @@ Form = nn.Module | str
 """A model; or why there is none, in one line."""
 
 
-def forms(model: nn.Module, images: Tensor) -> Iterator[tuple[str, Form]]:
+def variants(model: nn.Module, images: Tensor) -> Iterator[tuple[str, Form]]:
     """Yield name and model of each form for images (N, C, H, W), which decide what is fast; ``masked`` is the model.
 
     On a GPU the images and every form are in half precision, and a 2:4 form stands in place of the sparse ones, which
