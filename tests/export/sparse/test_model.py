@@ -51,7 +51,7 @@ class Doubled(nn.Module):
 
 
 @pytest.mark.usefixtures("all_sparse")
-@pytest.mark.parametrize("small", [False, True])
+@pytest.mark.parametrize("small", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_resnet20_and_its_compact_form(small: bool) -> None:
     model = prune(classifier(checkpoints.load("random:resnet20"), 10), 0.98, 0).float()
     x = torch.randn(2, 3, 32, 32)
