@@ -24,6 +24,7 @@ commands:
   evaluate RUN [flags]       test the model of a run folder again
   predict RUN IMAGE...       predict new images or folders: class and probability, or mask and overlay PNGs
   export RUN --to FORM       write the model of a run as a sparse file, a compact network, ONNX or a torch program
+  bench RUN [flags]          measure the model of a run in each form: dense, masked, compact, sparse
   methods                    show the pruning methods and their options
   backbones list             show the pretrained backbones and whether they are on this machine
   backbones fetch NAME       download one
@@ -116,6 +117,26 @@ class Export:
 
 
 @dataclass(frozen=True)
+class Bench:
+    """Measure how fast the model of a finished run is on this machine, dense, masked, compact and sparse.
+
+    The forms take turns on images of noise of the run's size; times are medians. Sparse needs numba:
+    pip install 'px-transfer[sparse]'. Uses a GPU too if there is one.
+    """
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """The run's folder."""
+    batch_sizes: tuple[int, ...] = (1, 8)
+    """Images in a batch."""
+    threads: int = 1
+    """Threads of the processor."""
+    best: bool = False
+    """Use the weights of the best epoch instead of the last."""
+    json: bool = False
+    """Print one line of JSON per form instead of tables."""
+
+
+@dataclass(frozen=True)
 class Backbones:
     """List, download or check pretrained backbones."""
 
@@ -133,7 +154,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(0 if words else 2)
     commands: dict[str, Callable[[list[str]], None]] = {
         "run": _run, "prune": _prune, "evaluate": _evaluate, "predict": _predict, "export": _export,
-        "methods": _methods, "backbones": _backbones, "doctor": _doctor,
+        "bench": _bench, "methods": _methods, "backbones": _backbones, "doctor": _doctor,
     }  # fmt: skip
     with one_line_errors():
         words = _import(words)
@@ -221,6 +242,22 @@ def _export(words: list[str]) -> None:
     if made.savings:
         terminal.show_savings(made.savings)
     print(made)
+
+
+def _bench(words: list[str]) -> None:
+    asked = parse(Bench, None, words, prog="transfer bench")
+    import json
+
+    from transfer.report import tables
+    from transfer.runs.bench_run import COLUMNS, bench_run
+
+    which = "best" if asked.best else "last"
+    for bench in bench_run(asked.run, batch_sizes=asked.batch_sizes, threads=asked.threads, which=which):
+        if asked.json:
+            print("\n".join(json.dumps(line) for line in bench.lines()), flush=True)
+        else:
+            tables.show(COLUMNS, bench.table(), title=bench.title)
+            print(bench.advice(), flush=True)
 
 
 def _methods(words: list[str]) -> None:

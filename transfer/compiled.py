@@ -1,6 +1,7 @@
 """torch.compile for training: the same kernels in every start, and a check that they can be made here."""
 
 from functools import cache
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +15,7 @@ def compiled(model: nn.Module) -> nn.Module:
     Every batch size has kernels of its own. With kernels for any size, which batch uses them would depend on the sizes
     that the process has seen, and a resumed training would differ from an undisturbed one in its last bits.
     """
-    made: nn.Module = torch.compile(model, dynamic=False)
-    return made
+    return cast(nn.Module, torch.compile(model, dynamic=False))
 
 
 @cache

@@ -272,8 +272,8 @@ class Recipe:
     def decisive(self) -> dict[str, Any]:
         """Return the settings that affect results (hashed into the folder name): not workers and save_minutes.
 
-        A pattern, stop_overlap and compile are among them only if asked for, so that other runs keep the name that earlier
-        versions gave.
+        A pattern, stop_overlap and compile are among them only if asked for, so that other runs keep the name that
+        earlier versions gave.
         """
         content = self.to_dict()
         del content["data"]["workers"], content["train"]["save_minutes"]

@@ -124,9 +124,10 @@ def test_a_network_that_compact_does_not_know_names_the_module(tmp_path: Path, c
 def test_every_form_of_a_real_run(task: str, words: tuple[str, ...], tmp_path: Path, command: Command) -> None:
     pytest.importorskip("onnxruntime")
     data = Data(size=32) if task == "classification" else Data(name="voc-sample", size=64)
+    few = {} if task == "classification" else {"images": 8}
     recipe = Recipe(
         "export", backbone="embedded", output_stride=4 if task == "segmentation" else 16, data=data,
-        prune=Prune(method="magnitude", sparsity=0.8, rounds=1, images=8),
+        prune=Prune(method="magnitude", sparsity=0.8, rounds=1, **few),
         train=Train(epochs=0, precision="no", batch=8),
     )  # fmt: skip
     folder = transfer.run(recipe, out=tmp_path).folder

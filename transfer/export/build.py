@@ -58,12 +58,12 @@ class Builder:
         self._parent(parent).register_buffer(leaf, value.detach().clone())
         return self.graph.get_attr(path)
 
-    def layer(self, name: str, layer: nn.Module, node: Node, x: Node) -> Node:
+    def layer(self, name: str, layer: nn.Module, node: Node, *inputs: Node) -> Node:
         """Enter a layer and write its call; one that is called again unchanged is entered once."""
         path = self._entered(name, layer) or self._free(name)
         parent, _, leaf = path.rpartition(".")
         self._parent(parent).add_module(leaf, layer)
-        return self.graph.create_node("call_module", path, (x,), {}, node.name)
+        return self.graph.create_node("call_module", path, inputs, {}, node.name)
 
     def finish(self, name: str, image: Node, guard: nn.Module | None, results: Any) -> GraphModule:
         """Return the network."""

@@ -93,7 +93,7 @@ def trace(model: nn.Module, example: Tensor, *, resizable: bool = True) -> Trace
 def _results(exported: Any, nodes: dict[str, Node]) -> Any:
     if exported.graph_signature.buffers_to_mutate:
         name = next(iter(exported.graph_signature.buffers_to_mutate.values()))
-        raise InputError(f"the model changes its buffer {name} as it runs; compact needs one that does not")
+        raise InputError(f"the model changes its buffer {name} as it runs; give one that does not")
     flat = [nodes.get(name, name) for name in exported.graph_signature.user_outputs]
     return pytree.tree_unflatten(flat, exported.call_spec.out_spec)
 

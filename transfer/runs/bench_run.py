@@ -1,0 +1,111 @@
+"""How fast a finished run's model is in each of its forms, on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from checkpoints.errors import InputError
+from transfer.export.measure import Measured, measured
+from transfer.export.variants import variants
+from transfer.runs import predictor
+
+WORTH = 1.05
+"""How many times as fast as dense a form must be to be worth the change."""
+
+
+COLUMNS = ("form", "ms", "times as fast", "difference", "")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The forms of one model on one batch of images.
+
+    Attributes:
+        device: "cpu" or "cuda".
+        threads: of the processor.
+        batch: images.
+        size: their side in pixels.
+        rows: one per form.
+    """
+
+    device: str
+    threads: int
+    batch: int
+    size: int
+    rows: list[Measured]
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """Yield one dict per form, of JSON types."""
+        settings = {"device": self.device, "threads": self.threads, "batch": self.batch, "size": self.size}
+        yield from ({**settings, **asdict(row)} for row in self.rows)
+
+    @property
+    def title(self) -> str:
+        """What was measured."""
+        return f"batch {self.batch}, {self.size} px, {self.device}, threads {self.threads}"
+
+    def table(self) -> list[tuple[str, ...]]:
+        """Return the rows as text under COLUMNS."""
+        return [
+            (row.form, _text(row.ms, ".2f"), _text(row.speed_up, ".2f"), _text(row.difference, ".0e"), row.note)
+            for row in self.rows
+        ]
+
+    def advice(self) -> str:
+        """Return which form to use."""
+        good = [row for row in self.rows if row.speed_up is not None and not row.note]
+        best = max(good, key=lambda row: row.speed_up or 0)
+        if (best.speed_up or 0) < WORTH:
+            return f"{self.title}: use the masked model as it is; no form is faster"
+        return f"{self.title}: use {best.form}, {best.speed_up:.1f} times as fast as dense"
+
+
+def bench_run(
+    run: Path, *, batch_sizes: Sequence[int] = (1, 8), threads: int = 1, which: str = "last"
+) -> Iterator[Bench]:
+    """Yield, for each batch size, what each form of a run's model takes, on the CPU and on a GPU if there is one.
+
+    Args:
+        run: folder of a finished run; its data set is not needed. The images are noise of the run's size.
+        batch_sizes: images in a batch.
+        threads: of the processor.
+        which: "last" or "best" weights.
+
+    Raises:
+        InputError: the run is not finished, or a number is not positive.
+    """
+    if min(*batch_sizes, threads, 1) < 1 or not batch_sizes:
+        raise InputError(f"--batch-sizes {list(batch_sizes)} --threads {threads}: give numbers from 1")
+    loaded = predictor.load(run, which=which)
+    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+        for batch in batch_sizes:
+            with _threads(threads):
+                found = _bench(loaded.model, device, batch, loaded.look.size)
+            yield found
+
+
+def _text(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def _bench(model: nn.Module, device: str, batch: int, size: int) -> Bench:
+    images = torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(0))
+    images = images.to(device, torch.float16 if device == "cuda" else torch.float32)
+    return Bench(device, torch.get_num_threads(), batch, size, measured(variants(model, images), images))
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
