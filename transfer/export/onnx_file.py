@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from checkpoints.files import write_whole
+from transfer.errors import RunError
 from transfer.export.forms import texts
 from transfer.export.program import quiet
 
@@ -35,11 +36,21 @@ def save(exported: Any, path: Path, facts: Mapping[str, Any]) -> None:
 
 
 def runner(path: Path) -> Callable[[Tensor], list[Tensor]]:
-    """Return what runs the file in onnxruntime."""
+    """Return what runs the file in onnxruntime; it raises RunError where the file's own sizes do not fit together."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return lambda images: [torch.from_numpy(each) for each in session.run(None, {INPUT: images.numpy()})]
+
+    def run(images: Tensor) -> list[Tensor]:
+        try:
+            return [torch.from_numpy(each) for each in session.run(None, {INPUT: images.numpy()})]
+        except Exception as error:  # onnxruntime has one class per status, derived from nothing else
+            reason = str(error).strip().splitlines()[-1][-150:]
+            raise RunError(
+                f"onnxruntime fails on images {tuple(images.shape)} ({reason}); nothing was written"
+            ) from error
+
+    return run
 
 
 def _name_sizes(model: Any) -> None:
