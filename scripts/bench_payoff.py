@@ -5,9 +5,9 @@
     python scripts/bench_payoff.py --table FILE               # the tables that docs/payoff.md shows of such a file
 
 ``embedded`` is pruned by each of ``--methods`` on images of digits, in the rounds that are usual for the method; it is
-not fine-tuned, which moves no zero. ``resnet50`` has random weights with BatchNorm
-statistics of noise and is pruned by magnitude with the layer densities of Erdős-Rényi kernels (``erk``), as in
-bench_inference.py. ``--patterns`` adds one row per method and pattern at its lowest sparsity, without the first layer, which it does not
+not fine-tuned, which moves no zero. ``resnet50`` has random weights with BatchNorm statistics of noise and is pruned by
+magnitude with the layer densities of Erdős-Rényi kernels (``erk``), without the first layer and the classifier.
+``--patterns`` adds one row per method and pattern at its lowest sparsity, without the first layer, which it does not
 fit.
 
 One JSON line per case. bytes: the .safetensors file of all weights, the sparse file, and the sparse file of the compact

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import processes
 from transfer import cli
 
 COMMAND = [sys.executable, "-c", "from transfer.cli import main; main()"]
@@ -182,10 +183,11 @@ def test_every_command_has_help(
     assert shown in out
 
 
-def test_bad_input_in_a_process_of_its_own(here: Path) -> None:
-    found = python("-m", "recipes.digits", "--prune.method", "magnitud")
-    assert (found.returncode, found.stdout) == (2, "")
-    assert found.stderr == "error: unknown method 'magnitud'; did you mean magnitude?\n"
+def test_bad_input_in_a_process_of_its_own(here: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    words = ("recipes.digits", "--prune.method", "magnitud")
+    found = processes.start(processes.module, *words, folder=tmp_path_factory.mktemp("said"))
+    assert (found.codes(), found.out) == ([2], "")
+    assert found.err == "error: unknown method 'magnitud'; did you mean magnitude?\n"
     assert not list(here.iterdir())
 
 

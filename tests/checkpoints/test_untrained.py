@@ -38,8 +38,8 @@ def test_no_block_is_hidden_behind_a_zero(arch: str) -> None:
 
 
 def test_convolutions_are_kaiming_normal_and_biases_zero() -> None:
-    weights = checkpoints.load("random:vgg11").state_dict
-    last = weights["features.18.weight"]  # 512 → 512, 3×3
+    weights = checkpoints.load("random:resnet18").state_dict
+    last = weights["layer4.1.conv2.weight"]  # 512 → 512, 3×3
     assert last.std().item() == pytest.approx(math.sqrt(2 / (512 * 9)), rel=0.01)
     assert all((value == 0).all() for key, value in weights.items() if key.endswith("bias"))
 

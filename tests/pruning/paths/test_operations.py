@@ -129,6 +129,7 @@ def test_a_module_used_many_times_stays_in_range(method, times, scale):
     torch.testing.assert_close(ours / ours.max(), exact / exact.max(), rtol=1e-4, atol=0)
 
 
+@pytest.mark.slow
 def test_synflow_of_resnet152_is_finite_in_float32():
     torch.manual_seed(0)
     model = timm.create_model("resnet152", num_classes=5, zero_init_last=False).eval()
