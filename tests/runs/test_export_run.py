@@ -110,6 +110,45 @@ def test_a_file_with_other_outputs_is_not_left_behind(
     assert not list(tmp_path.iterdir())
 
 
+def test_an_error_of_an_exporter_names_the_form(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        try:
+            raise KeyError("no such operator\nand so on")
+        except KeyError as error:
+            raise AssertionError("step 2 of 3") from error
+
+    monkeypatch.setitem(forms.FORMS, "sparse", dataclasses.replace(forms.FORMS["sparse"], write=fails))
+    with pytest.raises(RunError, match=r"^the model cannot be written as sparse \(KeyError: .*no such operator"):
+        export_run(run, "sparse", out=tmp_path / "a.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spoil", [lambda y: y * torch.nan, lambda y: y[:, :1], lambda y: y.bad])
+def test_a_program_that_is_wrong_at_other_sizes_is_made_for_one(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    def read(path: Path, model: nn.Module) -> forms.Run:
+        return lambda images: model(images) if images.shape[2] == 24 else spoil(model(images))
+
+    monkeypatch.setitem(forms.FORMS, "pt2", dataclasses.replace(forms.FORMS["pt2"], read=read))
+    assert export_run(run, "pt2", out=tmp_path / "model.pt2").sides == "sides of 24 px"
+
+
+@pytest.mark.slow
+def test_an_operation_that_onnx_lacks_is_named(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Bessel(nn.Conv2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.special.bessel_j0(super().forward(x))
+
+    pytest.importorskip("onnxruntime")
+    other = dataclasses.replace(predictor.load(run), model=Bessel(3, 4, 3).eval())
+    monkeypatch.setattr(predictor, "load", lambda *args, **kwargs: other)
+    with pytest.raises(RunError, match=r"^the model cannot be written as onnx \(.*bessel_j0"):
+        export_run(run, "onnx", out=tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_a_network_that_compact_does_not_know_names_the_module(tmp_path: Path, command: Command) -> None:
     made = finished(tmp_path / "run", "test_vit", size=160)
