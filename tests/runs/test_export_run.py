@@ -208,6 +208,23 @@ def test_an_onnx_file_says_how_to_prepare_images(run: Path, tmp_path: Path) -> N
 
 
 def test_backbones_are_read_from_a_sparse_file_too(run: Path, tmp_path: Path) -> None:
+    """The run's ``result.json`` has no card, as those of earlier versions."""
     made = export_run(run, "sparse", out=tmp_path / "a.safetensors")
     read = checkpoints.load(str(made.path))
     assert (read.arch, read.mean, read.card.licence) == ("resnet20", (0.5, 0.4, 0.3), "Apache-2.0")
+
+
+def test_the_terms_of_a_backbone_go_with_its_file(run: Path, tmp_path: Path) -> None:
+    terms = {"licence": "CC-BY-NC-4.0", "paper": "arXiv:1", "url": "https://x", "non_commercial": True, "notes": "n"}
+    card = {"name": "made", "sha256": "0" * 64, **terms}
+    before = (run / "result.json").read_text()
+    (run / "result.json").write_text(json.dumps(json.loads(before) | {"card": card}))
+    try:
+        made = export_run(run, "sparse", out=tmp_path / "a.safetensors")
+    finally:
+        (run / "result.json").write_text(before)
+    with pytest.warns(UserWarning, match="its licence CC-BY-NC-4.0 forbids commercial use"):
+        read = checkpoints.load(str(made.path)).card
+    assert {name: getattr(read, name) for name in terms} == terms
+    assert read.name == "made"
+    assert read.sha256 not in (None, card["sha256"])

@@ -22,6 +22,7 @@ from transfer.runs import predictor
 from transfer.runs.folder import read_json
 from transfer.runs.predictor import Predictor
 
+_ORIGIN = ("backbone", "licence", "card", "dataset", "method", "sparsity")
 _INPUT = "float32 (N, 3, H, W): RGB in [0, 1], minus mean, over std, per channel"
 
 
@@ -140,7 +141,7 @@ def _sides(made: Program | None) -> str:
 def _facts(run: Path, sides: str) -> dict[str, Any]:
     """Return what a user of the file has to know: how images are prepared, the classes, the licence."""
     result = read_json(run / "result.json")
-    origin = {name: result[name] for name in ("backbone", "licence", "dataset", "method", "sparsity") if name in result}
+    origin = {name: result[name] for name in _ORIGIN if name in result}
     return origin | read_json(run / predictor.NAME) | {"input": _INPUT} | ({"sides": sides} if sides else {})
 
 
