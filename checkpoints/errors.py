@@ -22,6 +22,11 @@ def one_line(text: str) -> str:
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
 
+def reason(error: BaseException) -> str:
+    """Return the first line of what an exception says, at most 150 characters; its class if it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:150]
+
+
 def near(name: str, known: list[str], *, most: int = 3) -> str:
     """Return the end of an error line: the ``known`` names that resemble ``name`` (in any case), else all of them."""
     from difflib import get_close_matches

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from torch import Tensor
 
-from .errors import InputError
+from .errors import InputError, reason
 from .files import write_whole
 from .sparse.table import DTYPES, VERSION_KEY
 
@@ -184,8 +184,8 @@ def _entries(path: Path) -> list[zipfile.ZipInfo]:
 def _unwanted(path: Path, error: pickle.UnpicklingError) -> InputError:
     wanted = re.search(r"GLOBAL (\S+)", str(error))
     if wanted is None:
-        reason = str(error).partition("WeightsUnpickler error:")[2]  # before it stands advice to load it with its code
-        return _unreadable(path, ValueError(reason or "no pickle of tensors"))
+        said = str(error).partition("WeightsUnpickler error:")[2]  # before it stands advice to load it with its code
+        return _unreadable(path, ValueError(said or "no pickle of tensors"))
     return InputError(
         f"{path} wants to run code ({wanted[1][:100]}), only tensors are read; "
         "if you trust it, save its state dict alone as .safetensors"
@@ -193,8 +193,7 @@ def _unwanted(path: Path, error: pickle.UnpicklingError) -> InputError:
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:150]
-    return InputError(f"{path} is truncated or no weights file ({reason}); get it again")
+    return InputError(f"{path} is truncated or no weights file ({reason(error)}); get it again")
 
 
 def _tensors(content: Any, nested: int = NESTED) -> dict[str, Tensor]:

@@ -6,15 +6,17 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from checkpoints.errors import InputError
+from checkpoints.errors import InputError, reason
 
 
 def compiled(model: nn.Module) -> nn.Module:
     """Return the model with a compiled forward and backward pass; it shares its weights.
 
     Every batch size has kernels of its own. With kernels for any size, which batch uses them would depend on the sizes
-    that the process has seen, and a resumed training would differ from an undisturbed one in its last bits.
+    that the process has seen, and a resumed training would differ from an undisturbed one in its last bits. What the
+    process compiled before is forgotten: torch compiles a network's code a few times only and then leaves it as it is.
     """
+    torch.compiler.reset()
     return cast(nn.Module, torch.compile(model, dynamic=False))
 
 
@@ -28,10 +30,9 @@ def check_compiler(device: str) -> None:
     try:
         torch.compile(_twice)(torch.ones(2, device=device))
     except Exception as error:  # dynamo's, inductor's or the compiler's own
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:150]
         raise InputError(
-            f"train.compile does not work here ({reason}); install what torch.compile needs (a C++ compiler, on GPUs "
-            "Triton), or leave it out"
+            f"train.compile does not work here ({reason(error)}); install what torch.compile needs (a C++ compiler, "
+            "on GPUs Triton), or leave it out"
         ) from error
 
 

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from checkpoints.errors import InputError, one_line
+from checkpoints.errors import InputError, one_line, reason
 from transfer.environment import main_process
 
 if TYPE_CHECKING:
@@ -66,9 +66,8 @@ def _package(name: str, module: str) -> bool:
     except PackageNotFoundError:
         return _failed(name, f"not installed; pip install {name}")
     except Exception as error:  # a broken installation may raise any type
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         remedy = f"pip install --force-reinstall torch torchvision {name}"
-        return _failed(name, f"installed, but cannot be imported ({reason}); {remedy}")
+        return _failed(name, f"installed, but cannot be imported ({reason(error)}); {remedy}")
     _say(name, installed)
     return True
 

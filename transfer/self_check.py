@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import checkpoints
 from checkpoints.backbone import digest
-from checkpoints.errors import InputError, one_line
+from checkpoints.errors import InputError, one_line, reason
 from transfer import data
 from transfer.data.dataset import Images
 from transfer.data.image_batches import Batches
@@ -73,8 +73,7 @@ def _attempt(name: str, where: str, work: Callable[[], str], remedy: str) -> Out
     except (InputError, RunError) as error:  # these messages include a remedy
         return Outcome(name, where, wrong=str(error))
     except Exception as error:  # a broken installation may raise any type
-        reason = one_line((str(error).strip() or type(error).__name__).splitlines()[0])[:300]
-        return Outcome(name, where, wrong=f"{reason}; {remedy}")
+        return Outcome(name, where, wrong=f"{one_line(reason(error))}; {remedy}")
 
 
 def _parts(device: torch.device, folder: Path) -> Iterator[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from checkpoints.errors import InputError
+from checkpoints.errors import InputError, reason
 
 from . import places, table, values
 from .container import Container
@@ -23,7 +23,9 @@ def load_sparse(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Return the tensors that ``save_sparse`` wrote, by name, in their order, shapes and dtypes.
 
     Raises:
-        InputError: the file is absent, no sparse file, of another version, or damaged in any byte.
+        InputError: the file is absent or may not be read, is no sparse file or of another version, or any byte of it is
+            damaged.
+        MemoryError: this machine has too little for the tensors.
     """
     return read(Path(path))[0]
 
@@ -42,9 +44,12 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         return tensors, _metadata(container)
     except _Refused as error:
         raise InputError(f"{path} {error}") from None
+    except PermissionError as error:
+        raise InputError(f"cannot read {path} ({error.strerror}); ask for the right to") from None
+    except MemoryError:
+        raise
     except Exception as error:  # of safetensors, zstandard, torch, or of JSON that is not what it should be
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:150]
-        raise InputError(f"{path} is truncated or damaged ({reason}); get it again") from None
+        raise InputError(f"{path} is truncated or damaged ({reason(error)}); get it again") from None
 
 
 class _Refused(Exception):
@@ -85,6 +90,8 @@ def _tensor(container: Container, name: str, row: Row) -> Tensor:
         raise ValueError(f"the checksum of {name} is wrong")
     try:
         found = container.tensor(name).clone() if isinstance(row, Dense) else _filled(container, name, row)
+    except MemoryError:
+        raise
     except Exception as error:
         raise ValueError(f"{name}: {error}") from None
     return found.to(getattr(torch, row.dtype))

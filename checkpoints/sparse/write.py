@@ -64,12 +64,19 @@ def save_sparse(
 
 def _described(metadata: Mapping[str, str]) -> dict[str, str]:
     taken = [key for key in metadata if key in table.KEYS]
+    odd = [item for item in metadata.items() if not all(isinstance(word, str) for word in item)]
+    if odd:
+        raise InputError(
+            f"metadata has {odd[0][0]!r}: {odd[0][1]!r}; give strings alone, such as json.dumps of the value"
+        )
     if taken:
         raise InputError(f"metadata key {taken[0]} belongs to the sparse file itself; give it another name")
     return {**metadata, table.VERSION_KEY: table.VERSION, table.CRC_KEY: table.UNKNOWN}
 
 
 def _plain(name: str, value: Any) -> Tensor:
+    if not isinstance(name, str) or name == "__metadata__":
+        raise InputError(f"a tensor is named {name!r}; give a string other than __metadata__")
     plain = isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta
     if not plain or str(value.dtype).removeprefix("torch.") not in table.DTYPES:
         got = f"{value.dtype}, {value.layout}" if isinstance(value, Tensor) else type(value).__name__

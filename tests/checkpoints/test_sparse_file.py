@@ -175,6 +175,9 @@ def test_without_metadata_the_architecture_is_asked_for(tmp_path: Path, backbone
         ({"w": torch.ones(3, dtype=torch.complex64)}, {}, "complex64"),
         ({"w": torch.ones(3)}, {"dtype": torch.int8}, "cannot store values as torch.int8"),
         ({"w": torch.ones(3)}, {"metadata": {"sparse_version": "2"}}, "metadata key sparse_version belongs"),
+        ({"w": torch.ones(3)}, {"metadata": {"epochs": 3}}, "metadata has 'epochs': 3; give strings alone"),
+        ({"__metadata__": torch.ones(3)}, {}, "a tensor is named '__metadata__'"),
+        ({0: torch.ones(3)}, {}, "a tensor is named 0; give a string"),
         ({"w": pruned((999,), 0.9), "values:w": torch.ones(3)}, {}, "two tensors named values:w meet"),
     ],
 )
@@ -184,6 +187,16 @@ def test_what_cannot_be_written_is_said(
     with pytest.raises(InputError, match=says):
         transfer.save_sparse(weights, tmp_path / "w.safetensors", **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_too_little_memory_is_not_a_damaged_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    path = transfer.save_sparse({"w": pruned((5000,), 0.9)}, tmp_path / "w.safetensors")
+    monkeypatch.setattr(torch, "zeros", full)
+    with pytest.raises(MemoryError):
+        transfer.load_sparse(path)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ class Segmenter(nn.Module):
         Raises:
             InputError: a side is not a multiple of the output stride, or a training batch has one image.
         """
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_exporting():
             for side in x.shape[-2:]:
                 torch._check(side % self.encoder.output_stride == 0)
         else:
