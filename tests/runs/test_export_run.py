@@ -21,7 +21,7 @@ from transfer.runs import predictor
 from transfer.runs.export_run import export_run
 
 Command = Callable[..., Outcome]
-FORMS = [("sparse",), ("compact",), ("onnx",), ("pt2",), ("onnx", "--compact"), ("pt2", "--compact", "--fixed-size")]
+FORMS = [("sparse",), ("compact",), ("onnx",), ("pt2",), ("onnx", "--compact"), ("pt2", "--fixed-size")]
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +62,7 @@ def test_a_compact_network_and_what_it_saves(run: Path, command: Command) -> Non
         (("--to", "pt2", "--out", "model.pt"), "out is model.pt; give a name that ends in .pt2"),
         (("--to", "onnx", "--out", "model.pt2"), "give a name that ends in .onnx"),
         (("--to", "sparse", "--compact"), "--to sparse writes weights, not a network"),
+        (("--to", "pt2", "--compact"), "--to pt2 writes the network as it is; the smaller one is --to compact"),
         (("--to", "sparse", "--fixed-size"), "--compact and --fixed-size are for the other forms"),
         ((), "--to"),
     ],

@@ -100,7 +100,7 @@ FORMS = {
         "a network for onnxruntime and others", "model.onnx", _write_onnx, _read_onnx,
         extra="onnx", modules=("onnx", "onnxscript", "onnxruntime"),
     ),
-    "pt2": Form("a network for torch", "model.pt2", _write_program, _read_program),
+    "pt2": Form("a network for torch", "model.pt2", _write_program, _read_program, smaller=False),
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.fx import Graph, Node
 from torch.utils import _pytree as pytree
 
-from checkpoints.errors import InputError
+from checkpoints.errors import InputError, reason
 from transfer.export.functional import functional
 from transfer.export.sides import SizeCheck, size_check
 from transfer.pruning.eval_mode import untouched
@@ -109,11 +109,10 @@ def _named_failure(model: nn.Module, resizable: bool) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
         where = inside[-1] if inside else type(model).__name__
         other = "allow one image size only, or " if resizable else ""
         raise NotTraced(
-            f"torch.export cannot follow {where} ({type(error).__name__}: {reason[:200]}); {other}give a network that "
+            f"torch.export cannot follow {where} ({type(error).__name__}: {reason(error)}); {other}give a network that "
             "does not branch on values"
         ) from error
     finally:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from checkpoints.errors import InputError
+from checkpoints.errors import InputError, reason
 from transfer.errors import RunError, out_of_memory
 from transfer.export import forms
 from transfer.export.difference import CLOSE, gap
@@ -68,7 +68,7 @@ def export_run(
         to: the form.
         out: the file to write; must not exist. None: the form's own name, in the run's folder.
         which: weights of the "last" or the "best" epoch.
-        smaller: make an ONNX file or a program of the compact network.
+        smaller: make an ONNX file of the compact network.
         fixed: allow images of the run's size only.
 
     Raises:
@@ -119,15 +119,15 @@ def _one_error(to: str) -> Iterator[None]:
         if out_of_memory(error):
             raise
         raise RunError(
-            f"the model cannot be written as {to} ({_reason(error)}); nothing was written; another form may do"
+            f"the model cannot be written as {to} ({_first(error)}); nothing was written; another form may do"
         ) from error
 
 
-def _reason(error: BaseException) -> str:
-    """Return the class and the first line of the error that began a chain of them."""
+def _first(error: BaseException) -> str:
+    """Return the class of the error that began a chain of them, and what it says."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
+    return f"{type(error).__name__}: {reason(error)}"
 
 
 def _example(found: Predictor) -> Tensor:
@@ -148,6 +148,8 @@ def _facts(run: Path, sides: str) -> dict[str, Any]:
 def _smaller(form: Form, to: str, asked: bool, fixed: bool) -> bool:
     if not form.traced and (asked or fixed):
         raise InputError(f"--to {to} writes weights, not a network; --compact and --fixed-size are for the other forms")
+    if asked and form.smaller is False:
+        raise InputError(f"--to {to} writes the network as it is; the smaller one is --to compact")
     return asked if form.smaller is None else form.smaller
 
 
