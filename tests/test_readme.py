@@ -1,9 +1,12 @@
-"""The README's Python works as it stands (with smaller images, fewer rounds and epochs)."""
+"""The README's Python works as it stands (smaller images, fewer rounds and epochs); the pages' links lead somewhere."""
 
 import re
 from pathlib import Path
 
+import pytest
+
 README = Path(__file__).parents[1] / "README.md"
+PAGES = [README, *sorted(README.parent.glob("docs/*.md"))]
 
 
 def test_the_python_of_the_readme(tmp_path, monkeypatch, capsys):
@@ -16,7 +19,22 @@ def test_the_python_of_the_readme(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "masks.safetensors").exists()
 
 
-def test_every_file_that_the_readme_links_to_exists():
-    links = re.findall(r"\]\(([^)#]+)\)", README.read_text())
-    assert links
-    assert all((README.parent / link).exists() for link in links if "://" not in link)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_files_and_headings_lead_somewhere(page):
+    links = [link.partition("#") for link in re.findall(r"\]\(([^)\s]+)\)", text(page)) if "://" not in link]
+    assert links or page != README
+    for path, _, heading in links:
+        target = page.parent / path if path else page
+        assert target.exists(), path
+        assert not heading or heading in headings(target), f"{path}#{heading}"
+
+
+def text(page):
+    """Return a page without its code."""
+    return re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+
+
+def headings(page):
+    """Return the names that GitHub gives a page's headings."""
+    lines = re.findall(r"^#+ (.+)$", text(page), re.M)
+    return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in lines}

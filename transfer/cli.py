@@ -98,7 +98,7 @@ class Export:
     """Write the model of a finished run in another form: sparse, compact, onnx or pt2.
 
     Prints the file, its size beside the dense file's, and how far its outputs lie from the model's; for a compact
-    network also what each layer saves. docs/export.md shows how to load each form without this package.
+    network also what each layer saves. docs/export.md shows how to load each form.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -111,7 +111,7 @@ class Export:
     best: bool = False
     """Use the weights of the best epoch instead of the last."""
     compact: bool = False
-    """Make the onnx or pt2 file of the compact network."""
+    """Make the onnx file of the compact network."""
     fixed_size: bool = False
     """Take images of the run's size only; faster to make, and for networks that cannot be followed otherwise."""
 

@@ -70,8 +70,9 @@ def test_a_pruned_backbone_in_torchvision(tmp_path: Path, monkeypatch: pytest.Mo
 def test_networks_in_onnxruntime_and_torch(run: Path, smaller: bool) -> None:
     pytest.importorskip("onnxruntime")
     model, images = predictor.load(run).model, torch.randn(2, 3, 64, 64)
-    for form, codes in (("onnx", (ONNX, FACTS)), ("pt2", (PT2, INSIDE))):
-        export_run(run, form, out=run / f"model.{form}", smaller=smaller)
+    program = "compact" if smaller else "pt2"
+    for form, file, codes in (("onnx", "model.onnx", (ONNX, FACTS)), (program, "model.pt2", (PT2, INSIDE))):
+        export_run(run, form, out=run / file, smaller=smaller)
         found = told(*codes, images=images)
         same(found["output"], model, images)
         assert found["mean"] == [0.5, 0.4, 0.3]

@@ -10,6 +10,7 @@ import checkpoints
 from checkpoints.errors import InputError
 from tests.export.networks import NETWORKS, gap, prune
 from transfer.export.program import ABOUT, program, save
+from transfer.export.trace import exported_program
 from transfer.models import segmenter
 
 
@@ -51,8 +52,11 @@ def test_a_network_that_branches_on_values_is_refused_with_the_module() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x if x.sum() > 0 else -x
 
-    with pytest.raises(InputError, match=r"^torch.export cannot follow 1 \("):
-        program(nn.Sequential(nn.Conv2d(3, 4, 1), Branching()), torch.zeros(2, 3, 8, 8))
+    model, example = nn.Sequential(nn.Conv2d(3, 4, 1), Branching()), torch.zeros(2, 3, 8, 8)
+    with pytest.raises(InputError, match=r"^torch.export cannot follow 1 \(.*\); give a network that does not branch"):
+        program(model, example)
+    with pytest.raises(InputError, match=r"\); allow one image size only, or give a network that does not branch"):
+        exported_program(model, example)
 
 
 @pytest.mark.slow

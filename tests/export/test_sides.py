@@ -51,5 +51,14 @@ def test_a_refused_image_says_which_are_taken() -> None:
         made(torch.zeros(1, 3, 65, 66))
 
 
+def test_other_channels_and_dimensions_are_no_question_of_sides() -> None:
+    made = check(lambda s: s == 32, side=32)
+    made(torch.zeros(5, 3, 32, 32))
+    for shape in ((2, 1, 32, 32), (3, 32, 32), (1, 2, 3, 32, 32)):
+        with pytest.raises(InputError) as caught:
+            made(torch.zeros(shape))
+        assert str(caught.value) == f"images have the shape {shape}; give (N, 3, H, W)"
+
+
 def test_sides_beyond_the_usual_ones_are_tried_too() -> None:
     assert check(lambda s: s <= 1500, side=800).words() == "sides of 2 to 1500 px"

@@ -21,7 +21,7 @@ from transfer.runs import predictor
 from transfer.runs.export_run import export_run
 
 Command = Callable[..., Outcome]
-FORMS = [("sparse",), ("compact",), ("onnx",), ("pt2",), ("onnx", "--compact"), ("pt2", "--compact", "--fixed-size")]
+FORMS = [("sparse",), ("compact",), ("onnx",), ("pt2",), ("onnx", "--compact"), ("pt2", "--fixed-size")]
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +62,7 @@ def test_a_compact_network_and_what_it_saves(run: Path, command: Command) -> Non
         (("--to", "pt2", "--out", "model.pt"), "out is model.pt; give a name that ends in .pt2"),
         (("--to", "onnx", "--out", "model.pt2"), "give a name that ends in .onnx"),
         (("--to", "sparse", "--compact"), "--to sparse writes weights, not a network"),
+        (("--to", "pt2", "--compact"), "--to pt2 writes the network as it is; the smaller one is --to compact"),
         (("--to", "sparse", "--fixed-size"), "--compact and --fixed-size are for the other forms"),
         ((), "--to"),
     ],
@@ -107,6 +108,45 @@ def test_a_file_with_other_outputs_is_not_left_behind(
     monkeypatch.setitem(forms.FORMS, "sparse", wrong)
     with pytest.raises(RunError, match=r"the file's outputs differ from the model's by 1\.0e-03 of the largest"):
         export_run(run, "sparse", out=tmp_path / "a.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_of_an_exporter_names_the_form(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        try:
+            raise KeyError("no such operator\nand so on")
+        except KeyError as error:
+            raise AssertionError("step 2 of 3") from error
+
+    monkeypatch.setitem(forms.FORMS, "sparse", dataclasses.replace(forms.FORMS["sparse"], write=fails))
+    with pytest.raises(RunError, match=r"^the model cannot be written as sparse \(KeyError: .*no such operator"):
+        export_run(run, "sparse", out=tmp_path / "a.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spoil", [lambda y: y * torch.nan, lambda y: y[:, :1], lambda y: y.bad])
+def test_a_program_that_is_wrong_at_other_sizes_is_made_for_one(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    def read(path: Path, model: nn.Module) -> forms.Run:
+        return lambda images: model(images) if images.shape[2] == 24 else spoil(model(images))
+
+    monkeypatch.setitem(forms.FORMS, "pt2", dataclasses.replace(forms.FORMS["pt2"], read=read))
+    assert export_run(run, "pt2", out=tmp_path / "model.pt2").sides == "sides of 24 px"
+
+
+@pytest.mark.slow
+def test_an_operation_that_onnx_lacks_is_named(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Bessel(nn.Conv2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.special.bessel_j0(super().forward(x))
+
+    pytest.importorskip("onnxruntime")
+    other = dataclasses.replace(predictor.load(run), model=Bessel(3, 4, 3).eval())
+    monkeypatch.setattr(predictor, "load", lambda *args, **kwargs: other)
+    with pytest.raises(RunError, match=r"^the model cannot be written as onnx \(.*bessel_j0"):
+        export_run(run, "onnx", out=tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 
 
@@ -169,6 +209,23 @@ def test_an_onnx_file_says_how_to_prepare_images(run: Path, tmp_path: Path) -> N
 
 
 def test_backbones_are_read_from_a_sparse_file_too(run: Path, tmp_path: Path) -> None:
+    """The run's ``result.json`` has no card, as those of earlier versions."""
     made = export_run(run, "sparse", out=tmp_path / "a.safetensors")
     read = checkpoints.load(str(made.path))
     assert (read.arch, read.mean, read.card.licence) == ("resnet20", (0.5, 0.4, 0.3), "Apache-2.0")
+
+
+def test_the_terms_of_a_backbone_go_with_its_file(run: Path, tmp_path: Path) -> None:
+    terms = {"licence": "CC-BY-NC-4.0", "paper": "arXiv:1", "url": "https://x", "non_commercial": True, "notes": "n"}
+    card = {"name": "made", "sha256": "0" * 64, **terms}
+    before = (run / "result.json").read_text()
+    (run / "result.json").write_text(json.dumps(json.loads(before) | {"card": card}))
+    try:
+        made = export_run(run, "sparse", out=tmp_path / "a.safetensors")
+    finally:
+        (run / "result.json").write_text(before)
+    with pytest.warns(UserWarning, match="its licence CC-BY-NC-4.0 forbids commercial use"):
+        read = checkpoints.load(str(made.path)).card
+    assert {name: getattr(read, name) for name in terms} == terms
+    assert read.name == "made"
+    assert read.sha256 not in (None, card["sha256"])

@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+import checkpoints
 import transfer
-from checkpoints import InputError
+from checkpoints import Card, InputError
 from tests import processes
 from tests.runs.conftest import Drawing
 from transfer.errors import TrainingError
@@ -65,6 +66,7 @@ def test_everything_is_there_and_whole(result: Result) -> None:
     assert files - {".lock"} == ALWAYS | {"plots/accuracy.png", "plots/density.png"}
     assert Recipe.from_dict(read(result.folder / "recipe.json")) == RECIPE.resolved()
     assert read(result.folder / "result.json") == result.metrics
+    assert Card(**result.metrics["card"]) == checkpoints.load(RECIPE.backbone).card
     assert {"torch", "timm", "px-transfer"} <= set(read(result.folder / "environment.json")["versions"])
     assert len(read(result.folder / "timing.json")["epochs_s"]) == 1
     for plot in ("accuracy", "density"):

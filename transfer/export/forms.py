@@ -48,7 +48,8 @@ def _write_sparse(model: nn.Module, path: Path, facts: Mapping[str, Any]) -> Non
     from checkpoints.backbone import PREPARATION
     from checkpoints.sparse.write import save_sparse
 
-    card = {"name": facts.get("backbone", path.name), "licence": facts.get("licence")}
+    bare = {"name": facts.get("backbone", path.name), "licence": facts.get("licence")}  # of a run without its card
+    card = facts.get("card", bare)
     prepared = {name: json.dumps(facts[name]) for name in PREPARATION if name in facts}
     save_sparse(model.state_dict(), path, metadata=texts(facts) | prepared | {"card": json.dumps(card)})
 
@@ -99,7 +100,7 @@ FORMS = {
         "a network for onnxruntime and others", "model.onnx", _write_onnx, _read_onnx,
         extra="onnx", modules=("onnx", "onnxscript", "onnxruntime"),
     ),
-    "pt2": Form("a network for torch", "model.pt2", _write_program, _read_program),
+    "pt2": Form("a network for torch", "model.pt2", _write_program, _read_program, smaller=False),
 }  # fmt: skip
 
 
@@ -115,7 +116,7 @@ def find(name: str) -> Form:
     absent = [module for module in form.modules if find_spec(module) is None]
     if absent:
         raise InputError(
-            f"--to {name} needs {', '.join(absent)}, not installed; pip install 'px-transfer[{form.extra}]', or "
+            f"the form {name} needs {', '.join(absent)}, not installed; pip install 'px-transfer[{form.extra}]', or "
             f"pip install -e '.[{form.extra}]' in a clone"
         )
     return form

@@ -9,14 +9,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
-from transfer.export.variants import Form
+from transfer.export.difference import CLOSE, gap
+from transfer.export.variants import Variant
 
 SECONDS, FEWEST, MOST = 6.0, 5, 50
 """About how long the forms are measured together, and between how many turns."""
-CLOSE = 1e-4
-"""The largest difference of outputs, over the largest output, with which a float32 form counts as the same model."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Measured:
     note: str = ""
 
 
-def measured(forms: Iterable[tuple[str, Form]], images: Tensor) -> list[Measured]:
+def measured(forms: Iterable[tuple[str, Variant]], images: Tensor) -> list[Measured]:
     """Return one row per form; the models, ``dense`` and ``masked`` among them, take turns on the images."""
     known = dict(forms)
     models = {name: form for name, form in known.items() if isinstance(form, nn.Module)}
@@ -74,17 +72,8 @@ def _turn(models: Mapping[str, nn.Module], images: Tensor, taken: dict[str, list
 
 @torch.inference_mode()
 def _differences(models: Mapping[str, nn.Module], images: Tensor) -> dict[str, float | None]:
-    wanted = _outputs(models["masked"], images)
-    return {name: None if name == "dense" else gap(wanted, _outputs(model, images)) for name, model in models.items()}
-
-
-def gap(wanted: list[Tensor], found: list[Tensor]) -> float:
-    """Return the largest difference of two models' outputs, over the largest of the first's."""
-    return max(float((a - b).abs().max() / a.abs().max().clamp(min=1e-30)) for a, b in zip(wanted, found, strict=True))
-
-
-def _outputs(model: nn.Module, images: Tensor) -> list[Tensor]:
-    return [each.float() for each in pytree.tree_leaves(model(images)) if isinstance(each, Tensor)]
+    wanted = models["masked"](images)
+    return {name: None if name == "dense" else gap(wanted, model(images)) for name, model in models.items()}
 
 
 def _note(difference: float | None, images: Tensor) -> str:

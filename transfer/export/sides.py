@@ -15,7 +15,7 @@ _GROWTH = ((1.0, 1.6, 1.3), (1.3, 1.0, 1.6), (1.6, 1.3, 1.0))
 
 
 class SizeCheck(nn.Module):
-    """Refuses images of a size for which a traced graph may not be the model.
+    """Refuses images of a shape for which a traced graph may not be the model.
 
     Args:
         guard: raises AssertionError for such images; reads sizes only.
@@ -29,11 +29,15 @@ class SizeCheck(nn.Module):
         self._limit = max(_LEAST, *(2 * side for side in self._shape[2:]))
 
     def forward(self, x: Tensor) -> None:
-        """Return if the size is allowed.
+        """Return if the shape is allowed.
 
         Raises:
             InputError: it is not; says which are.
         """
+        count, channels = len(self._shape), self._shape[1]
+        if x.dim() != count or x.shape[1] != channels:
+            sides = ", ".join(["N", str(channels), *"DHW"[5 - count :]])
+            raise InputError(f"images have the shape {tuple(x.shape)}; give ({sides})")
         try:
             self.guard(x)
         except AssertionError:

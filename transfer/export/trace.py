@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.fx import Graph, Node
 from torch.utils import _pytree as pytree
 
-from checkpoints.errors import InputError
+from checkpoints.errors import InputError, reason
 from transfer.export.functional import functional
 from transfer.export.sides import SizeCheck, size_check
 from transfer.pruning.eval_mode import untouched
@@ -52,7 +52,7 @@ def exported_program(model: nn.Module, example: Tensor, *, resizable: bool = Tru
     Raises:
         NotTraced: a module cannot be traced; names it.
     """
-    with untouched(model), torch.no_grad(), _named_failure(model):
+    with untouched(model), torch.no_grad(), _named_failure(model, resizable):
         return _exported(model, example, resizable)
 
 
@@ -75,7 +75,7 @@ def trace(model: nn.Module, example: Tensor, *, resizable: bool = True) -> Trace
     Raises:
         InputError: a module cannot be traced; names it.
     """
-    with untouched(model), torch.no_grad(), _named_failure(model):
+    with untouched(model), torch.no_grad(), _named_failure(model, resizable):
         exported = _exported(model, example, resizable)
         guard = size_check(exported, example)
         if not functional(exported.graph):
@@ -99,7 +99,7 @@ def _results(exported: Any, nodes: dict[str, Node]) -> Any:
 
 
 @contextmanager
-def _named_failure(model: nn.Module) -> Iterator[None]:
+def _named_failure(model: nn.Module, resizable: bool) -> Iterator[None]:
     """Turn any error of the tracer, whose classes are many, into one that names the module it stopped in."""
     inside: list[str] = []
     hooks: list[Any] = []
@@ -109,11 +109,11 @@ def _named_failure(model: nn.Module) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
         where = inside[-1] if inside else type(model).__name__
+        other = "allow one image size only, or " if resizable else ""
         raise NotTraced(
-            f"torch.export cannot follow {where} ({type(error).__name__}: {reason[:200]}); allow one image size only "
-            "(resizable=False, or --fixed-size), and give a network that does not branch on values"
+            f"torch.export cannot follow {where} ({type(error).__name__}: {reason(error)}); {other}give a network that "
+            "does not branch on values"
         ) from error
     finally:
         for hook in hooks:

@@ -14,11 +14,11 @@ from transfer.export.semi_structured import semi_structured
 from transfer.export.sparse import sparse_model
 from transfer.pruning.prunable import prunable
 
-Form = nn.Module | str
+Variant = nn.Module | str
 """A model; or why there is none, in one line."""
 
 
-def variants(model: nn.Module, images: Tensor) -> Iterator[tuple[str, Form]]:
+def variants(model: nn.Module, images: Tensor) -> Iterator[tuple[str, Variant]]:
     """Yield name and model of each form for images (N, C, H, W), which decide what is fast; ``masked`` is the model.
 
     On a GPU the images and every form are in half precision, and a 2:4 form stands in place of the sparse ones, which
@@ -48,7 +48,7 @@ def filled(model: nn.Module) -> nn.Module:
     return model
 
 
-def _on_gpu(model: nn.Module, images: Tensor) -> Iterator[tuple[str, Form]]:
+def _on_gpu(model: nn.Module, images: Tensor) -> Iterator[tuple[str, Variant]]:
     half = copy.deepcopy(model).to(images.device, torch.float16)
     yield "dense", filled(half)
     yield "masked", half
@@ -56,7 +56,7 @@ def _on_gpu(model: nn.Module, images: Tensor) -> Iterator[tuple[str, Form]]:
     yield "2:4", _tried(lambda: semi_structured(half))
 
 
-def _tried(make: Callable[[], nn.Module]) -> Form:
+def _tried(make: Callable[[], nn.Module]) -> Variant:
     try:
         return make()
     except InputError as error:

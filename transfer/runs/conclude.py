@@ -1,5 +1,6 @@
 """Write the results of a finished run: result.json, tables, plots and weights."""
 
+from dataclasses import asdict
 from typing import Any
 
 from checkpoints.backbone import digest
@@ -71,6 +72,7 @@ def _asked(setup: Setup) -> dict[str, Any]:
         "arch": backbone.arch,
         "backbone_digest": setup.origin.backbone,
         "licence": backbone.card.licence,
+        "card": asdict(backbone.card),
         "dataset": recipe.data.name,
         **setup.task.facts(setup.dataset, recipe),
         "image_size": recipe.data.size,

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
-from checkpoints.errors import InputError
-from transfer.errors import RunError
+from checkpoints.errors import InputError, reason
+from transfer.errors import RunError, out_of_memory
 from transfer.export import forms
+from transfer.export.difference import CLOSE, gap
 from transfer.export.forms import Form, Run
 from transfer.export.program import Program, program
 from transfer.export.table import savings
@@ -22,8 +22,7 @@ from transfer.runs import predictor
 from transfer.runs.folder import read_json
 from transfer.runs.predictor import Predictor
 
-TOLERANCE = 1e-4
-"""Largest difference of outputs over the largest output."""
+_ORIGIN = ("backbone", "licence", "card", "dataset", "method", "sparsity")
 _INPUT = "float32 (N, 3, H, W): RGB in [0, 1], minus mean, over std, per channel"
 
 
@@ -61,21 +60,21 @@ def export_run(
 ) -> Exported:
     """Write the model of a finished run in one of the :data:`transfer.export.forms.FORMS`.
 
-    The file is read back and run beside the model before it gets its name. Where its outputs differ at other sizes than
-    the run's, it is made for the run's size only.
+    The file is read back and run beside the model before it gets its name. Where it cannot be made for other sizes than
+    the run's, or its outputs differ there, it is made for the run's size only.
 
     Args:
         run: the run's folder.
         to: the form.
         out: the file to write; must not exist. None: the form's own name, in the run's folder.
         which: weights of the "last" or the "best" epoch.
-        smaller: make an ONNX file or a program of the compact network.
+        smaller: make an ONNX file of the compact network.
         fixed: allow images of the run's size only.
 
     Raises:
         InputError: before anything is written: the run is not finished, the form is unknown or needs what is not
             installed, ``out`` exists or ends otherwise, or a module cannot be followed.
-        RunError: the file's outputs differ from the model's.
+        RunError: the file cannot be written, read or run in this form, or its outputs differ from the model's.
     """
     form = forms.find(to)
     smaller = _smaller(form, to, smaller, fixed)
@@ -83,28 +82,52 @@ def export_run(
     found = predictor.load(run, which=which)
     with _checked(path) as aside:
         try:
-            made, gap = _write(found, form, run, aside, smaller, fixed)
+            made, worst = _write(found, to, run, aside, smaller, fixed)
         except RunError:
             if fixed or not form.traced:
                 raise
-            made, gap = _write(found, form, run, aside, smaller, fixed=True)
+            made, worst = _write(found, to, run, aside, smaller, fixed=True)
     rows = savings(found.model, made.network, (3, *_example(found).shape[2:])) if made is not None and smaller else []
     dense = (run / predictor.WEIGHTS[which]).stat().st_size
-    return Exported(path, path.stat().st_size, dense, gap, _sides(made), tuple(rows))
+    return Exported(path, path.stat().st_size, dense, worst, _sides(made), tuple(rows))
 
 
 def _write(
-    found: Predictor, form: Form, run: Path, path: Path, smaller: bool, fixed: bool
+    found: Predictor, to: str, run: Path, path: Path, smaller: bool, fixed: bool
 ) -> tuple[Program | None, float]:
     """Write the file, read it and run it; return the program, if there is one, and the largest difference.
 
     Raises:
-        RunError: the outputs differ, as those of an ONNX file do at sizes that its exporter did not think of.
+        RunError: an exporter or a runtime fails, or the outputs differ, as those of an ONNX file do at sizes that its
+            exporter did not think of.
     """
-    example = _example(found)
+    form, example = forms.find(to), _example(found)
     made = program(found.model, example, smaller=smaller, fixed=fixed) if form.traced else None
-    form.write(made or found.model, path, _facts(run, _sides(made)))
-    return made, _gap(found.model, form.read(path, found.model), _images(example, made))
+    with _one_error(to):
+        form.write(made or found.model, path, _facts(run, _sides(made)))
+        return made, _gap(found.model, form.read(path, found.model), _images(example, made))
+
+
+@contextmanager
+def _one_error(to: str) -> Iterator[None]:
+    """Turn the errors of exporters and runtimes, whose classes are many, into one that names the form."""
+    try:
+        yield
+    except (InputError, RunError, OSError):
+        raise
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        raise RunError(
+            f"the model cannot be written as {to} ({_first(error)}); nothing was written; another form may do"
+        ) from error
+
+
+def _first(error: BaseException) -> str:
+    """Return the class of the error that began a chain of them, and what it says."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {reason(error)}"
 
 
 def _example(found: Predictor) -> Tensor:
@@ -118,13 +141,15 @@ def _sides(made: Program | None) -> str:
 def _facts(run: Path, sides: str) -> dict[str, Any]:
     """Return what a user of the file has to know: how images are prepared, the classes, the licence."""
     result = read_json(run / "result.json")
-    origin = {name: result[name] for name in ("backbone", "licence", "dataset", "method", "sparsity") if name in result}
+    origin = {name: result[name] for name in _ORIGIN if name in result}
     return origin | read_json(run / predictor.NAME) | {"input": _INPUT} | ({"sides": sides} if sides else {})
 
 
 def _smaller(form: Form, to: str, asked: bool, fixed: bool) -> bool:
     if not form.traced and (asked or fixed):
         raise InputError(f"--to {to} writes weights, not a network; --compact and --fixed-size are for the other forms")
+    if asked and form.smaller is False:
+        raise InputError(f"--to {to} writes the network as it is; the smaller one is --to compact")
     return asked if form.smaller is None else form.smaller
 
 
@@ -168,12 +193,7 @@ def _gap(model: nn.Module, read: Run, images: list[Tensor]) -> float:
     Raises:
         RunError: it is larger than the tolerance.
     """
-    worst = max(_difference(model(each), read(each)) for each in images)
-    if not worst <= TOLERANCE:
+    worst = max(gap(model(each), read(each)) for each in images)
+    if worst > CLOSE:
         raise RunError(f"the file's outputs differ from the model's by {worst:.1e} of the largest; nothing was written")
     return worst
-
-
-def _difference(wanted: Any, found: Any) -> float:
-    pairs = zip(pytree.tree_leaves(wanted), pytree.tree_leaves(found), strict=True)
-    return max(float((a - b).abs().max() / a.abs().max().clamp(min=1e-30)) for a, b in pairs)
