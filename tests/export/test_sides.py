@@ -51,5 +51,13 @@ def test_a_refused_image_says_which_are_taken() -> None:
         made(torch.zeros(1, 3, 65, 66))
 
 
+@pytest.mark.parametrize("shape", [(2, 1, 64, 64), (3, 64, 64), (2, 3, 64, 64, 64)])
+def test_images_of_another_kind_are_not_called_too_small(shape: tuple[int, ...]) -> None:
+    with pytest.raises(
+        InputError, match=r"^images have the shape \(\d+, .*, but the network takes \(N, 3, side, side\)$"
+    ):
+        check(lambda s: s == 64)(torch.zeros(shape))
+
+
 def test_sides_beyond_the_usual_ones_are_tried_too() -> None:
     assert check(lambda s: s <= 1500, side=800).words() == "sides of 2 to 1500 px"

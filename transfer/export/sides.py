@@ -32,8 +32,11 @@ class SizeCheck(nn.Module):
         """Return if the size is allowed.
 
         Raises:
-            InputError: it is not; says which are.
+            InputError: it is not, says which are; or the images are no batch with the example's channels.
         """
+        if x.dim() != len(self._shape) or x.shape[1] != self._shape[1]:
+            wanted = ", ".join(["N", str(self._shape[1]), *["side"] * (len(self._shape) - 2)])
+            raise InputError(f"images have the shape {tuple(x.shape)}, but the network takes ({wanted})")
         try:
             self.guard(x)
         except AssertionError:
