@@ -13,12 +13,12 @@ magnitude  one threshold over the network; random initial weights are small wher
            since the threshold would empty it and no image would reach the outputs
 erk        magnitude, with the layers' densities of Erdős-Rényi kernels
 
-The last layer is never pruned. Weights are random; BatchNorm has the
-statistics of noise through the masked network, so that the image reaches the outputs. Sparsity 0 shows what is gained
-without any zero, by taking BatchNorm into the convolutions. Forms take turns; times are medians. ``difference`` is the
-largest of the outputs from the masked network's, over its largest output. ``varies`` is the largest standard deviation
-of an output over images, over the largest output; a mask through which no image passes is an error. ``layers`` counts
-those that run sparse.
+The last layer is never pruned. Weights are random; BatchNorm has the statistics of noise through the masked network, so
+that the image reaches the outputs. Sparsity 0 shows what is gained without any zero, by taking BatchNorm into the
+convolutions. Forms take turns; times are medians. ``difference`` is the largest of the outputs from the masked
+network's, over its largest output. ``varies`` is the largest standard deviation of an output over images, over the
+largest output; a mask through which no image passes is an error. ``layers`` counts those that run sparse.
+
 Prints JSON lines; ``--table FILE`` prints the table that docs/inference.md shows of such a file instead.
 """
 
