@@ -1,5 +1,6 @@
 """transfer bench: every form of a run's model is measured and gives the masked model's outputs."""
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -67,7 +68,8 @@ def test_the_table_ends_with_what_to_use(
     code, out, err = command("bench", str(run), "--batch-sizes", "2")
     assert code == 0, err
     assert "there is none" in out
-    assert out.splitlines()[-1].startswith("batch 2, 16 px, cpu, threads 1: use ")
+    wanted = "batch 2, 16 px, cpu, threads 1: use the masked model as it is; no form is 1.2 times as fast"
+    assert out.splitlines()[-1] == wanted
 
 
 def test_the_advice_is_the_fastest_form_that_is_right() -> None:
@@ -77,8 +79,30 @@ def test_the_advice_is_the_fastest_form_that_is_right() -> None:
         Measured("compact", 5.0, 2.0, 1e-7),
         Measured("sparse", 2.0, 5.0, 0.1, "the outputs differ"),
     ]
-    assert Bench("cpu", 1, 8, 224, rows).advice().endswith("use compact, 2.0 times as fast as dense")
-    assert Bench("cpu", 1, 8, 224, rows[:2]).advice().endswith("no form is faster")
+    assert Bench("cpu", 1, 8, 224, rows).advice().endswith("use compact, 2.0 times as fast as the masked model")
+    assert Bench("cpu", 1, 8, 224, rows[:2]).advice().endswith("no form is 1.2 times as fast")
+
+
+@pytest.mark.parametrize(("dense", "masked", "compact"), [(12.0, 10.0, 9.0), (10.0, 12.0, 9.0), (12.0, 10.0, 8.5)])
+def test_noise_is_no_reason_for_another_form(dense: float, masked: float, compact: float) -> None:
+    times = {"dense": dense, "masked": masked, "compact": compact}
+    rows = [Measured(form, ms, dense / ms) for form, ms in times.items()]
+    assert "use the masked model as it is" in Bench("cpu", 1, 8, 224, rows).advice()
+
+
+def test_a_form_with_other_outputs_is_noted(run: Path) -> None:
+    model, images = predictor.load(run, which="last").model, torch.randn(2, 3, 16, 16)
+    near, far = copy.deepcopy(model), copy.deepcopy(model)
+    with torch.no_grad():
+        for other, step in ((near, 1e-7), (far, 1e-2)):
+            for weight in other.parameters():
+                weight.mul_(1 + step)
+    rows = measure.measured(
+        [("dense", model), ("masked", model), ("near", near), ("far", far), ("gone", "why")], images
+    )
+    assert [row.note for row in rows] == ["", "", "", "the outputs differ from the masked model's", "why"]
+    assert rows[3].difference is not None
+    assert rows[3].difference > measure.CLOSE
 
 
 def test_the_dense_form_has_no_zeros_and_keeps_the_other_weights(run: Path) -> None:

@@ -32,7 +32,7 @@ class SizeCheck(nn.Module):
         """Return if the shape is allowed.
 
         Raises:
-            InputError: it is not; says which are.
+            InputError: it is not, says which are; or the images are no batch with the example's channels.
         """
         count, channels = len(self._shape), self._shape[1]
         if x.dim() != count or x.shape[1] != channels:

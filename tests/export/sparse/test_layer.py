@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from checkpoints.errors import InputError
 from transfer.export.sparse.layer import Dense, Fused, Sparse
 from transfer.export.sparse.planes import Planes, Window
 
@@ -108,7 +109,43 @@ def test_pieces_never_leave_their_line() -> None:
         assert tile % pitch == 0
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5, 7])
+def test_an_infinite_input_reaches_only_the_rows_that_have_a_weight_for_it(count: int) -> None:
+    weight = torch.zeros(2, 8, 1, 1)
+    weight[0, 1 : 1 + count] = 1.0
+    weight[1, 0] = -2.0
+    x = torch.ones(1, 8, 1, 2)
+    x[0, 0, 0, 0] = math.inf
+    found = Sparse(Fused(weight, torch.ones(2), Window((1, 1))))(x)
+    assert found.flatten().tolist() == pytest.approx([count + 1.0, count + 1.0, -math.inf, -1.0])
+
+
 def test_no_gradient_is_lost_without_a_word() -> None:
-    x = drawn(1, 4, 5, 5).requires_grad_()
     layer: nn.Module = Sparse(Fused(drawn(5, 4, 1, 1), drawn(5), Window((1, 1))))
-    assert not layer(x).requires_grad
+    x = drawn(1, 4, 5, 5)
+    wants = x.clone().requires_grad_()
+    for inputs in ((wants,), (x, drawn(1, 5, 5, 5).requires_grad_())):
+        with pytest.raises(InputError, match="no gradients; call the model under"):
+            layer(*inputs)
+    with torch.no_grad():
+        assert torch.equal(layer(wants), layer(x))
+
+
+@pytest.mark.parametrize(
+    ("window", "inputs", "message"),
+    [
+        (Window((1, 1)), (drawn(1, 3, 5, 5),), r"of shape \(1, 3, 5, 5\), but takes \(N, 4, height, width"),
+        (Window((1, 1)), (drawn(4, 5, 5),), r"of shape \(4, 5, 5\)"),
+        (None, (drawn(2, 3),), r"of shape \(2, 3\), but takes \(…, 4\)"),
+        (Window((1, 1)), (drawn(1, 4, 5, 5).double(),), "got torch.float64 on cpu, but takes torch.float32"),
+        (Window((1, 1)), (torch.zeros(1, 4, 5, 5, device="meta"),), "got torch.float32 on meta"),
+        (Window((1, 1)), (drawn(1, 4, 5, 5), drawn(1, 6, 5, 4)), r"adds .* \(1, 6, 5, 4\) to one of \(1, 6"),
+        (None, (drawn(2, 4), drawn(3, 6)), "adds a tensor of shape"),
+    ],
+)  # fmt: skip
+def test_tensors_that_the_loops_would_misread_are_refused(
+    window: Window | None, inputs: tuple[Tensor, ...], message: str
+) -> None:
+    weight = drawn(6, 4) if window is None else drawn(6, 4, 1, 1)
+    with pytest.raises(InputError, match=message):
+        Sparse(Fused(weight, drawn(6), window))(*inputs)

@@ -97,15 +97,23 @@ def test_float64_stays_dense() -> None:
     assert gap(model, made, *SIZES) < 1e-12
 
 
-def test_without_numba_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (None, r"^sparse layers need numba; pip install 'px-transfer\[sparse\]'"),
+        ("found", "installed but does not load: needs an older NumPy$"),
+    ],
+)
+def test_without_numba_one_line_says_why(monkeypatch: pytest.MonkeyPatch, spec: object, message: str) -> None:
     real: Callable[..., Any] = builtins.__import__
 
     def missing(name: str, *rest: Any, **more: Any) -> Any:
         if name == "numba":
-            raise ImportError(name)
+            raise ImportError("needs an older NumPy")
         return real(name, *rest, **more)
 
     monkeypatch.setattr(builtins, "__import__", missing)
+    monkeypatch.setattr(kernel, "find_spec", lambda name: spec)
     kernel.products.cache_clear()
-    with pytest.raises(InputError, match=r"sparse layers need numba; pip install 'px-transfer\[sparse\]'"):
+    with pytest.raises(InputError, match=message):
         sparse_model(NETWORKS["chain"](), torch.zeros(1, 3, 16, 16))

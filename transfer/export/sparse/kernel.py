@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from checkpoints.errors import InputError
 
 PACK = 4
-"""Weights that are multiplied in one walk over a tile; zeros are added to each row's weights up to a multiple of it."""
+"""Weights that are multiplied in one walk over a tile; each row's are brought to a multiple of it."""
 
 
 @functools.cache
@@ -21,7 +22,7 @@ def products() -> Callable[..., None]:
     """Return :func:`_products` as machine code.
 
     Raises:
-        InputError: numba is not installed.
+        InputError: numba is not installed, or cannot be loaded.
     """
     return _compiled(_products)
 
@@ -35,7 +36,9 @@ def dealing() -> Callable[..., None]:
 def _compiled(function: Callable[..., None]) -> Callable[..., None]:
     try:
         import numba
-    except ImportError:
+    except ImportError as error:
+        if find_spec("numba") is not None:  # such as one that does not know this NumPy yet
+            raise InputError(f"sparse layers need numba, which is installed but does not load: {error}") from None
         raise InputError("sparse layers need numba; pip install 'px-transfer[sparse]', or pip install numba") from None
     options: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
     try:
@@ -52,7 +55,7 @@ def _products(x, starts, places, values, bias, other, step, out, first, last, wi
 
     Args:
         x: (N, L) float32, all planes of an image in one line.
-        starts: (O + 1,) int64, where each row's weights begin; a row has 4, 8, 12 … weights.
+        starts: (O + 1,) int64, where each row's weights begin; a row has 0, 4, 8 … weights.
         places: (weights,) int64, where in ``x`` the piece begins that a weight multiplies.
         values: (weights,) float32.
         bias: (O,) float32.
@@ -74,6 +77,8 @@ def _products(x, starts, places, values, bias, other, step, out, first, last, wi
             size = min(tile, total - begin)
             line, sums = x[image, begin:], room[:size]
             for row in range(first, last):
+                if starts[row] == starts[row + 1]:
+                    sums[:] = bias[row]
                 for at in range(starts[row], starts[row + 1], 4):
                     a, b, c, d = values[at], values[at + 1], values[at + 2], values[at + 3]
                     p, q = line[places[at] : places[at] + size], line[places[at + 1] : places[at + 1] + size]

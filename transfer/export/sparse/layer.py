@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from checkpoints.errors import InputError
 from transfer.export.sparse.kernel import PACK, products
 from transfer.export.sparse.planes import Planes, Window
 from transfer.export.sparse.threads import together
@@ -100,15 +101,21 @@ class Sparse(nn.Module):
         self._limits = np.float32(fused.low), np.float32(fused.high)
         self._known: dict[tuple[int, int], Laid] = {}
         weight = fused.weight.view(*fused.weight.shape, 1, 1) if self.linear else fused.weight
-        starts, slots = _slots(weight.flatten(1).count_nonzero(1))
-        inputs, values = torch.zeros(3, int(starts[-1]), dtype=torch.int64), weight.new_zeros(int(starts[-1]))
-        inputs[:, slots], values[slots] = _inputs(weight, self.window.groups), weight[weight != 0]
+        self.channels = weight.shape[1] * self.window.groups
+        starts, times = _packs(weight.flatten(1).count_nonzero(1))
+        inputs = _inputs(weight, self.window.groups).repeat_interleave(times, 1)
+        values = (weight[weight != 0] / times).repeat_interleave(times)
         for name, value in (("starts", starts), ("inputs", inputs), ("values", values)):
             self.register_buffer(name, value)
         self.register_buffer("bias", fused.bias)
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
-        """Return the result for x (N, C, height, width), or (…, C) of a linear layer; ``other`` has its shape."""
+        """Return the result for x (N, C, height, width), or (…, C) of a linear layer; ``other`` has its shape.
+
+        Raises:
+            InputError: the layer does not take such tensors, or a gradient is wanted.
+        """
+        self._check(x, other)
         if not self.linear:
             return self._convolved(x, other)
         rows = _as_image(x)
@@ -118,9 +125,25 @@ class Sparse(nn.Module):
         """Say what distinguishes two layers with the same weights."""
         return f"{self.window}, {self.bounds}, weights={len(self.values)}"
 
+    def _check(self, x: Tensor, other: Tensor | None) -> None:
+        """Refuse what the compiled loops, which check nothing, would read as something else."""
+        channels = x.shape[-1] if self.linear else x.shape[1] if x.dim() == 4 else None
+        if channels != self.channels:
+            wanted = f"(…, {self.channels})" if self.linear else f"(N, {self.channels}, height, width)"
+            raise InputError(f"a sparse layer got a tensor of shape {tuple(x.shape)}, but takes {wanted}")
+        for each in (x,) if other is None else (x, other):
+            if (each.dtype, each.device.type) != (torch.float32, "cpu"):
+                raise InputError(
+                    f"a sparse layer got {each.dtype} on {each.device}, but takes torch.float32 on the processor"
+                )
+            if each.requires_grad and torch.is_grad_enabled():
+                raise InputError("a sparse layer gives no gradients; call the model under torch.inference_mode()")
+
     def _convolved(self, x: Tensor, other: Tensor | None) -> Tensor:
         laid = self._laid((x.shape[2], x.shape[3]))
         out = x.new_empty(len(x), len(self.bias), *laid.planes.result)
+        if other is not None and other.shape != out.shape:
+            raise InputError(f"a sparse layer adds a tensor of shape {tuple(other.shape)} to one of {tuple(out.shape)}")
         added = laid.nothing if other is None else other.detach().contiguous().flatten(2).numpy()
         line, result, lines = laid.planes.lay(x.detach()).numpy(), out.flatten(2).numpy(), laid.planes.lines
         product, step = products(), int(other is not None)
@@ -147,12 +170,15 @@ def _as_image(x: Tensor) -> Tensor:
     return x.reshape(-1, x.shape[-1]).T.reshape(1, x.shape[-1], 1, -1)
 
 
-def _slots(counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Return where each row begins, and the slot of each weight, if rows are filled up to whole packs, at least one."""
-    packs = (counts.clamp(min=1) + PACK - 1) // PACK
-    starts = torch.cat([counts.new_zeros(1), (packs * PACK).cumsum(0)])
-    before = counts.cumsum(0) - counts
-    return starts, torch.arange(int(counts.sum())) + (starts[:-1] - before).repeat_interleave(counts)
+def _packs(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Return where each row begins in whole packs of weights, and how many times each weight is entered.
+
+    The last weight of a row fills up its pack in equal parts. Zeros would make NaN of an infinite input.
+    """
+    filled = (counts + PACK - 1) // PACK * PACK
+    times = torch.ones(int(counts.sum()), dtype=torch.int64)
+    times[counts.cumsum(0)[counts > 0] - 1] += (filled - counts)[counts > 0]
+    return torch.cat([counts.new_zeros(1), filled.cumsum(0)]), times
 
 
 def _inputs(weight: Tensor, groups: int) -> Tensor:

@@ -11,10 +11,13 @@ from torch.fx import GraphModule
 from transfer.export.build import Builder
 from transfer.export.channels import Kept
 from transfer.export.flow import Flow
+from transfer.export.nodes import shape
 from transfer.export.sparse.choice import Candidate, Choice
 from transfer.export.sparse.fuse import Chain, chains
 from transfer.export.sparse.kernel import products
 from transfer.export.trace import Traced, trace
+
+_MAX_POOL, _CONTIGUOUS = torch.ops.aten.max_pool2d.default, torch.ops.aten.contiguous.default
 
 
 class SparseModel(NamedTuple):
@@ -67,8 +70,17 @@ def _rebuilt(traced: Traced, name: str) -> GraphModule:
         if node in ends:
             to.set(node, _emit(ends[node], to))
         elif node not in inside:
-            to.set(node, to.copy(node))
+            to.set(node, _pooled(node, to) if node.target == _MAX_POOL else to.copy(node))
     return to.finish(name, traced.image, traced.guard, traced.results)
+
+
+def _pooled(node: torch.fx.Node, to: Builder) -> torch.fx.Node:
+    """Write a max-pool on channels-last images, on which torch's is several times as fast; the result is as before."""
+    x, *rest = node.args
+    if not isinstance(x, torch.fx.Node) or len(shape(x)) != 4:
+        return to.copy(node)
+    last = to.graph.call_function(_CONTIGUOUS, (to.get(x),), {"memory_format": torch.channels_last})
+    return to.graph.call_function(_CONTIGUOUS, (to.call(node, (last, *rest), node.kwargs),))
 
 
 def _emit(chain: Chain, to: Builder) -> torch.fx.Node:
