@@ -5,6 +5,7 @@ import copy
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 import transfer.pruning.paths.follow as follow_module
@@ -17,7 +18,8 @@ class Net(nn.Module):
 
     def __init__(self, middle):
         super().__init__()
-        self.one, self.norm, self.two = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3, padding=1)
+        self.one, self.two = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.norm, self.other = nn.BatchNorm2d(4), nn.BatchNorm2d(4)
         self.fc, self.middle = nn.Linear(4 * 6 * 6, 3), middle
 
     def forward(self, x):
@@ -79,10 +81,102 @@ def cut_twice(net, y):
     return net.two(z) + torch.relu(y)
 
 
+def two_norms_of_one(net, y):
+    z, y = net.norm(y), net.other(y)
+    z.relu_()
+    return net.two(z) + y
+
+
+def two_norms_of_one_summed(net, y):
+    z, y = net.norm(y), net.other(y)
+    z += net.two(z)
+    return z + y
+
+
+def a_constant_after_the_norm(net, y):
+    z = net.norm(y)
+    y = y + 1.0
+    z.relu_()
+    return net.two(z) + y
+
+
+def a_view_after_the_norm(net, y):
+    z = net.norm(y)
+    y = y.unsqueeze(0).squeeze(0)
+    z.relu_()
+    return net.two(z) + y
+
+
+def a_copy_after_the_norm(net, y):
+    z = net.norm(y)
+    y = y.contiguous(memory_format=torch.channels_last)
+    z.relu_()
+    return net.two(z) + y
+
+
+def a_view_of_the_norm(net, y):
+    z = net.norm(y)
+    w = z.clone().flatten(1)
+    y.relu_()
+    return net.two(y + z).flatten(1) + w
+
+
+def norms_in_a_row(net, y):
+    a = net.norm(y)
+    y = net.other(a)
+    b = net.norm(a)
+    a = None
+    b.relu_()
+    return net.two(b) + y
+
+
 MIDDLES = [
     both_of_the_norm, norm_of_what_is_cut_later, norm_of_a_norm, constant_added, copied_on_the_way, parts_kept,
-    residual, added_to_itself, cut_twice,
+    residual, added_to_itself, cut_twice, two_norms_of_one, two_norms_of_one_summed, a_constant_after_the_norm,
+    a_view_after_the_norm, a_copy_after_the_norm, a_view_of_the_norm, norms_in_a_row,
 ]  # fmt: skip
+
+
+class Pair:
+    """A tensor of the model and its path tensor in float64; every operation makes both anew."""
+
+    def __init__(self, value, path):
+        self.value, self.path = value, path
+
+    def __add__(self, other):
+        if isinstance(other, Pair):
+            return Pair(self.value + other.value, self.path + other.path)
+        return Pair(self.value + other, self.path)
+
+    def relu_(self):
+        self.value, self.path = self.value.relu(), self.path * (self.value > 0)
+        return self
+
+    def __iadd__(self, other):
+        self.value, self.path = self.value + other.value, self.path + other.path
+        return self
+
+    def chunk(self, *args):
+        return [Pair(*both) for both in zip(self.value.chunk(*args), self.path.chunk(*args), strict=True)]
+
+    def __getattr__(self, name):
+        if name not in ("clone", "contiguous", "flatten", "squeeze", "unsqueeze"):
+            return getattr(self.value, name)
+        return lambda *args, **kwargs: Pair(*(getattr(x, name)(*args, **kwargs) for x in (self.value, self.path)))
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func in (F.conv2d, F.linear):
+            x, weight, bias, *rest = args
+            path = func(x.path, weight.detach().double().square(), None, *rest)
+            return Pair(func(x.value, weight, bias, *rest), path)
+        if func is F.batch_norm:
+            return Pair(func(args[0].value, *args[1:], **kwargs), args[0].path)
+        if func is torch.cat:
+            return Pair(*(func([getattr(x, kind) for x in args[0]], *args[1:]) for kind in ("value", "path")))
+        assert func in (torch.relu, torch.relu_), func
+        return (args[0] if func is torch.relu_ else args[0] + 0.0).relu_()
 
 
 def gated(model, x):
@@ -100,6 +194,16 @@ def test_overwriting_memory_that_nothing_else_holds_changes_no_bit(middle, monke
     monkeypatch.setattr(follow_module, "_alone", lambda _: False)
     assert torch.equal(ours, gated(model, x))
     assert bool(ours.any())
+
+
+@pytest.mark.parametrize("middle", MIDDLES, ids=lambda middle: middle.__name__)
+def test_paths_are_those_of_operations_that_overwrite_nothing(middle):
+    torch.manual_seed(0)
+    model, x = Net(middle).eval(), torch.randn(5, 3, 6, 6)
+    with torch.no_grad():
+        wanted = model(Pair(x, x.double().square()))
+        torch.testing.assert_close(wanted.value, model(x))
+    torch.testing.assert_close(gated(model, x), wanted.path, rtol=1e-5, atol=0)
 
 
 def test_memory_of_a_residual_network_is_overwritten(monkeypatch):

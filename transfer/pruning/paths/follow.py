@@ -153,7 +153,7 @@ class _Follow(TorchFunctionMode):
         if func in ops.REFUSED or kwargs.get("out") is not None:
             raise NoPathError(f"{ops.name(func)} moves values past the graph")
         rule = _RULES.get(func)
-        if rule not in _READING:
+        if rule not in _READING and func not in ops.SHAPE:
             _share(tensors_in([args, kwargs]))
         if rule is not None and (on_path == 1 or rule in (_add, _join)):
             return rule(self, func, *args, **kwargs)
@@ -210,7 +210,7 @@ def _weighted(
     path = run.path(func, input, view.tensor, None, *args, raised=view.exponent, **kwargs)
     out = func(input, weight, bias, *args, **kwargs) if run.gated else torch.zeros_like(path.tensor)
     with torch.set_grad_enabled(run.grad):
-        return _give(out, path if view.settled and not again else run.after(path), alone=True)
+        return _own(out, path if view.settled and not again else run.after(path))
 
 
 def _batch_norm(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -218,9 +218,7 @@ def _batch_norm(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: An
     given = dict(zip(names, args, strict=False)) | {k.removeprefix("running_"): v for k, v in kwargs.items()}
     out = func(input, *args, **kwargs)
     if run.norm is None:
-        alone = _alone(input) and input.twin is None  # type: ignore[attr-defined]
-        _share([input])
-        return _give(out, _path(input), alone=alone, twin=ref(input))
+        return _give(out, _path(input), input.memory)  # type: ignore[attr-defined]
     if given.get("training") or given.get("var") is None:
         raise NoPathError(
             "a BatchNorm that uses the statistics of the batch has no fixed scale; statistics='batch' gives it one"
@@ -237,7 +235,7 @@ def _relu(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> 
         return _give(out, run.path(_pass_open, _give(out, path), out > 0))
     if run.gated:
         over = path.tensor if alone and out is input else None
-        return _give(out, Scaled(_pass_active(path.tensor, out, over), path.exponent), alone=True)
+        return _own(out, Scaled(_pass_active(path.tensor, out, over), path.exponent))
     _share([input])
     return _give(out, path)
 
@@ -306,7 +304,7 @@ def _add(run: _Follow, func: Any, input: Any, other: Any, *, alpha: float = 1, *
         path = paths[0].add_(paths[1]) if alone and out is input else paths[0].plus(*paths[1:])
     if path.tensor.shape != out.shape:
         raise NoPathError(f"{ops.name(func)} of a constant that is larger than its input has no meaning on paths")
-    return _give(out, path, alone=len(paths) > 1)
+    return _own(out, path) if len(paths) > 1 else _give(out, path)
 
 
 def _subtract(run: _Follow, func: Any, input: Any, other: Any, **kwargs: Any) -> Tensor:
@@ -359,27 +357,45 @@ def _pick(path: Tensor, choice: Tensor) -> Tensor:
     return picked.contiguous(memory_format=last) if choice.is_contiguous(memory_format=last) else picked
 
 
-def _give(out: Tensor, path: Scaled, *, alone: bool = False, twin: Any = None) -> Tensor:
+class _Memory:
+    """Memory of a path tensor: which of the model's tensors hold it; it may be overwritten together with the last."""
+
+    def __init__(self, *, owned: bool) -> None:
+        self.owned = owned  # only by the holders; once it is not, it never is again
+        self.holders: list[ref[Tensor]] = []
+
+    def only_of(self, x: Tensor) -> bool:
+        """Return whether nothing but ``x`` holds it."""
+        return self.owned and all(holder() is None or holder() is x for holder in self.holders)
+
+
+def _give(out: Tensor, path: Scaled, memory: _Memory | None = None) -> Tensor:
     """Attach a path to a tensor.
 
     Args:
         out: of the model.
         path: its path tensor.
-        alone: whether nothing else holds the path's memory, which may then be overwritten together with ``out``.
-        twin: a weak reference to a tensor that holds the same memory as long as it is alive.
+        memory: the path's; None: something else may hold it, so that it is never overwritten.
     """
-    out.path, out.of_version, out.alone, out.twin = path, out._version, alone, twin  # type: ignore[attr-defined]
+    memory = memory or _Memory(owned=False)
+    memory.holders.append(ref(out))
+    out.path, out.of_version, out.memory = path, out._version, memory  # type: ignore[attr-defined]
     return out
 
 
+def _own(out: Tensor, path: Scaled) -> Tensor:
+    """Attach a path whose memory nothing else holds."""
+    return _give(out, path, _Memory(owned=True))
+
+
 def _alone(x: Tensor) -> bool:
-    return x.alone and (x.twin is None or x.twin() is None)  # type: ignore[attr-defined]
+    return x.memory.only_of(x)  # type: ignore[attr-defined]
 
 
 def _share(tensors: Iterable[Any]) -> None:
     for x in tensors:
         if _on_path(x):
-            x.alone = False
+            x.memory.owned = False
 
 
 def _path(x: Tensor) -> Scaled:

@@ -68,6 +68,7 @@ LINEAR = _methods(_SHAPE) | {getattr(torch, name) for name in _SHAPE.split()}
 LINEAR |= _methods("view contiguous expand unflatten __getitem__ to float double")
 LINEAR |= {F.avg_pool1d, F.avg_pool2d, F.avg_pool3d, F.adaptive_avg_pool1d, F.adaptive_avg_pool2d}
 LINEAR |= {F.adaptive_avg_pool3d, F.interpolate, F.pad, F.pixel_shuffle, F.pixel_unshuffle}
+SHAPE = {Tensor.dim, Tensor.size, Tensor.shape.__get__, Tensor.ndim.__get__}  # type: ignore[attr-defined]
 REFUSED = _methods("__setitem__ item tolist numpy __float__ __int__ __index__")  # return no tensor, or hide one
 LINEAR |= {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout}
 
