@@ -66,9 +66,6 @@ class Prune:
     pattern: str = "none"
     """Where kept weights may be: N:M keeps at most N of M consecutive input channels, such as 2:4, and needs a sparsity
     of at least 1 - N/M; RxC keeps or removes blocks of R outputs x C inputs, such as 4x4; none = anywhere."""
-    stop_overlap: Annotated[float, Interval(gt=0, le=1)] | None = None
-    """Skip the remaining rounds once the weights that would be final overlap (Jaccard) this much between two rounds,
-    such as 0.999; None = all rounds."""
     options: tuple[str, ...] = ()
     """Options of the method, as name=value; `transfer methods` lists them."""
     statistics: Literal["batch", "warmup", "running"] | None = None
@@ -219,23 +216,15 @@ class Recipe:
                 raise InputError(
                     f"prune.statistics is {prune.statistics}, but {prune.method} looks at no BatchNorm; leave it out"
                 )
-            self._check_stop()
             schedule.check(None, prune.sparsity, 1 if prune.rounds is None else prune.rounds, prune.schedule)
             patterns.check(prune.pattern, prune.sparsity)
         if train.nesterov and (train.momentum == 0 or train.optimizer != "sgd"):
             raise InputError("train.nesterov needs train.optimizer sgd and train.momentum above 0; or leave it out")
         self._check_schedule()
 
-    def _check_stop(self) -> None:
-        if self.prune.stop_overlap is not None and (self.prune.method == "imp" or self.resolved().prune.rounds == 1):
-            raise InputError(
-                f"prune.stop_overlap is {self.prune.stop_overlap}, but {self.prune.method} has no rounds of scores to "
-                "compare; leave it out, or give a method that scores in rounds and prune.rounds above 1"
-            )
-
     def _check_keep(self) -> None:
         plain = Prune()
-        for name in ("allocation", "pattern", "stop_overlap", "options", "statistics"):
+        for name in ("allocation", "pattern", "options", "statistics"):
             if getattr(self.prune, name) != getattr(plain, name):
                 raise InputError(f"prune.{name} is set, but does nothing with prune.method {KEEP}; leave it out")
 
@@ -272,13 +261,13 @@ class Recipe:
     def decisive(self) -> dict[str, Any]:
         """Return the settings that affect results (hashed into the folder name): not workers and save_minutes.
 
-        A pattern, stop_overlap and compile are among them only if asked for, so that other runs keep the name that
-        earlier versions gave.
+        A pattern and compile are among them only if asked for, so that other runs keep the name that earlier versions
+        gave.
         """
         content = self.to_dict()
         del content["data"]["workers"], content["train"]["save_minutes"]
         usual = Recipe(self.name)
-        for path in ("prune.pattern", "prune.stop_overlap", "train.compile"):
+        for path in ("prune.pattern", "train.compile"):
             if self.at(path) == usual.at(path):
                 part, name = path.split(".")
                 del content[part][name]

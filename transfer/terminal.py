@@ -19,7 +19,7 @@ def show_result(result: Result) -> None:
     task = tasks.find(m["task"])
     headline = task.headline
     last, best = headline.text(m[headline.name]), headline.text(m[f"best_{headline.name}"])
-    method = f"{m['method']}, {_rounds(m.get('rounds_run') or m['rounds'])}"
+    method = f"{m['method']}, {_rounds(m['rounds'])}"
     method += f", statistics {m['statistics']}" if m.get("statistics") else ""
     method += _pattern(m.get("pattern"))
     rows = [

@@ -121,25 +121,6 @@ def test_a_pruning_that_was_stopped_goes_on_in_its_round(tmp_path, monkeypatch):
     assert again.metrics == whole.metrics
 
 
-def test_rounds_that_stop_early_are_recorded_and_resumed_to_the_same_end(tmp_path, monkeypatch):
-    recipe = pruned(method="random", rounds=20, stop_overlap=0.5)
-    whole = runner.run(recipe, out=tmp_path / "whole")
-    made = whole.metrics["rounds_run"]
-    assert 3 < made < 20
-    assert whole.metrics["kept"] == 270_896 - int(0.8 * 270_896 + 0.5)
-    assert json.loads((whole.folder / "timing.json").read_text())["rounds"] == made
-    calls = stop_at(made, rounds, "score", monkeypatch)
-    with pytest.raises(KeyboardInterrupt):
-        runner.run(recipe, out=tmp_path / "stopped")
-    (folder,) = (tmp_path / "stopped").iterdir()
-    left = {f"masks-round-{done}.safetensors" for done in (made - 2, made - 1)}
-    assert {p.name for p in folder.glob("masks-round-*")} == left
-    again = runner.run(recipe, out=tmp_path / "stopped")
-    assert len(calls) == made + 2, "the last finished round again, and that which was stopped"
-    assert again.metrics == whole.metrics
-    assert not list(folder.glob("masks-round-*"))
-
-
 def test_imp_drops_the_smallest_trained_weights_and_rewinds(tmp_path):
     recipe = trained(pruned(method="imp", sparsity=0.36, rounds=None), epochs=1)
     job = runner.prepare(recipe)
@@ -202,11 +183,6 @@ def test_imp_that_was_stopped_comes_to_the_same_end(options, tmp_path, monkeypat
         (trained(pruned(method="imp", options=("rewind=1", "rewind_to=learning-rate")), epochs=2), "and 0 with"),
         (trained(pruned(method="imp", options=("rewind_to=lr",)), epochs=1), "allowed: weights, learning-rate"),
         (pruned(images=0), "prune.images is 0"),
-        (pruned(stop_overlap=0.0), "prune.stop_overlap is 0.0; it should be greater than 0"),
-        (pruned(stop_overlap=1.1), "prune.stop_overlap is 1.1; it should be less than or equal to 1"),
-        (pruned(method="snip", rounds=None, stop_overlap=0.9), "is 0.9, but snip has no rounds of scores"),
-        (trained(pruned(method="imp", stop_overlap=0.9), epochs=1), "imp has no rounds of scores"),
-        (pruned(method="keep", stop_overlap=0.9), "prune.stop_overlap is set, but does nothing"),
     ],
 )
 def test_what_is_refused_before_anything_is_written(recipe, says, tmp_path):

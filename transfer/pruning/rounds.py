@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transfer.errors import ScoreError
 from transfer.log import track
 from transfer.pruning import allocation as allocations
-from transfer.pruning import patterns, saliency, stopping
+from transfer.pruning import patterns, saliency
 from transfer.pruning import schedule as schedules
 from transfer.pruning.masks import Masks, kept
 from transfer.pruning.problem import Batches, Loss
@@ -48,7 +48,6 @@ def prune(
     rounds: int | None = None,
     schedule: str = "exponential",
     pattern: str = patterns.NONE,
-    stop_overlap: float | None = None,
     loss: Loss | None = None,
     exclude: Iterable[str] = (),
     seed: int = 0,
@@ -79,9 +78,6 @@ def prune(
         schedule: "exponential" or "linear", see :func:`transfer.pruning.schedule.sparsity_after`.
         pattern: "N:M" keeps at most N of M consecutive input channels, "RxC" keeps or removes blocks of R output × C
             input channels as a whole, "none" keeps any weights; see :mod:`transfer.pruning.patterns`.
-        stop_overlap: skip the remaining rounds as soon as the weights that would be final after this round overlap
-            (Jaccard index, in (0, 1]) this much with those of the round before; these are then kept, exactly as many as
-            otherwise. None = all rounds.
         loss: (outputs, targets) → mean over samples; None = cross entropy.
         exclude: globs over names of modules that are not pruned and do not count in N.
         seed: seeds the method's random draws, and the global RNG while the model is scored (for always-on dropout).
@@ -89,8 +85,7 @@ def prune(
         statistics: BatchNorm statistics for scoring: "batch", "warmup" or "running", see
             :mod:`transfer.pruning.statistics`; None = the method's default.
         progress: show a progress bar.
-        begin: number of completed rounds and the masks after them, to resume from; with ``stop_overlap``, those of the
-            round before the last give what an uninterrupted call gives.
+        begin: number of completed rounds and the masks after them, to resume from.
         after_round: called with the number of completed rounds and their masks after each round but the last.
         **options: the method's own.
 
@@ -102,7 +97,6 @@ def prune(
     check_options(method, find(method), options)
     allocations.check(allocation)
     check_statistics(statistics)
-    stopping.check(stop_overlap)
     guided, guide = allocation in methods(), saliency.guide(method, allocation)
     rounds = default_rounds(guide) if rounds is None else rounds
     schedules.check(None, sparsity, rounds, schedule)
@@ -126,31 +120,21 @@ def prune(
     masks = Masks(kept(weights, masks))
     if constraint and begin:
         constraint.check_begin(masks, schedules.kept(masks.total, sparsity))
-    stop = stopping.Stopping(stop_overlap) if stop_overlap else None
-    share = "global" if guided else allocation
-
-    def choose(scores: Mapping[str, Tensor], masks: Masks, sparsity: float) -> dict[str, Tensor]:
-        keep = schedules.kept(masks.total, sparsity)
-        return processes.of_first(allocations.choose(scores, masks, keep, share, constraint))
-
     start = time.perf_counter()
     try:
         masks.apply_(bare)
         label = f"prune {method} {sparsity:.2%}"
         for round_ in track(range(done + 1, rounds + 1), label, shown=progress and rounds > 1):
+            keep = schedules.kept(masks.total, schedules.sparsity_after(round_, rounds, sparsity, schedule))
             own = {"seed": seed + _ROUND * (round_ - 1), **({} if guided else options)}
             scores = score(guide, bare, batches, masks=masks, **settings, **own)
             if round_ == 1 and sparsity:
                 _refuse_empty(guide, scores)
-            stopped = stop is not None and stop.reached(choose(scores, masks, sparsity))
-            after = sparsity if stopped else schedules.sparsity_after(round_, rounds, sparsity, schedule)
-            masks = Masks(choose(scores, masks, after))
+            chosen = allocations.choose(scores, masks, keep, "global" if guided else allocation, constraint)
+            masks = Masks(processes.of_first(chosen))
             masks.apply_(bare)
-            last = stopped or round_ == rounds
-            _tell(label, f"round {round_} of {rounds}", masks, time.perf_counter() - start, last=last)
-            if last:
-                break
-            if after_round:
+            _tell(label, f"round {round_} of {rounds}", masks, time.perf_counter() - start, last=round_ == rounds)
+            if after_round and round_ < rounds:
                 after_round(round_, masks)
         if guided:
             _restore(weights, before)

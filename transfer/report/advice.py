@@ -47,9 +47,9 @@ def _flags(prune: Prune) -> list[str]:
     """Return the flags by which a recipe with the default pruning prunes like this one."""
     words = ["--prune.method", prune.method, "--prune.sparsity", f"{prune.sparsity:g}"]
     plain = Recipe(name="", prune=Prune(method=prune.method, sparsity=prune.sparsity)).resolved().prune
-    for field in ("rounds", "statistics", "schedule", "allocation", "pattern", "stop_overlap"):
+    for field in ("rounds", "statistics", "schedule", "allocation", "pattern"):
         if getattr(prune, field) != getattr(plain, field):
-            words += [f"--prune.{field.replace('_', '-')}", str(getattr(prune, field))]
+            words += [f"--prune.{field}", str(getattr(prune, field))]
     if prune.options:
         words += ["--prune.options", *prune.options]
     return words + ["--prune.recalibrate"] * prune.recalibrate

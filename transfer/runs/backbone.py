@@ -52,8 +52,7 @@ def prune_backbone(backbone: str, data: Data, pruning: Prune, *, seed: int = 0, 
     masks = prune(
         setup.model, setup.pruning_set,
         method=asked.method, sparsity=asked.sparsity, rounds=asked.rounds, schedule=asked.schedule,
-        pattern=asked.pattern, stop_overlap=asked.stop_overlap,
-        exclude=(*asked.exclude, *head), seed=seed, accelerator=setup.accelerator, progress=True,
+        pattern=asked.pattern, exclude=(*asked.exclude, *head), seed=seed, accelerator=setup.accelerator, progress=True,
         allocation=asked.allocation, statistics=asked.statistics, **asked.method_options(),
     )  # fmt: skip
     if asked.recalibrate:

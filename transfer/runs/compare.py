@@ -95,10 +95,7 @@ def cells(recipe: Recipe, methods: Sequence[str], sparsities: Sequence[float], s
         one_shot = guide in saliency.methods() and saliency.about(guide).rounds == 1
         own = recipe.prune.options if method == recipe.prune.method else ()
         seen = asked.statistics if saliency.statistics(method, asked.allocation) else None
-        prune = dataclasses.replace(
-            asked, rounds=None if one_shot else asked.rounds, options=own, statistics=seen,
-            stop_overlap=None if one_shot or method == "imp" else asked.stop_overlap,
-        )  # fmt: skip
+        prune = dataclasses.replace(asked, rounds=None if one_shot else asked.rounds, options=own, statistics=seen)
         found += [dataclasses.replace(recipe, prune=prune, seed=seed) for seed in seeds]
     for cell in found:
         check(cell)

@@ -102,7 +102,6 @@ def _pruning(setup: Setup, pruning: Pruning, layers: Layers) -> dict[str, Any]:
         "dead_units": sum(row["dead_units"] for row in layers), "recalibrated": asked.recalibrate,
         "allocation": asked.allocation, "pattern": asked.pattern, "options": asked.method_options(),
         "pruning_set": pruning.seen,
-        **({} if asked.stop_overlap is None else {"stop_overlap": asked.stop_overlap, "rounds_run": pruning.rounds}),
     }  # fmt: skip
 
 

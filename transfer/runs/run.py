@@ -17,7 +17,7 @@ from transfer.runs import tracking
 from transfer.runs.conclude import conclude, described, layer_rows
 from transfer.runs.folder import RunFolder, read_json, told
 from transfer.runs.prepare import Setup, prepare
-from transfer.runs.prune_model import Pruning, prune_model
+from transfer.runs.prune_model import prune_model
 from transfer.runs.shelf import Shelf
 from transfer.training import History, finetune
 from transfer.training.checkpoint import save_weights
@@ -78,7 +78,7 @@ def run(
         layers = layer_rows(setup, pruning.masks, work)
 
         def after_epoch(history: History, best: bool) -> None:
-            _keep(setup, folder, history, best, pruning)
+            _keep(setup, folder, history, best, pruning.seconds)
             tracking.log(track, accelerator, history)
 
         history = finetune(
@@ -120,10 +120,8 @@ def _finished(folder: RunFolder) -> Result | None:
     return Result(folder.path, read_json(folder.file("result.json")), when)
 
 
-def _keep(setup: Setup, folder: RunFolder, history: History, best: bool, pruning: Pruning) -> None:
+def _keep(setup: Setup, folder: RunFolder, history: History, best: bool, seconds: float) -> None:
     folder.write_lines("metrics.jsonl", history.epochs)
-    folder.write_json(
-        "timing.json", {"prune_s": pruning.seconds, "rounds": pruning.rounds, "epochs_s": history.seconds}
-    )
+    folder.write_json("timing.json", {"prune_s": seconds, "epochs_s": history.seconds})
     if best:
         save_weights(setup.model, folder.file("best.safetensors"))
