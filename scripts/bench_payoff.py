@@ -144,7 +144,7 @@ def table(path: Path) -> str:
         own = [line for line in lines if line["network"] == network]
         columns = (
             "method", "sparsity", "file", "sparse file", "compact, sparse file", "parameters kept", "in compact",
-            "multiply-adds kept", "in compact ", "dense ms", "masked", "compact", "sparse", "both",
+            "multiply-adds kept", "in compact", "dense ms", "masked", "compact", "sparse", "both",
         )  # fmt: skip
         head = f"**{NAMES[network]}**, batch {own[0]['batch']}, {own[0]['threads']} thread"
         shown.append(f"{head}\n\n{tables.markdown(columns, [row(line) for line in own])}")
