@@ -16,6 +16,7 @@ def told(*parts: str) -> None:
     exec(compile(code.replace("epochs=3", "epochs=1").replace("size=32", "size=12"), "python.md", "exec"), {})
 
 
+@pytest.mark.slow
 def test_classification_and_a_loop_of_your_own(capsys: pytest.CaptureFixture[str]) -> None:
     weights = "dict(setup.model.named_parameters())"
     held = f"assert all(not {weights}[name].detach()[~mask].any() for name, mask in masks.items())"

@@ -3,6 +3,7 @@
 import shlex
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from tests.data.mask_folders import write_voc
@@ -67,6 +68,7 @@ def test_the_command_for_images_runs(tmp_path, command):
     assert "magnitude to 98.2000%" in out
 
 
+@pytest.mark.slow
 def test_the_command_for_maps_runs(tmp_path, ended):
     from recipes.voc2012 import RECIPE
 

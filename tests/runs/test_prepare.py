@@ -118,7 +118,7 @@ def test_every_backbone_asks_before_it_downloads(name: str, folders: Path) -> No
     assert not list(folders.iterdir())
 
 
-@pytest.mark.parametrize("name", ["digits", "voc-sample"])
+@pytest.mark.parametrize("name", ["digits", pytest.param("voc-sample", marks=pytest.mark.slow)])
 def test_a_dry_run_on_weights_of_a_package(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the package nothing is absent; without it the rest is checked still, and a line says what to install."""
     data = replace(RECIPE.data, name=name, size=64)

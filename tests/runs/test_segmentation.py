@@ -122,6 +122,7 @@ def test_predictions_are_those_that_evaluation_counts(result, home):
     assert [int(row["predicted"]) for row in rows] == matrix.sum(0).tolist()
 
 
+@pytest.mark.slow
 def test_a_comparison_ends_with_a_picture(recipe, tmp_path, drawing):
     short = replace(recipe, train=replace(recipe.train, epochs=1))
     with drawing():

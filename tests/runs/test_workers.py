@@ -154,6 +154,7 @@ def test_an_error_of_the_disk_keeps_its_kind(tmp_path: Path, monkeypatch: pytest
         Cell(replace(RECIPE, prune=Prune(sparsity=0.0)), tmp_path).run(Shelf())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("forked")
 def test_the_workers_import_what_the_command_was_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own_method.py").write_text(

@@ -89,6 +89,7 @@ def test_plots_take_a_trace_of_zero_and_lists_of_different_lengths(tmp_path):
     assert len(list(tmp_path.iterdir())) == 3
 
 
+@pytest.mark.slow
 def test_a_small_run_writes_what_autograd_finds_too(tmp_path, monkeypatch, capsys):
     flags = "--methods magnitude --allocation snip+erk --sparsities 0.98 --images 2 --per-class 1 --out"
     monkeypatch.setattr(sys, "argv", ["compare_methods.py", *flags.split(), str(tmp_path)])

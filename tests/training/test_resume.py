@@ -93,6 +93,7 @@ def test_dropout_draws_anew_at_each_step(tmp_path: Path) -> None:
     assert not any(torch.equal(a, b) for i, a in enumerate(seen) for b in seen[:i])
 
 
+@pytest.mark.slow
 def test_files_decoded_by_workers(tmp_path: Path) -> None:
     paths = [tmp_path / f"{i}.png" for i in range(32)]
     for path, pixels in zip(paths, images().pixels, strict=True):

@@ -142,6 +142,7 @@ def test_synflow_of_resnet152_is_finite_in_float32():
         assert not bool(torch.isfinite(model(torch.ones(1, 3, 32, 32))).all())
 
 
+@pytest.mark.slow
 def test_open_clip_as_it_comes_names_its_attention_and_its_trunk_has_paths():
     visual = open_clip.create_model("RN50-quickgelu", pretrained=None, require_pretrained=False).visual.eval()
     with pytest.raises(NoPathError, match=r"attnpool .*these work on it: random, magnitude, snip"):
