@@ -1,6 +1,7 @@
-"""The error for input that the user can correct."""
+"""The error for input that the user can correct, and what other errors say."""
 
 import re
+import sys
 
 LONGEST = 2000  # characters of a line; what a file says of itself may be megabytes
 
@@ -25,6 +26,13 @@ def one_line(text: str) -> str:
 def reason(error: BaseException) -> str:
     """Return the first line of what an exception says, at most 150 characters; its class if it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:150]
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether an error is due to full device or host memory; torch has no class for the latter."""
+    torch = sys.modules.get("torch")  # looked up only if imported already
+    full = torch is not None and isinstance(error, torch.OutOfMemoryError)
+    return full or isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def near(name: str, known: list[str], *, most: int = 3) -> str:

@@ -3,7 +3,7 @@
     python scripts/accuracy_grid.py                                      # all methods, all pairs, seed 0
     python scripts/accuracy_grid.py --pairs digits --ways dense snip snip:running px:20+erk --seeds 0 1 2
     python scripts/accuracy_grid.py --shard 1/2 & python scripts/accuracy_grid.py --shard 2/2
-    python scripts/accuracy_grid.py --table                              # Markdown table of the CSVs
+    python scripts/accuracy_grid.py --table --complete              # Markdown table of the CSVs
     python scripts/accuracy_grid.py --plot methods.png --ways dense snip px
     python scripts/accuracy_grid.py --candidates 3 > near.txt            # the ways within 3 points of the best
     python scripts/accuracy_grid.py --ways-file near.txt --seeds 1 2
@@ -25,6 +25,7 @@ import argparse
 import csv
 import dataclasses
 import os
+import re
 import runpy
 import statistics
 import sys
@@ -182,10 +183,34 @@ class Found:
                 name,
                 *(_cell(by_way.get(name)) for by_way in self.columns.values()),
                 f"{_mean(ranks[name]):.1f}" if ranks[name] else "",
+                f"{100 * self._shortfall(name):.1f}" if ranks[name] else "",
             )
             for name in self.order()
         ]
-        return tables.markdown(("way", *self.columns, "mean rank"), rows)
+        pairs = [column.partition("@")[0] for column in self.columns]
+        titles = self.columns if len(set(pairs)) < len(pairs) else pairs
+        return tables.markdown(("way", *titles, "mean rank", "worst shortfall"), rows)
+
+    def _shortfall(self, name: str) -> float:
+        """Return how far a way stays behind the best one, in the column where that is most; a failure counts as 0."""
+        behind = []
+        for by_way in self.columns.values():
+            means = {way: max(_mean(values), 0.0) for way, values in by_way.items() if way != "dense"}
+            behind += [max(means.values()) - means[name]] if name in means else []
+        return max(behind)
+
+    def complete(self) -> "Found":
+        """Return the ways that every column has, without those that need another script."""
+
+        def shown(name: str) -> bool:
+            ours = re.split(r"[:+,]", name)[0] in (*methods(), "dense") and "correct=1" not in name
+            return ours and all(name in by_way for by_way in self.columns.values())
+
+        kept = {
+            column: {name: values for name, values in by_way.items() if shown(name)}
+            for column, by_way in self.columns.items()
+        }
+        return Found(kept)
 
     def candidates(self, points: float) -> str:
         """Return the ways within ``points`` of the best of a column, one per line, followed by those columns."""
@@ -304,6 +329,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--retry", action="store_true", help="run cells again that ended in an error")
     parser.add_argument("--out", type=Path, default=Path("benchmarks"), help="folder with the files methods-PAIR.csv")
     parser.add_argument("--table", action="store_true", help="print the results as a table and run nothing")
+    parser.add_argument("--complete", action="store_true", help="show only ways that all pairs have and that need no --register")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="plot the results and run nothing")
     parser.add_argument("--candidates", type=float, metavar="POINTS", help="print the ways within POINTS of the best")
     args = parser.parse_args(arguments)
@@ -311,13 +337,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if args.register:
             EXTRA.update(runpy.run_path(str(args.register)))
         pairs, ways = adjusted(args), read_ways(args)
+        if args.table or args.plot or args.candidates is not None:
+            rows = found(pairs, args.out, None if ways is None else [str(way) for way in ways])
+            rows = rows.complete() if args.complete else rows
         if args.table or args.candidates is not None:
-            names = None if ways is None else [str(way) for way in ways]
-            rows = found(pairs, args.out, names)
             print(rows.markdown() if args.table else rows.candidates(args.candidates), end="")
             return
         if args.plot:
-            rows = found(pairs, args.out, None if ways is None else [str(way) for way in ways])
             titles = {
                 f"{name}@{sparsity:g}": f"{pair.backbone} to {pair.data},\n{100 * sparsity:g} % removed"
                 for name, pair in pairs.items()

@@ -2,6 +2,7 @@
 
     python scripts/bench_sparse_file.py               # two minutes on 2 cores
     python scripts/bench_sparse_file.py --dtype float16 --sparsities 0.982
+    python scripts/bench_sparse_file.py --table FILE  # the table that docs/sparse_format.md shows of such a file
 
 One line per mask (random, magnitude: one threshold for all layers) and sparsity:
 
@@ -18,6 +19,7 @@ no file is small by luck.
 """
 
 import argparse
+import json
 import math
 import os
 import statistics
@@ -34,6 +36,7 @@ from torch import Tensor
 
 import transfer
 from checkpoints.weights_file import write
+from transfer.report import tables
 
 PAPERS = (0.36, 0.5904, 0.738, 0.8322, 0.893, 0.9312, 0.956, 0.9717, 0.982)
 Weights = dict[str, Tensor]
@@ -47,7 +50,11 @@ def main() -> None:
     parser.add_argument("--masks", nargs="+", choices=["random", "magnitude"], default=["random", "magnitude"])
     parser.add_argument("--dtype", choices=["float16", "bfloat16"], help="of the values (default: as they are)")
     parser.add_argument("--turns", type=int, default=15, help="turns of loading (default 15)")
+    parser.add_argument("--table", type=Path, metavar="FILE")
     options = parser.parse_args()
+    if options.table is not None:
+        print(table(options.table), end="")
+        return
     if options.turns < 1 or not all(0 <= sparsity < 1 for sparsity in options.sparsities):
         parser.error("--turns is 1 or more, --sparsities are in [0, 1)")
     dense = weights(options.arch)
@@ -125,6 +132,25 @@ def report(options: argparse.Namespace, mask: str, sparsity: float, found: dict[
     cpu = {"threads": torch.get_num_threads(), "cores": os.cpu_count(), "load": _bench.load()}
     named = {"name": "sparse-file", "mask": mask, "sparsity": sparsity}
     _bench.show(".4f", **named, **found, settings=settings, versions=versions, cpu=cpu)
+
+
+def table(path: Path) -> str:
+    """Return the float32 lines of a file as a Markdown table with one row per sparsity."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    found = {(x["sparsity"], x["mask"]): x for x in lines if x["settings"]["dtype"] == "float32"}
+    kinds = ("random", "magnitude")
+    columns = [title for kind in kinds for title in (f"{kind} masks", "× bound", "load × dense")]
+    rows = [
+        (f"{sparsity:.2%}", *(text for kind in kinds for text in _cells(found.get((sparsity, kind)))))
+        for sparsity in dict.fromkeys(sparsity for sparsity, _ in found)
+    ]
+    return tables.markdown(("sparsity", *columns), rows)
+
+
+def _cells(line: dict[str, Any] | None) -> tuple[str, str, str]:
+    if line is None:
+        return "", "", ""
+    return f"{line['bytes'] / 1e6:.2f} MB", f"{line['ratio']:.3f}", f"{line['load_ratio']:.1f}"
 
 
 if __name__ == "__main__":

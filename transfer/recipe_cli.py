@@ -18,10 +18,10 @@ from typing import Annotated, Any, NoReturn, TypeVar
 
 import tyro
 
-from checkpoints.errors import InputError
+from checkpoints.errors import InputError, out_of_memory
 from transfer import log
 from transfer.environment import main_process
-from transfer.errors import RunError, out_of_memory
+from transfer.errors import RunError
 from transfer.recipe import Recipe
 from transfer.recommended import RECOMMENDED
 

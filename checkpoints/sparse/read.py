@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from checkpoints.errors import InputError, reason
+from checkpoints.errors import InputError, out_of_memory, reason
 
 from . import places, table, values
 from .container import Container
@@ -46,9 +46,9 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise InputError(f"{path} {error}") from None
     except PermissionError as error:
         raise InputError(f"cannot read {path} ({error.strerror}); ask for the right to") from None
-    except MemoryError:
-        raise
     except Exception as error:  # of safetensors, zstandard, torch, or of JSON that is not what it should be
+        if out_of_memory(error):
+            raise MemoryError(reason(error)) from None
         raise InputError(f"{path} is truncated or damaged ({reason(error)}); get it again") from None
 
 
@@ -90,9 +90,9 @@ def _tensor(container: Container, name: str, row: Row) -> Tensor:
         raise ValueError(f"the checksum of {name} is wrong")
     try:
         found = container.tensor(name).clone() if isinstance(row, Dense) else _filled(container, name, row)
-    except MemoryError:
-        raise
     except Exception as error:
+        if out_of_memory(error):
+            raise
         raise ValueError(f"{name}: {error}") from None
     return found.to(getattr(torch, row.dtype))
 

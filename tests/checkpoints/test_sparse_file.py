@@ -189,9 +189,12 @@ def test_what_cannot_be_written_is_said(
     assert not list(tmp_path.iterdir())
 
 
-def test_too_little_memory_is_not_a_damaged_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate")])
+def test_too_little_memory_is_not_a_damaged_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def full(*_: Any, **__: Any) -> None:
-        raise MemoryError
+        raise error
 
     path = transfer.save_sparse({"w": pruned((5000,), 0.9)}, tmp_path / "w.safetensors")
     monkeypatch.setattr(torch, "zeros", full)

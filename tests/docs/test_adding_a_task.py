@@ -18,6 +18,7 @@ from tests import processes
 from tests.conftest import Outcome
 from transfer import cli
 
+pytestmark = pytest.mark.slow
 PAGE = Path(__file__).parents[2] / "docs" / "adding_a_task.md"
 FLAGS = (
     "--prune.method", "magnitude", "--prune.images", "32", "--data.size", "12", "--train.epochs", "2",
@@ -97,7 +98,6 @@ def test_without_its_module_the_line_says_what_to_import(run: Path, command: Cal
     assert "--import the module that registers it" in error
 
 
-@pytest.mark.slow
 def test_a_comparison_knows_that_smaller_is_better(folder: Path) -> None:
     words = ["--methods", "magnitude", "random", "--sparsities", "0.98", "--workers", "2"]
     words = [sys.executable, "compare_angles.py", *words, "--prune.images", "32", "--train.epochs", "1"]

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 import checkpoints
 from checkpoints.errors import InputError
 from tests.export.networks import NETWORKS, Chain, gap, prune, signal, size
-from transfer.export.compact import compact, save_compact
+from transfer.export.compact import compact
+from transfer.export.program import program, save
 from transfer.export.table import savings
 from transfer.models import classifier, segmenter
 
@@ -181,8 +182,7 @@ def test_layers_that_are_kept_whole_are_counted() -> None:
 @pytest.mark.slow
 def test_a_file_is_run_by_pytorch_alone(tmp_path: Path) -> None:
     model = prune(NETWORKS["depthwise"](), 0.9, 0, whole=0.3).float()
-    small = compact(model, torch.zeros(2, 3, 16, 16))
-    save_compact(small, torch.zeros(2, 3, 16, 16), tmp_path / "model.pt2")
+    save(program(model, torch.zeros(2, 3, 16, 16), smaller=True).exported, tmp_path / "model.pt2", {})
     images = [torch.randn(1, 3, 16, 16), torch.randn(3, 3, 19, 27)]
     torch.save(images, tmp_path / "images.pt")
     script = """
@@ -222,11 +222,6 @@ def test_other_sizes_are_refused_where_the_network_differs() -> None:
     ):
         small(image(2, 3, 9, 10))
     assert small(image(5, 3, 9, 9)).shape == (5, 5, 7, 7)
-
-
-def test_a_file_has_to_end_in_pt2(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"model\.pt does not end in \.pt2; name"):
-        save_compact(nn.Identity(), torch.zeros(2, 3, 4, 4), tmp_path / "model.pt")
 
 
 SPARSITIES = {

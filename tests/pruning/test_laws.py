@@ -14,7 +14,7 @@ from tests.pruning.references import STATISTICS
 from tests.pruning.small_nets import Activated, TinyVgg, images, randomised
 from transfer.errors import ScoreError
 from transfer.pruning import Masks, methods, prune, score
-from transfer.pruning.paths.follow import NoPathError
+from transfer.pruning.paths.carried import NoPathError
 from transfer.pruning.prunable import prunable
 from transfer.pruning.saliency import about
 from transfer.pruning.selection import select

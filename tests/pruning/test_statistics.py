@@ -14,7 +14,7 @@ from checkpoints.errors import InputError
 from tests.pruning.references import calls, norms, storing
 from tests.pruning.small_nets import TinyVgg, images, randomised
 from transfer.pruning import Masks, methods, prune, schedule, score
-from transfer.pruning.paths.follow import NoPathError
+from transfer.pruning.paths.carried import NoPathError
 from transfer.pruning.problem import Problem, cross_entropy
 from transfer.pruning.prunable import prunable
 from transfer.pruning.reduction import Processes

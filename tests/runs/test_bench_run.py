@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,6 +89,11 @@ def test_noise_is_no_reason_for_another_form(dense: float, masked: float, compac
     times = {"dense": dense, "masked": masked, "compact": compact}
     rows = [Measured(form, ms, dense / ms) for form, ms in times.items()]
     assert "use the masked model as it is" in Bench("cpu", 1, 8, 224, rows).advice()
+
+
+def test_a_difference_that_is_not_finite_is_no_number_in_json() -> None:
+    (line,) = Bench("cpu", 1, 8, 224, [Measured("compact", 9.0, 1.1, math.inf, "why")]).lines()
+    assert json.loads(json.dumps(line, allow_nan=False))["difference"] is None
 
 
 def test_a_form_with_other_outputs_is_noted(run: Path) -> None:

@@ -129,10 +129,10 @@ def test_the_grid_goes_on_where_it_stopped(tmp_path, capsys, monkeypatch):
 
     named = ("--ways", "dense", "snip", "snip,draws=2")
     table = grid(*named, "--sparsities", "0.5", "--table").out.splitlines()
-    assert table[0] == "| way | digits@0.5 | mean rank |"
+    assert table[0] == "| way | digits | mean rank | worst shortfall |"
     assert table[2].startswith("| dense | ")
     assert table[3].startswith("| snip:batch | ")
-    assert table[4] == "| snip:batch,draws=2 | error | 2.0 |"
+    assert table[4].startswith("| snip:batch,draws=2 | error | 2.0 | ")
     assert grid("--sparsities", "0.5", "--candidates", "3").out == "snip:batch  # digits@0.5\n"
     with pytest.raises(SystemExit):
         script.main(["--pairs", "digits", "--out", str(tmp_path), "--table"])
@@ -151,13 +151,25 @@ FOUND = Found(
 
 def test_the_table_by_hand():
     assert FOUND.markdown().splitlines()[2:] == [
-        "| dense | 95.00 | 75.00 |  |",
-        "| snip | 85.00 ± 7.07 | 60.00 | 1.8 |",
-        "| px | 90.00 | 55.00 | 2.0 |",
-        "| random | 50.00 | 60.00 | 2.2 |",
-        "| grasp | error |  | 4.0 |",
+        "| dense | 95.00 | 75.00 |  |  |",
+        "| snip | 85.00 ± 7.07 | 60.00 | 1.8 | 5.0 |",
+        "| px | 90.00 | 55.00 | 2.0 | 5.0 |",
+        "| random | 50.00 | 60.00 | 2.2 | 40.0 |",
+        "| grasp | error |  | 4.0 | 90.0 |",
     ]
+    assert FOUND.markdown().startswith("| way | a | b | mean rank | worst shortfall |")
+    other = Found({"a@0.9": FOUND.columns["a@0.9"], "a@0.5": FOUND.columns["b@0.9"]})
+    assert other.markdown().startswith("| way | a@0.9 | a@0.5 | mean rank |")
     assert FOUND.ranks()["b@0.9"] == {"snip": 1.5, "px": 3, "random": 1.5}
+
+
+WAYS = ("dense", "px:batch:20+erk", "tried-mine:batch", "snip,correct=1")
+
+
+def test_ways_of_another_script_or_of_few_columns_can_be_left_out():
+    mixed = Found({"a@0.9": {name: [0.9] for name in WAYS}})
+    assert list(mixed.complete().columns["a@0.9"]) == ["dense", "px:batch:20+erk"]
+    assert "grasp" not in FOUND.complete().columns["a@0.9"]
 
 
 def test_candidates_are_near_the_best_of_a_column():

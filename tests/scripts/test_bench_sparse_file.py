@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,13 @@ def test_a_line_per_mask_and_sparsity(monkeypatch: pytest.MonkeyPatch, capsys: p
         assert 0.9 < row["ratio"] < 1.25  # the header counts in a small file
         assert row["bytes"] < row["dense_bytes"] * (0.55 if row["sparsity"] == 0 else 0.1)
         assert min(row["load_s"], row["dense_load_s"]) > 0
+
+
+def test_the_table_by_hand(tmp_path: Path) -> None:
+    line = {"mask": "random", "sparsity": 0.9, "bytes": 12_345_678, "ratio": 1.02345, "load_ratio": 1.96}
+    rows = [{**line, "settings": {"dtype": dtype}} for dtype in ("float32", "float16")]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert script.table(tmp_path / "rows.jsonl").splitlines()[2:] == ["| 90.00% | 12.35 MB | 1.023 | 2.0 |  |  |  |"]
 
 
 @pytest.mark.parametrize(("share", "bits"), [(0, 0), (1, 0), (0.5, 1), (0.11, 0.499916)])

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from checkpoints.errors import InputError
-from checkpoints.files import write_whole
 from transfer.export.build import Builder
 from transfer.export.channels import Channels, Kept
 from transfer.export.flow import Flow, Step
 from transfer.export.nodes import module_of
 from transfer.export.steps import Opaque, step
 from transfer.export.steps.layer import Layer
-from transfer.export.trace import Traced, exported_program, trace
+from transfer.export.trace import Traced, trace
 
 
 def compact(model: nn.Module, example: Tensor, *, resizable: bool = True) -> GraphModule:
@@ -43,28 +39,6 @@ def compact(model: nn.Module, example: Tensor, *, resizable: bool = True) -> Gra
     kept = _settled(steps, image, traced, flow)
     made = _built(traced, flow, steps, kept, type(model).__name__)
     return made.to(example.device)
-
-
-def save_compact(model: nn.Module, example: Tensor, path: Path, *, resizable: bool = True) -> None:
-    """Write a network as a program of ``torch.export``; ``torch.export.load(path).module()`` needs PyTorch alone.
-
-    Args:
-        model: of :func:`compact`.
-        example: as for :func:`compact`.
-        resizable: likewise.
-        path: ends in ``.pt2``; written whole or not at all.
-
-    Raises:
-        InputError: the name ends otherwise, or the folder cannot be written.
-    """
-    if path.suffix != ".pt2":
-        raise InputError(f"{path} does not end in .pt2; name a compact network like model.pt2")
-    content = io.BytesIO()
-    torch.export.save(exported_program(model, example, resizable=resizable), content)
-    try:
-        write_whole(path, content.getvalue())
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error}; give a folder you can write") from None
 
 
 def _follow(traced: Traced) -> tuple[Flow, list[Step], Channels]:

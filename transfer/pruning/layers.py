@@ -9,7 +9,8 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from transfer.pruning.eval_mode import untouched
 from transfer.pruning.masks import Masks
-from transfer.pruning.paths.follow import NoPathError, follow, stand_ins
+from transfer.pruning.paths.carried import NoPathError
+from transfer.pruning.paths.follow import follow, stand_ins
 from transfer.pruning.plain import plain
 from transfer.pruning.scaled import Scaled
 from transfer.pruning.tied import place

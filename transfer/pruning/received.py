@@ -19,7 +19,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from checkpoints.errors import InputError
 from transfer.pruning.eval_mode import untouched
 from transfer.pruning.paths import operations as ops
-from transfer.pruning.paths.follow import tensors_in
+from transfer.pruning.paths.carried import tensors_in
 from transfer.pruning.problem import Batches, checked
 from transfer.pruning.tied import place, with_twins
 

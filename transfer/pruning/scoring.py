@@ -14,7 +14,7 @@ from transfer.errors import ScoreError
 from transfer.pruning.eval_mode import untouched
 from transfer.pruning.masks import kept
 from transfer.pruning.not_finite import finite
-from transfer.pruning.paths.follow import NoPathError
+from transfer.pruning.paths.carried import NoPathError
 from transfer.pruning.plain import plain
 from transfer.pruning.problem import Batches, Loss, Problem, cross_entropy
 from transfer.pruning.prunable import prunable

@@ -13,8 +13,8 @@ def show(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = 
     from rich.table import Table
 
     table = Table(title=title or None, title_justify="left")
-    for column, sample in zip(columns, rows[0], strict=True):
-        table.add_column(column, justify="right" if sample[:1].isdigit() else "left", overflow="fold")
+    for column, right in zip(columns, _numbers(rows), strict=True):
+        table.add_column(column, justify="right" if right else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
     Console().print(table)
@@ -22,5 +22,10 @@ def show(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return the table in Markdown."""
-    rule = ["---:" if sample[:1].isdigit() else "---" for sample in rows[0]]
+    rule = ["---:" if right else "---" for right in _numbers(rows)]
     return "".join("| " + " | ".join(row) + " |\n" for row in (columns, rule, *rows))
+
+
+def _numbers(rows: Sequence[Sequence[str]]) -> list[bool]:
+    """Return for each column whether its first text that is not empty begins with a digit."""
+    return [next(filter(None, column), "")[:1].isdigit() for column in zip(*rows, strict=True)]

@@ -44,9 +44,11 @@ class Bench:
     rows: list[Measured]
 
     def lines(self) -> Iterator[dict[str, Any]]:
-        """Yield one dict per form, of JSON types."""
+        """Yield one dict per form, of JSON types: a difference that is not finite is None, and ``note`` says it."""
         settings = {"device": self.device, "threads": self.threads, "batch": self.batch, "size": self.size}
-        yield from ({**settings, **asdict(row)} for row in self.rows)
+        for row in self.rows:
+            finite = {key: None if _infinite(value) else value for key, value in asdict(row).items()}
+            yield {**settings, **finite}
 
     @property
     def title(self) -> str:
@@ -92,6 +94,10 @@ def bench_run(
             with _threads(threads):
                 found = _bench(loaded.model, device, batch, loaded.look.size)
             yield found
+
+
+def _infinite(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _text(value: float | None, form: str) -> str:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from checkpoints.errors import InputError
-from transfer.errors import RunError, ScoreError, TrainingError, out_of_memory
+from checkpoints.errors import InputError, out_of_memory
+from transfer.errors import RunError, ScoreError, TrainingError
 from transfer.recipe import Recipe
 from transfer.runs.run import Result, run
 from transfer.runs.shelf import Shelf

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from checkpoints.errors import InputError, reason
-from transfer.errors import RunError, out_of_memory
+from checkpoints.errors import InputError, out_of_memory, reason
+from transfer.errors import RunError
 from transfer.export import forms
 from transfer.export.difference import CLOSE, gap
 from transfer.export.forms import Form, Run

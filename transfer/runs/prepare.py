@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 import checkpoints
 from checkpoints import Backbone
-from checkpoints.errors import InputError
+from checkpoints.errors import InputError, out_of_memory
 from transfer import data as datasets
 from transfer import tasks
 from transfer.data.identity import fingerprint
 from transfer.data.image_batches import Loaders
 from transfer.distributed import accelerator_for, from_main
-from transfer.errors import ScoreError, out_of_memory
+from transfer.errors import ScoreError
 from transfer.pruning import methods, patterns, saliency, schedule, score
 from transfer.pruning.prunable import prunable, zeros
 from transfer.pruning.received import check_received

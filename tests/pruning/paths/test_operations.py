@@ -14,7 +14,8 @@ from checkpoints.errors import InputError
 from tests.pruning.small_nets import Activated, images
 from transfer.pruning import methods, prune, score
 from transfer.pruning.paths import gated
-from transfer.pruning.paths.follow import NoPathError, follow, stand_ins
+from transfer.pruning.paths.carried import NoPathError
+from transfer.pruning.paths.follow import follow, stand_ins
 from transfer.pruning.paths.operations import window_sum
 
 

@@ -13,7 +13,7 @@ from tests.pruning.small_nets import TinyVgg, images, randomised
 from transfer.pruning import CollapseWarning, Masks, live, path_kernel_trace, prune, score
 from transfer.pruning import schedule as schedules
 from transfer.pruning.layers import effective_sparsity, report
-from transfer.pruning.paths.follow import NoPathError
+from transfer.pruning.paths.carried import NoPathError
 from transfer.pruning.prunable import prunable
 from transfer.pruning.selection import select
 

@@ -10,7 +10,7 @@ from torch.func import functional_call
 from checkpoints.errors import InputError
 from tests.pruning.small_nets import images, randomised
 from transfer.pruning import Masks, score
-from transfer.pruning.paths.follow import NoPathError
+from transfer.pruning.paths.carried import NoPathError
 from transfer.pruning.prunable import prunable
 
 

@@ -14,10 +14,9 @@ Range: a product over 50 layers overflows float32 (in ResNet-50 the ones-view re
 tensors carry a power of two (:mod:`transfer.pruning.scaled`).
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any
-from weakref import ref
 
 import torch
 import torch.nn.functional as F
@@ -25,9 +24,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from checkpoints.errors import InputError
 from transfer.pruning.not_finite import check_finite
 from transfer.pruning.paths import operations as ops
+from transfer.pruning.paths.carried import NoPathError, alone, give, on_path, own, path_of, share, tensors_in
 from transfer.pruning.plain import bfloat16
 from transfer.pruning.scaled import Scaled, View
 from transfer.pruning.statistics import Norms
@@ -35,10 +34,6 @@ from transfer.pruning.tied import place
 
 Norm = Callable[[Tensor], Tensor]
 After = Callable[[Scaled], Scaled]
-
-
-class NoPathError(InputError):
-    """The network has an operation that is not defined on paths."""
 
 
 def _layout(inputs: Tensor) -> torch.memory_format:
@@ -107,11 +102,11 @@ def follow(
     watch = nullcontext() if looked else unseen
     layout = _layout(inputs)
     first = inputs.clone(memory_format=layout)
-    _give(first, Scaled(start.to(memory_format=layout)))
+    give(first, Scaled(start.to(memory_format=layout)))
     try:
         with torch.no_grad(), bfloat16(device, enabled=bf16), watch, machine, norms or nullcontext():
             output = model(first)
-        if not _on_path(output):
+        if not on_path(output):
             raise NoPathError(f"the output is {type(output).__name__}, not one tensor made from the input")
     except (NoPathError, RuntimeError) as error:
         reason = unseen.found or error  # torch.jit replaces errors raised inside it by its own
@@ -120,7 +115,7 @@ def follow(
         raise NoPathError(f"path methods cannot score {_innermost(error, model)}: {reason}") from None
     if gated:
         check_finite(output, model, lambda: model(inputs), norms and norms.again())
-    return _path(output)
+    return path_of(output)
 
 
 class _Follow(TorchFunctionMode):
@@ -140,24 +135,24 @@ class _Follow(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        on_path = sum(_on_path(x) for x in tensors_in([args, kwargs]))
-        if not on_path:
+        count = sum(on_path(x) for x in tensors_in([args, kwargs]))
+        if not count:
             return func(*args, **kwargs)
         self.busy = True
         try:
-            return self._carry(on_path, func, args, kwargs)
+            return self._carry(count, func, args, kwargs)
         finally:
             self.busy = False
 
-    def _carry(self, on_path: int, func: Any, args: Any, kwargs: Any) -> Any:
+    def _carry(self, count: int, func: Any, args: Any, kwargs: Any) -> Any:
         if func in ops.REFUSED or kwargs.get("out") is not None:
             raise NoPathError(f"{ops.name(func)} moves values past the graph")
         rule = _RULES.get(func)
         if rule not in _READING and func not in ops.SHAPE:
-            _share(tensors_in([args, kwargs]))
-        if rule is not None and (on_path == 1 or rule in (_add, _join)):
+            share(tensors_in([args, kwargs]))
+        if rule is not None and (count == 1 or rule in (_add, _join)):
             return rule(self, func, *args, **kwargs)
-        if on_path > 1:
+        if count > 1:
             raise NoPathError(f"{ops.name(func)} joins two tensors that both depend on the input")
         out = func(*args, **kwargs)
         if any(True for _ in tensors_in([out])):
@@ -168,7 +163,7 @@ class _Follow(TorchFunctionMode):
         """Apply an operation to the path tensor of ``x``, with gradients if the caller enabled them."""
         plain = nullcontext() if self.mixed is None else torch.autocast(self.mixed, enabled=False)
         with torch.set_grad_enabled(self.grad), plain:
-            return Scaled(func(_path(x).tensor, *args, **kwargs), _path(x).exponent + raised)
+            return Scaled(func(path_of(x).tensor, *args, **kwargs), path_of(x).exponent + raised)
 
 
 class _Unseen(TorchDispatchMode):
@@ -180,7 +175,7 @@ class _Unseen(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if not self.follow.busy and any(_on_path(x) for x in tensors_in([args, kwargs])):
+        if not self.follow.busy and any(on_path(x) for x in tensors_in([args, kwargs])):
             self.found = NoPathError(f"{func} is within what torch.jit or C++ runs, where paths cannot be followed")
             raise self.found
         return func(*args, **kwargs)
@@ -202,15 +197,15 @@ def _weighted(
         if bool((weight < 0).any()):
             raise NoPathError(f"{ops.name(func)} with negative fixed coefficients has no meaning on paths")
         out = func(input, weight, bias, *args, **kwargs)
-        return _give(out, run.path(func, input, weight, None, *args, **kwargs))
+        return give(out, run.path(func, input, weight, None, *args, **kwargs))
     again = id(view) in run.used  # its single exponent keeps only the first result in range
     run.used.add(id(view))
     if not (view.settled or again or run.grad):
-        view.settle(_path(input).tensor)
+        view.settle(path_of(input).tensor)
     path = run.path(func, input, view.tensor, None, *args, raised=view.exponent, **kwargs)
     out = func(input, weight, bias, *args, **kwargs) if run.gated else torch.zeros_like(path.tensor)
     with torch.set_grad_enabled(run.grad):
-        return _own(out, path if view.settled and not again else run.after(path))
+        return own(out, path if view.settled and not again else run.after(path))
 
 
 def _batch_norm(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -218,36 +213,36 @@ def _batch_norm(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: An
     given = dict(zip(names, args, strict=False)) | {k.removeprefix("running_"): v for k, v in kwargs.items()}
     out = func(input, *args, **kwargs)
     if run.norm is None:
-        return _give(out, _path(input), input.memory)  # type: ignore[attr-defined]
+        return give(out, path_of(input), input.memory)  # type: ignore[attr-defined]
     if given.get("training") or given.get("var") is None:
         raise NoPathError(
             "a BatchNorm that uses the statistics of the batch has no fixed scale; statistics='batch' gives it one"
         )
-    scale = torch.rsqrt(given["var"].to(_path(input).tensor.dtype) + given.get("eps", 1e-5))
+    scale = torch.rsqrt(given["var"].to(path_of(input).tensor.dtype) + given.get("eps", 1e-5))
     scale = scale if given.get("weight") is None else given["weight"] * scale
-    return _give(out, run.path(torch.mul, input, run.norm(scale).view(-1, *[1] * (input.dim() - 2))))
+    return give(out, run.path(torch.mul, input, run.norm(scale).view(-1, *[1] * (input.dim() - 2))))
 
 
 def _relu(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    path, alone = _path(input), _alone(input)
+    path, only = path_of(input), alone(input)
     out = func(input, *args, **kwargs)
     if run.grad and run.gated:  # the backward needs the gates, which the model may overwrite: copy, one byte each
-        return _give(out, run.path(_pass_open, _give(out, path), out > 0))
+        return give(out, run.path(_pass_open, give(out, path), out > 0))
     if run.gated:
-        over = path.tensor if alone and out is input else None
-        return _own(out, Scaled(_pass_active(path.tensor, out, over), path.exponent))
-    _share([input])
-    return _give(out, path)
+        over = path.tensor if only and out is input else None
+        return own(out, Scaled(_pass_active(path.tensor, out, over), path.exponent))
+    share([input])
+    return give(out, path)
 
 
 def _sloped(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     before = input.clone() if kwargs.get("inplace") else input
-    path, out = _path(input), func(input, *args, **kwargs)
-    _give(out, path)
+    path, out = path_of(input), func(input, *args, **kwargs)
+    give(out, path)
     if not run.gated:
         return out
     slope = torch.where(before == 0, 0, out / before)
-    return _give(out, run.path(torch.mul, out, slope.square()))
+    return give(out, run.path(torch.mul, out, slope.square()))
 
 
 def _threshold(run: _Follow, func: Any, input: Tensor, threshold: float, value: float, **kwargs: Any) -> Tensor:
@@ -262,10 +257,10 @@ def _max_pool(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any)
     out, choice = ops.MAX_POOL[func](input, *args, **kwargs)
     if run.summed:
         try:
-            return _give(out, run.path(ops.window_sum(func), input, *args, **kwargs))
+            return give(out, run.path(ops.window_sum(func), input, *args, **kwargs))
         except NotImplementedError as error:
             raise NoPathError(str(error)) from None
-    return _give(out, run.path(_pick, input, choice) if run.gated else run.path(func, input, *args, **kwargs))
+    return give(out, run.path(_pick, input, choice) if run.gated else run.path(func, input, *args, **kwargs))
 
 
 def _linear(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -279,8 +274,8 @@ def _linear(run: _Follow, func: Any, input: Tensor, *args: Any, **kwargs: Any) -
     path = run.path(Tensor.reshape if viewed else func, input, *args, **kwargs)
     out = func(input, *args, **kwargs)
     if isinstance(out, Tensor):
-        return _give(out, path)
-    return tuple(_give(part, Scaled(p, path.exponent)) for part, p in zip(out, path.tensor, strict=True))
+        return give(out, path)
+    return tuple(give(part, Scaled(p, path.exponent)) for part, p in zip(out, path.tensor, strict=True))
 
 
 def _by_number(run: _Follow, func: Any, input: Any, other: Any, **kwargs: Any) -> Tensor:
@@ -289,38 +284,38 @@ def _by_number(run: _Follow, func: Any, input: Any, other: Any, **kwargs: Any) -
     if kwargs or not other >= 0:  # path weights are squares or absolute values: nothing may cancel
         raise NoPathError(f"{ops.name(func)} by {other} has no meaning on paths")
     path = run.path(ops.BY_NUMBER[func], input, other)
-    return _give(func(input, other), path)
+    return give(func(input, other), path)
 
 
 def _add(run: _Follow, func: Any, input: Any, other: Any, *, alpha: float = 1, **kwargs: Any) -> Tensor:
     if alpha != 1:
         raise NoPathError(f"{ops.name(func)} with alpha={alpha} has no meaning on paths")
-    paths = [_path(x) for x in (input, other) if _on_path(x)]  # biases and numbers carry no path
-    alone = not run.grad and len(paths) > 1 and _alone(input)
+    paths = [path_of(x) for x in (input, other) if on_path(x)]  # biases and numbers carry no path
+    only = not run.grad and len(paths) > 1 and alone(input)
     out = func(input, other, **kwargs)
     if len(paths) == 1:
-        _share([input, other])
+        share([input, other])
     with torch.set_grad_enabled(run.grad):
-        path = paths[0].add_(paths[1]) if alone and out is input else paths[0].plus(*paths[1:])
+        path = paths[0].add_(paths[1]) if only and out is input else paths[0].plus(*paths[1:])
     if path.tensor.shape != out.shape:
         raise NoPathError(f"{ops.name(func)} of a constant that is larger than its input has no meaning on paths")
-    return _own(out, path) if len(paths) > 1 else _give(out, path)
+    return own(out, path) if len(paths) > 1 else give(out, path)
 
 
 def _subtract(run: _Follow, func: Any, input: Any, other: Any, **kwargs: Any) -> Tensor:
-    if not _on_path(input):
+    if not on_path(input):
         raise NoPathError(f"{ops.name(func)} from a constant turns the sign, which has no meaning on paths")
     return _add(run, func, input, other, **kwargs)
 
 
 def _join(run: _Follow, func: Any, tensors: Iterable[Any], *args: Any, **kwargs: Any) -> Tensor:
     parts = list(tensors)
-    if not all(_on_path(part) for part in parts):
+    if not all(on_path(part) for part in parts):
         raise NoPathError(f"{ops.name(func)} with a constant has no meaning on paths")
-    high = max(_path(part).exponent for part in parts)
+    high = max(path_of(part).exponent for part in parts)
     with torch.set_grad_enabled(run.grad):
-        path = Scaled(func([_path(part).at(high) for part in parts], *args, **kwargs), high)
-    return _give(func(parts, *args, **kwargs), path)
+        path = Scaled(func([path_of(part).at(high) for part in parts], *args, **kwargs), high)
+    return give(func(parts, *args, **kwargs), path)
 
 
 _READING = (_weighted, _batch_norm, _relu, _add)  # their results' paths have memory of their own, or say that not
@@ -355,66 +350,6 @@ def _pick(path: Tensor, choice: Tensor) -> Tensor:
     picked = path.flatten(2).gather(2, choice.flatten(2)).view_as(choice)
     last = torch.channels_last
     return picked.contiguous(memory_format=last) if choice.is_contiguous(memory_format=last) else picked
-
-
-class _Memory:
-    """Memory of a path tensor: which of the model's tensors hold it; it may be overwritten together with the last."""
-
-    def __init__(self, *, owned: bool) -> None:
-        self.owned = owned  # only by the holders; once it is not, it never is again
-        self.holders: list[ref[Tensor]] = []
-
-    def only_of(self, x: Tensor) -> bool:
-        """Return whether nothing but ``x`` holds it."""
-        return self.owned and all(holder() is None or holder() is x for holder in self.holders)
-
-
-def _give(out: Tensor, path: Scaled, memory: _Memory | None = None) -> Tensor:
-    """Attach a path to a tensor.
-
-    Args:
-        out: of the model.
-        path: its path tensor.
-        memory: the path's; None: something else may hold it, so that it is never overwritten.
-    """
-    memory = memory or _Memory(owned=False)
-    memory.holders.append(ref(out))
-    out.path, out.of_version, out.memory = path, out._version, memory  # type: ignore[attr-defined]
-    return out
-
-
-def _own(out: Tensor, path: Scaled) -> Tensor:
-    """Attach a path whose memory nothing else holds."""
-    return _give(out, path, _Memory(owned=True))
-
-
-def _alone(x: Tensor) -> bool:
-    return x.memory.only_of(x)  # type: ignore[attr-defined]
-
-
-def _share(tensors: Iterable[Any]) -> None:
-    for x in tensors:
-        if _on_path(x):
-            x.memory.owned = False
-
-
-def _path(x: Tensor) -> Scaled:
-    if x._version != x.of_version:  # type: ignore[attr-defined]
-        raise NoPathError("a tensor is used again after it was overwritten in place through another view of it")
-    return x.path  # type: ignore[attr-defined]
-
-
-def _on_path(x: Any) -> bool:
-    return isinstance(x, Tensor) and hasattr(x, "path")
-
-
-def tensors_in(values: Any) -> Iterator[Tensor]:
-    """Yield the tensors in nested lists, tuples and dicts."""
-    for value in values.values() if isinstance(values, dict) else values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, (tuple, list, dict)):
-            yield from tensors_in(value)
 
 
 def _innermost(error: Exception, model: nn.Module) -> str:

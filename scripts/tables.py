@@ -1,0 +1,57 @@
+"""Write the tables of README and docs from the files in benchmarks/, or check that they agree.
+
+    python scripts/tables.py            # half a minute
+    python scripts/tables.py --check    # exit code 1 if a table differs; one line names each
+
+A page says which command prints a table, in a comment before it; the table ends at the next such comment:
+
+    <!-- table: scripts/bench_payoff.py --table benchmarks/payoff.jsonl -->
+    ...
+    <!-- end of table -->
+
+Figures that a page quotes in its sentences are not checked.
+"""
+
+import argparse
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from checkpoints.files import write_whole
+
+ROOT = Path(__file__).parents[1]
+TABLE = re.compile(r"(<!-- table: (scripts/\w+\.py [^\n]*?) -->\n).*?(<!-- end of table -->\n)", re.S)
+OPENING = "<!-- table:"
+
+
+def main() -> None:
+    """Rewrite or check every page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit code 1 if a table differs")
+    check = parser.parse_args().check
+    different = 0
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        text = path.read_text()
+        made = TABLE.sub(lambda found: found[1] + "\n" + printed(found[2]) + "\n" + found[3], text)
+        if len(TABLE.findall(text)) != text.count(OPENING):
+            parser.exit(2, f"{path.relative_to(ROOT)} has a table without a script or an end; see --help\n")
+        if made != text:
+            different += 1
+            print(f"{path.relative_to(ROOT)} {'differs from' if check else 'written from'} benchmarks/")
+            if not check:
+                write_whole(path, made)
+    sys.exit(bool(different and check))
+
+
+def printed(command: str) -> str:
+    """Return what a script of this folder prints."""
+    done = subprocess.run([sys.executable, *shlex.split(command)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"{command} failed with exit code {done.returncode}")
+    return done.stdout
+
+
+if __name__ == "__main__":
+    main()
