@@ -16,6 +16,7 @@ from transfer.data.augment import Augment
 from transfer.pruning import Masks
 from transfer.recipe import Data, Prune, Recipe, Train
 
+Shapes = Mapping[str, tuple[int, ...]]
 SHAPES = {"stem": (8, 3, 3, 3), "block.conv1": (16, 8, 3, 3), "block.conv2": (16, 16, 3, 3), "head.fc": (10, 16)}
 DATA = {
     "classes": [str(number) for number in range(10)],
@@ -31,7 +32,7 @@ RECIPE = Recipe(
 def write_run(
     out: Path, method: str = "px", sparsity: float = 0.9, seed: int = 0, value: float = 0.9, *,
     recipe: Recipe = RECIPE, result: Mapping[str, Any] | None = None, data: Mapping[str, Any] = DATA,
-    name: str = "", shapes: Mapping[str, tuple[int, ...]] = SHAPES, **prune: Any,
+    name: str = "", shapes: Shapes = SHAPES, **prune: Any,
 ) -> Path:  # fmt: skip
     """Write a finished run and return its folder; ``prune`` are settings, ``result`` replaces entries of the result."""
     asked = Prune(method=method, sparsity=sparsity, **prune)
@@ -53,9 +54,7 @@ def write_run(
     return folder
 
 
-def _weights(
-    sparsity: float, seed: int, shapes: Mapping[str, tuple[int, ...]]
-) -> tuple[dict[str, torch.Tensor], Masks]:
+def _weights(sparsity: float, seed: int, shapes: Shapes) -> tuple[dict[str, torch.Tensor], Masks]:
     generator = torch.Generator().manual_seed(seed)
     weights = {f"{name}.weight": torch.randn(shape, generator=generator) for name, shape in shapes.items()}
     scores = torch.cat([w.abs().flatten() for w in weights.values()])

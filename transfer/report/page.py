@@ -78,6 +78,6 @@ def _recipes(sections: Sequence[Section]) -> str:
 def _method() -> str:
     return (
         f"Differences are paired over the seeds that both rows have; the interval is Student's {CONFIDENCE:.0%} t "
-        "interval of their mean, and a difference is within noise if it contains 0. With one seed the noise is unknown. "
-        "The intervals are not corrected for their number: of twenty, one misses by chance."
+        "interval of their mean, and a difference is within noise if it contains 0. With one seed the noise is "
+        "unknown. The intervals are not corrected for their number: of twenty, one misses by chance."
     )
