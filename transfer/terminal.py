@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from checkpoints.errors import one_line
 from transfer import tasks
 from transfer.environment import main_process
 from transfer.pruning.patterns import NONE
@@ -60,7 +61,8 @@ def show_report(found: Report) -> None:
     if not main_process():
         return
     for fault in found.faults:
-        print(f"{fault.kind}: {fault.where}{f' ({fault.cell})' if fault.cell else ''}: {fault.what}")
+        cell = f" ({fault.cell})" if fault.cell else ""
+        print(one_line(f"{fault.kind}: {fault.where}{cell}: {fault.what}"))
     for number, section in enumerate(found.sections, 1):
         title = f"section {number}: {section.title}" if len(found.sections) > 1 else section.title
         tables.show(*summary.shown(section), title=f"{title}\n{section.differs}".rstrip())

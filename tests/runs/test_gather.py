@@ -138,6 +138,8 @@ def test_what_is_not_whole_is_one_line_and_the_rest_is_shown(tmp_path, name, con
         ({"headline": "miou", "task": "segmentation"}, "KeyError('protocol')"),
         ({"seed": 9}, "of another recipe"),
         ({"kept": None}, "damaged"),
+        ({"sparsity_asked": 1.5}, "damaged"),
+        ({"versions": "new"}, "damaged"),
     ],
 )
 def test_a_result_that_cannot_be_shown(tmp_path, change, says):

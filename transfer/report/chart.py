@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-HEIGHT = 300
+WIDTH, HEIGHT = 400, 290
 LEFT, RIGHT, TOP, BOTTOM = 54, 12, 10, 44
 APART = 30.0  # pixels between the labels of two ticks
 MARKS = (
@@ -101,6 +101,7 @@ class Drawn:
     lines: list[dict[str, Any]] = field(default_factory=list)
     hits: list[dict[str, Any]] = field(default_factory=list)
     height: int = HEIGHT
+    usual: int = WIDTH
     left: int = LEFT
     right: int = RIGHT
     top: int = TOP
@@ -109,7 +110,7 @@ class Drawn:
 def drawn(chart: Chart) -> Drawn:
     """Return the geometry of a chart."""
     upright = max((len(words) for _, words in chart.x.ticks), default=0) if chart.x.upright else 0
-    width = max(440, LEFT + RIGHT + 12 * len(chart.x.ticks)) if upright else 440
+    width = max(WIDTH, LEFT + RIGHT + 12 * len(chart.x.ticks)) if upright else WIDTH
     below = min(int(6.2 * upright) + 30, 190) if upright else BOTTOM
     found = Drawn(chart, width, HEIGHT - BOTTOM, height=HEIGHT - BOTTOM + below)
     x, y = _scale_x(chart, width), _scale_y(chart)
@@ -172,7 +173,7 @@ def _round_numbers(scale: Scale) -> list[float]:
 
     if not scale.log:
         return [float(v) for v in MaxNLocator(5).tick_values(scale.low, scale.high)]
-    few = math.log10(scale.high / scale.low) < 2
+    few = math.log10(scale.high / scale.low) < 2.5
     values = LogLocator(subs=(1, 2, 5) if few else (1,)).tick_values(scale.low, scale.high)
     return [float(v) for v in values]
 

@@ -41,7 +41,7 @@ def _by_sparsity(section: Section, styles: Styles) -> Chart:
         lines.append(Line(label, styles[label], [_point(row, -math.log10(1 - row.level)) for row in rows]))
     ticks = [(-math.log10(1 - level), f"{round(100 * level, 4):g}") for level in section.levels]
     axis = Axis("weights removed (%), spaced by the logarithm of the density", ticks=ticks, told=_sparsity)
-    return Chart(f"{_capital(metric.label)} against sparsity", axis, Axis(metric.axis), [*_dense(section), *lines],
+    return Chart(f"{capital(metric.label)} against sparsity", axis, Axis(metric.axis), [*_dense(section), *lines],
                  note=_spread(section))  # fmt: skip
 
 
@@ -63,7 +63,7 @@ def _against(
     at = [Line(DENSE, REFERENCE, [_point(dense, size)])] if dense and size else []
     metric = section.headline
     x = Axis(f"{what} (log)", log=True, told=told, ticks=_decades(lines + at, told))
-    return Chart(f"{_capital(metric.label)} against {what}", x, Axis(metric.axis), [*_dense(section), *at, *lines])
+    return Chart(f"{capital(metric.label)} against {what}", x, Axis(metric.axis), [*_dense(section), *at, *lines])
 
 
 def _decades(lines: Sequence[Line], told: Callable[[float | None], str]) -> list[tuple[float, str]]:
@@ -142,7 +142,7 @@ def _curves(section: Section, rows: Sequence[Row], styles: Styles) -> list[Chart
         scale = metric.plotted if name == metric.name else float
         lines = [_curve(row, name, REFERENCE if row.dense else styles[row.label], scale) for row in (*dense, *rows)]
         x = Axis("epoch", told=lambda epoch: f"epoch {epoch:g}")
-        found.append(Chart(_capital(title), x, Axis(label), lines, level))
+        found.append(Chart(capital(title), x, Axis(label), lines, level))
     return found
 
 
@@ -175,5 +175,6 @@ def _ranked(values: Sequence[float]) -> list[Point]:
     return [Point(rank, value) for rank, value in enumerate(sorted(values, reverse=True), 1)]
 
 
-def _capital(words: str) -> str:
+def capital(words: str) -> str:
+    """Return the words with the first letter large."""
     return words[:1].upper() + words[1:]

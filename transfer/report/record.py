@@ -111,7 +111,7 @@ class Record:
             for path, value in self.settings.items()
             if not path.startswith("prune.") and path not in _NOT_DECISIVE
         }
-        weights = "" if self.recipe.backbone.startswith("random:") else self.result.get("backbone_digest", "")
+        weights = "" if self.recipe.backbone.startswith("random:") else str(self.result.get("backbone_digest", ""))
         found = {"task": self.result["task"], **shared, "backbone's weights": weights[:12], "data": self._data()}
         found |= {name: self.result.get(name) for name in _MACHINE}
         found |= {f"version of {name}": value for name, value in self.result.get("versions", {}).items()}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from transfer.report.figures import percent
+from transfer.report.figures import capital, percent
 from transfer.report.noise import difference, paired
 from transfer.report.recommend import rivals
 from transfer.report.rows import Row, best
@@ -37,7 +37,7 @@ def matrix(section: Section) -> dict[str, Any]:
         rows.append((label, [_cell(section, row, row is top) for row, top in zip(cells, bests, strict=True)]))
     several = any(row.std is not None for row in section.rows)
     spread = ", mean ± standard deviation over seeds" if several else ", one seed"
-    caption = f"Test {section.headline.label}{spread}; bold: best mean at a sparsity; {UNKNOWN}: no finished run"
+    caption = f"{capital(section.headline.axis)}{spread}; bold: best mean at a sparsity; {UNKNOWN}: no finished run"
     return {"caption": caption, "columns": ["method", *map(percent, section.levels)], "rows": rows}
 
 
@@ -46,7 +46,14 @@ def _cell(section: Section, row: Row | None, bold: bool, span: int = 1) -> Cell:
         return Cell(UNKNOWN)
     short = len(row.runs) < len(section.seeds)
     note = f"{len(row.runs)} of {len(section.seeds)} seeds" if short else ""
-    return Cell(section.headline.text(row.mean, row.std), note, bold, span)
+    return Cell(_plain(section, row), note, bold, span)
+
+
+def _plain(section: Section, row: Row) -> str:
+    """Return mean and standard deviation in the axis' unit, without the unit."""
+    form = ".2f" if section.headline.percent else ".4g"
+    mean = format(section.headline.plotted(row.mean), form)
+    return mean if row.std is None else f"{mean} ± {format(section.headline.plotted(row.std), form)}"
 
 
 def columns(section: Section) -> list[str]:

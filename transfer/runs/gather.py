@@ -190,7 +190,8 @@ def _check(recipe: Recipe, result: Any) -> None:
     if absent:
         raise InputError(f"result.json has no {absent[0]}; remove the folder and run again")
     numbers = all(_is_number(result[name]) for name in ("sparsity_asked", "sparsity", "kept", "total"))
-    if not numbers or not isinstance(result["task"], str) or result["seed"] != recipe.seed:
+    types = isinstance(result["task"], str) and isinstance(result.get("versions", {}), dict)
+    if not numbers or not types or not 0 <= result["sparsity_asked"] < 1 or result["seed"] != recipe.seed:
         raise InputError("result.json is damaged or of another recipe; remove the folder and run again")
 
 
@@ -255,7 +256,7 @@ class _Parts:
             return absent
         try:
             return reader(path)
-        except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
+        except (OSError, KeyError, TypeError, AttributeError, ValueError, RecursionError, csv.Error) as error:
             self._note(name, one_line(f"cannot be read ({error})"))
             return absent
 
