@@ -60,7 +60,8 @@ def _weights(sparsity: float, seed: int, shapes: Shapes) -> tuple[dict[str, torc
     scores = torch.cat([w.abs().flatten() for w in weights.values()])
     least = scores.sort().values[int(sparsity * len(scores))] if sparsity else -1.0
     masks = Masks({name: w.abs() >= least for name, w in weights.items()})
-    return {name: w * masks[name] for name, w in weights.items()} | {"head.fc.bias": torch.zeros(10)}, masks
+    pruned = {name: w.masked_fill(~masks[name], 0.0) for name, w in weights.items()}
+    return pruned | {"head.fc.bias": torch.zeros(10)}, masks
 
 
 def _layers(masks: Masks) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from importlib import import_module
 from importlib.util import find_spec
@@ -11,6 +12,8 @@ from typing import Any
 from transfer.recipe import Recipe
 from transfer.report.record import Record, flat
 from transfer.report.rows import Row
+
+_METHOD = ("prune.method", "prune.sparsity")
 
 
 def command(row: Row) -> str:
@@ -26,10 +29,13 @@ def command(row: Row) -> str:
 
 
 def flags(recipe: Recipe, usual: Recipe) -> list[str]:
-    """Return the flags that turn the recipe ``usual`` into this one, but for its seed."""
-    own, plain = flat(recipe.to_dict()), flat(usual.to_dict())
-    changed = [path for path, value in own.items() if path != "seed" and plain[path] != value]
-    return [word for path in changed for word in _flag(path, own[path])]
+    """Return the flags that turn the recipe ``usual`` into this one, as it was run, but for its seed."""
+    own, before = flat(recipe.to_dict()), flat(usual.to_dict())
+    method = [path for path in _METHOD if before[path] != own[path] and not (recipe.prune.dense and path == _METHOD[0])]
+    chosen = dataclasses.replace(usual.prune, method=recipe.prune.method, sparsity=recipe.prune.sparsity)
+    plain = flat(dataclasses.replace(usual, prune=chosen).resolved().to_dict())  # as it runs with the method alone
+    others = [path for path, value in own.items() if path != "seed" and plain[path] != value]
+    return [word for path in (*method, *others) for word in _flag(path, own[path])]
 
 
 def _flag(path: str, value: Any) -> list[str]:

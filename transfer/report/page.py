@@ -67,7 +67,7 @@ def _shown(section: Section, styles: dict[str, int], within: float) -> dict[str,
         "levelled": [chart for chart in found if chart.chart.level is not None], "levels": section.levels,
         "table": {"columns": summary.columns(section), "rows": [summary.row(section, row) for row in section.rows]},
         "commands": "\n".join(commands), "imports": any(line.startswith("python -c") for line in commands),
-        "settings": list(section.records[0].protocol.items()), "noise": summary.noise(section),
+        "settings": summary.settings(section), "noise": summary.noise(section),
     }  # fmt: skip
 
 

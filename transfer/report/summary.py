@@ -9,6 +9,7 @@ from typing import Any
 from transfer.report.figures import capital, percent
 from transfer.report.noise import difference, paired
 from transfer.report.recommend import rivals
+from transfer.report.record import text
 from transfer.report.rows import Row, best
 from transfer.report.sections import Section
 from transfer.report.units import UNKNOWN, count, file_size, seconds
@@ -96,9 +97,16 @@ def shown(section: Section) -> tuple[list[str], list[list[str]]]:
     return names, [[cells[place] for place in places] for cells in rows]
 
 
+def settings(section: Section) -> list[tuple[str, str]]:
+    """Return what all runs have in common, and how each way prunes."""
+    ways = {row.label: next(iter(row.runs.values())).way for row in section.pruned}
+    told = [(f"pruning: {label}", ", ".join(f"{k} {text(v)}" for k, v in way.items())) for label, way in ways.items()]
+    return [*section.records[0].protocol.items(), *told]
+
+
 def noise(section: Section) -> list[Sequence[str]]:
     """Return every row beside the best at its sparsity: difference, interval, n and verdict."""
-    found = []
+    found: list[Sequence[str]] = []
     for rival in rivals(section):
         gap = rival.gap
         interval = UNKNOWN
