@@ -71,8 +71,9 @@ def test_a_comparison_and_a_sweep_name_the_runs_beside_them(tmp_path):
     write_run(tmp_path, seed=2)
     folder = comparison(tmp_path / "c", data="", rows=[], runs=[one.name])
     sweep = comparison(
-        tmp_path / "s", "sweep.json", runs=[two.name, "gone"], failed=[{"run": "bad", "error": "out of\nmemory"}]
-    )
+        tmp_path / "s", "sweep.json", runs=[two.name, "gone"], failed=[{"run": "bad", "error": "out of\nmemory"}],
+        cells=[{"run": "gone", "cell": "px 90.00%, seed 3", "status": "open"}],
+    )  # fmt: skip
     assert [record.folder for record in gather([folder]).records] == [one]
     found = gather([sweep])
     assert [record.folder for record in found.records] == [two]
@@ -80,6 +81,7 @@ def test_a_comparison_and_a_sweep_name_the_runs_beside_them(tmp_path):
         ("failed", "bad", "out of memory"),
         ("missing", "gone", f"{sweep}/sweep.json lists it, but there is no such run"),
     ]  # fmt: skip
+    assert found.faults[1].cell == "px 90.00%, seed 3"
     assert [fault.kind for fault in gather([tmp_path]).faults] == ["failed", "missing"]
 
 

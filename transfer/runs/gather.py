@@ -107,20 +107,26 @@ def _listed(folder: Path, found: Gathered) -> list[Path]:
     runs: list[Path] = []
     for path in (folder / name for name in _LISTS if (folder / name).is_file()):
         try:
-            names, failed = _names(path)
+            names, failed, cells = _names(path)
         except InputError as error:
             found.faults.append(Fault("damaged", str(path), str(error)))
             continue
-        found.faults += [Fault("failed", name, one_line(what), _cell(folder.parent / name)) for name, what in failed]
+        found.faults += [Fault("failed", name, one_line(what), _named(folder, name, cells)) for name, what in failed]
         there = [folder.parent / name for name in names]
         runs += [run for run in there if is_run(run)]
         gone = [run.name for run in there if not is_run(run)]
-        found.faults += [Fault("missing", name, f"{path} lists it, but there is no such run") for name in gone]
+        found.faults += [
+            Fault("missing", name, f"{path} lists it, but there is no such run", cells.get(name, "")) for name in gone
+        ]
     return runs
 
 
-def _names(path: Path) -> tuple[list[str], list[tuple[str, str]]]:
-    """Return the names of runs in a list, and of those that failed with their errors.
+def _named(folder: Path, name: str, cells: Mapping[str, str]) -> str:
+    return cells.get(name) or _cell(folder.parent / name)
+
+
+def _names(path: Path) -> tuple[list[str], list[tuple[str, str]], dict[str, str]]:
+    """Return the names of runs in a list, of those that failed with their errors, and what the runs are of.
 
     Raises:
         InputError: the file is damaged.
@@ -128,7 +134,8 @@ def _names(path: Path) -> tuple[list[str], list[tuple[str, str]]]:
     content = read_json(path)
     try:
         names = [_name(name) for name in content["runs"]]
-        return names, [(_name(row["run"]), str(row["error"])) for row in content.get("failed", [])]
+        failed = [(_name(row["run"]), str(row["error"])) for row in content.get("failed", [])]
+        return names, failed, {_name(row["run"]): one_line(str(row["cell"])) for row in content.get("cells", [])}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"it is no list of runs ({error!r}); run the comparison again") from error
 
