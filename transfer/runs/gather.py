@@ -1,37 +1,20 @@
-"""Find run folders and read what a report needs of them; what cannot be read becomes a line, not an error."""
+"""Find the run folders that a report is about, and what the lists of comparisons and sweeps say of others."""
 
 from __future__ import annotations
 
-import csv
-import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from checkpoints.errors import InputError, one_line
-from transfer import tasks
 from transfer.log import track
-from transfer.recipe import Recipe
 from transfer.report.record import Record
-from transfer.runs.file_sizes import file_sizes
 from transfer.runs.folder import read_json
-from transfer.tasks import Task
+from transfer.runs.run_files import Fault, cell_of, is_run, read_run
 
-_OF_A_RUN = ("recipe.json", "origin.json", "result.json")
 _LISTS = ("comparison.json", "sweep.json")
-_NEEDED = ("task", "method", "sparsity_asked", "sparsity", "kept", "total", "seed", "dataset")
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A run that a report cannot show, or a file of it: its folder, what is wrong in one line, and what it is of."""
-
-    kind: Literal["failed", "missing", "unfinished", "damaged", "incomplete", "twice"]
-    where: str
-    what: str
-    cell: str = ""
 
 
 @dataclass
@@ -53,7 +36,9 @@ def gather(folders: Sequence[Path], *, progress: bool = False) -> Gathered:
         for run in _runs(folder, found):
             runs.setdefault(run.resolve(), run)
     for run in track(list(runs.values()), "reading runs", shown=progress):
-        _read(run, found)
+        record, faults = read_run(run)
+        found.records += [record] if record else []
+        found.faults += faults
     found.faults = _each_once(found)
     if not found.records:
         why = f" ({found.faults[0].where}: {found.faults[0].what})" if found.faults else ""
@@ -97,11 +82,6 @@ def _runs(folder: Path, found: Gathered) -> list[Path]:
     return runs
 
 
-def is_run(folder: Path) -> bool:
-    """Return whether a folder is one of a run, finished or not."""
-    return any((folder / name).is_file() for name in _OF_A_RUN)
-
-
 def _listed(folder: Path, found: Gathered) -> list[Path]:
     """Return the runs that a comparison or a sweep lists and that are there; note those that are not, and failures."""
     runs: list[Path] = []
@@ -122,7 +102,7 @@ def _listed(folder: Path, found: Gathered) -> list[Path]:
 
 
 def _named(folder: Path, name: str, cells: Mapping[str, str]) -> str:
-    return cells.get(name) or _cell(folder.parent / name)
+    return cells.get(name) or cell_of(folder.parent / name)
 
 
 def _names(path: Path) -> tuple[list[str], list[tuple[str, str]], dict[str, str]]:
@@ -144,160 +124,3 @@ def _name(name: Any) -> str:
     if not isinstance(name, str) or os.path.basename(name) != name or name in ("", ".", ".."):
         raise ValueError(f"{name!r} is no folder's name")
     return name
-
-
-def _read(folder: Path, found: Gathered) -> None:
-    """Add a run's record, or the reason why there is none.
-
-    Raises:
-        InputError: its task is not registered; an import mends that.
-    """
-    if not (folder / "result.json").is_file():
-        found.faults.append(Fault("unfinished", folder.name, _how_far(folder), _cell(folder)))
-        return
-    try:
-        recipe, result = Recipe.from_dict(read_json(folder / "recipe.json")), read_json(folder / "result.json")
-        _check(recipe, result)
-        task = _task(folder, result["task"])
-        _check_for(task, result)
-    except UnknownTask:
-        raise
-    except InputError as error:
-        found.faults.append(Fault("damaged", folder.name, str(error), _cell(folder)))
-    else:
-        found.records.append(_record(folder, recipe, result, found))
-
-
-def _cell(folder: Path) -> str:
-    """Return method, sparsity and seed of a run that is not finished; nothing if its recipe is not there."""
-    try:
-        recipe = Recipe.from_dict(read_json(folder / "recipe.json"))
-    except InputError:
-        return ""
-    what = "dense" if recipe.prune.dense else f"{recipe.prune.method} {recipe.prune.sparsity:.2%}"
-    return f"{what}, seed {recipe.seed}"
-
-
-def _how_far(folder: Path) -> str:
-    try:
-        epochs = len((folder / "metrics.jsonl").read_text().splitlines())
-    except (OSError, UnicodeDecodeError):
-        epochs = 0
-    done = f"{epochs} of its epochs are done" if epochs else "no epoch is done"
-    return f"no result yet, {done}; the command that began it goes on"
-
-
-def _check(recipe: Recipe, result: Any) -> None:
-    """Refuse what is no result of this recipe.
-
-    Raises:
-        InputError: it is not.
-    """
-    absent = [name for name in _NEEDED if name not in result] if isinstance(result, dict) else _NEEDED
-    if absent:
-        raise InputError(f"result.json has no {absent[0]}; remove the folder and run again")
-    numbers = all(_is_number(result[name]) for name in ("sparsity_asked", "sparsity", "kept", "total"))
-    types = isinstance(result["task"], str) and isinstance(result.get("versions", {}), dict)
-    if not numbers or not types or not 0 <= result["sparsity_asked"] < 1 or result["seed"] != recipe.seed:
-        raise InputError("result.json is damaged or of another recipe; remove the folder and run again")
-
-
-def _check_for(task: type[Task], result: Mapping[str, Any]) -> None:
-    """Refuse a result that lacks what its task needs.
-
-    Raises:
-        InputError: it does.
-    """
-    name = task.headline.name
-    try:
-        task.data_line(result)
-        if not _is_number(result[name]):
-            raise ValueError(f"{name} is {result[name]!r}")
-    except (KeyError, TypeError, ValueError) as error:
-        what = f"result.json lacks what {task.name} needs ({error!r})"
-        raise InputError(f"{what}; remove the folder and run again") from error
-
-
-def _task(folder: Path, name: str) -> type[Task]:
-    try:
-        return tasks.find(name)
-    except InputError as error:
-        raise UnknownTask(f"{folder.name}: {error}") from error
-
-
-class UnknownTask(InputError):
-    """A run's task is not registered."""
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _record(folder: Path, recipe: Recipe, result: Mapping[str, Any], found: Gathered) -> Record:
-    """Return a run's record; a file beside the result that cannot be read is left out and noted."""
-    parts = _Parts(folder, found)
-    prune_s, train_s = parts.read("timing.json", _timing, (None, None))
-    dense_bytes, sparse_bytes = parts.read("model.safetensors", file_sizes, (None, None))
-    return Record(
-        folder, recipe, result,
-        data=parts.read("origin.json", lambda path: dict(read_json(path)["data"]), {}),
-        layers=parts.read("layers.csv", _layers, ()), epochs=parts.read("metrics.jsonl", _epochs, ()),
-        prune_s=prune_s, train_s=train_s, dense_bytes=dense_bytes, sparse_bytes=sparse_bytes,
-        spectrum=parts.read("spectrum.json", _spectrum, None, usual=False),
-    )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """The files beside a result."""
-
-    folder: Path
-    found: Gathered
-
-    def read(self, name: str, reader: Any, absent: Any, *, usual: bool = True) -> Any:
-        """Return what a file holds; ``absent``, noted where the file is ``usual``, if it is not there or damaged."""
-        path = self.folder / name
-        if not path.is_file():
-            if usual:
-                self._note(name, "is not there")
-            return absent
-        try:
-            return reader(path)
-        except (OSError, KeyError, TypeError, AttributeError, ValueError, RecursionError, csv.Error) as error:
-            self._note(name, one_line(f"cannot be read ({error})"))
-            return absent
-
-    def _note(self, name: str, what: str) -> None:
-        self.found.faults.append(Fault("incomplete", self.folder.name, f"{name} {what}; the rest is shown"))
-
-
-def _timing(path: Path) -> tuple[float, float]:
-    content = read_json(path)
-    return float(content["prune_s"]), float(sum(content["epochs_s"]))
-
-
-def _layers(path: Path) -> list[dict[str, Any]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return [_layer(row) for row in csv.DictReader(file)]
-
-
-def _layer(row: Mapping[str, str]) -> dict[str, Any]:
-    return {"layer": row["layer"], **{name: float(row[name]) for name in ("density", "units", "dead_units")}}
-
-
-def _epochs(path: Path) -> list[dict[str, float]]:
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    return [{name: float(value) for name, value in _numbers(row)} for row in rows if float(row["epoch"]) >= 0]
-
-
-def _numbers(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    yield from ((name, value) for name, value in row.items() if _is_number(value))
-
-
-def _spectrum(path: Path) -> dict[str, list[float]]:
-    content = read_json(path)
-    return {name: _eigenvalues(content[name]) for name in ("dense", "pruned")}
-
-
-def _eigenvalues(values: Iterable[Any]) -> list[float]:
-    return [float(value) for value in values]

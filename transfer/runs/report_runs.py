@@ -13,7 +13,8 @@ from transfer.report.files import as_csv, as_latex
 from transfer.report.page import page
 from transfer.report.recommend import lines
 from transfer.report.sections import Section, split
-from transfer.runs.gather import Fault, gather, is_run
+from transfer.runs.gather import gather
+from transfer.runs.run_files import Fault, is_run
 
 
 @dataclass(frozen=True)
