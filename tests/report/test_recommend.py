@@ -59,7 +59,7 @@ def test_without_files_the_fewest_weights():
 def test_a_value_that_is_no_number_is_not_recommended():
     found = lines(section(*DENSE, *NEAR, record("snip", 0.9, 0, math.nan, size=1)), within=1.0)
     assert "of dense: px at 90" in found[0]
-    assert found[1] == "At 90.00%: best mean px, 94.90% ± 0.57. Differences from it not a number: snip."
+    assert found[1] == "At 90.00%: best mean px, 94.90% ± 0.57. Difference not a number: snip."
 
 
 def test_smaller_is_better(monkeypatch: pytest.MonkeyPatch):
@@ -73,4 +73,4 @@ def test_smaller_is_better(monkeypatch: pytest.MonkeyPatch):
     found = lines(section(dense, *runs), within=0.4)
     assert found[0].startswith("The smallest file within 0.4 RMSE (degrees) of dense: snip at 90.00% sparsity: 9 B")
     assert "RMSE (degrees) 2.5, dense 3; difference -0.5 (n = 1 seed: noise unknown)" in found[0]
-    assert found[1] == "At 90.00%: best mean snip, 2.5. Differences from it noise unknown: px, random."
+    assert found[1] == "At 90.00%: best mean snip, 2.5. Difference noise unknown: px, random."

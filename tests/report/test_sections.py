@@ -70,7 +70,7 @@ def test_random_weights_follow_from_the_seed():
 def test_ways_of_one_method_are_rows_of_their_own_and_labelled_by_what_differs():
     runs = [record(), record(prune={"allocation": "erk"}), record("snip"), record("dense", 0.0)]
     (section,), _ = split(runs)
-    assert [row.label for row in section.rows] == ["dense", "px, allocation global", "px, allocation erk", "snip"]
+    assert [row.label for row in section.rows] == ["dense", "px (allocation global)", "px (allocation erk)", "snip"]
 
 
 def test_a_run_that_is_there_twice_counts_once():

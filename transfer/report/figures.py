@@ -141,9 +141,16 @@ def _curves(section: Section, rows: Sequence[Row], styles: Styles) -> list[Chart
     for name, (title, label) in told.items():
         scale = metric.plotted if name == metric.name else float
         lines = [_curve(row, name, REFERENCE if row.dense else styles[row.label], scale) for row in (*dense, *rows)]
-        x = Axis("epoch", told=lambda epoch: f"epoch {epoch:g}")
+        x = Axis("epoch", ticks=_epochs(lines), told=lambda epoch: f"epoch {epoch:g}")
         found.append(Chart(capital(title), x, Axis(label), lines, level))
     return found
+
+
+def _epochs(lines: Sequence[Line]) -> list[tuple[float, str]]:
+    """Return ticks at whole epochs, eight at most."""
+    last = max((int(point.x) for line in lines for point in line.points), default=0)
+    step = max(1, math.ceil(last / 8))
+    return [(epoch, str(epoch)) for epoch in range(step, last + 1, step)]
 
 
 def _curve(row: Row, name: str, style: int, scale: Callable[[float], float]) -> Line:

@@ -82,8 +82,8 @@ def _level(section: Section, level: float) -> str:
         if rival.row.level == level:
             verdict = rival.gap.verdict if rival.gap else "no seed in common"
             grouped.setdefault(verdict, []).append(rival.row.label)
-    told = "; ".join(f"{verdict}: {', '.join(labels)}" for verdict, labels in grouped.items())
-    return f"{name}: best mean {first.label}, {metric.text(first.mean, first.std)}. Differences from it {told}."
+    told = "; ".join(f"{verdict}: {', '.join(labels)}" for verdict, labels in sorted(grouped.items(), reverse=True))
+    return f"{name}: best mean {first.label}, {metric.text(first.mean, first.std)}. Difference {told}."
 
 
 def _told(row: Row, dense: Row, section: Section) -> str:

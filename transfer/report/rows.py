@@ -130,5 +130,5 @@ def _varying(records: Sequence[Record]) -> dict[str, list[str]]:
 
 
 def _label(record: Record, names: Mapping[str, Sequence[str]]) -> str:
-    more = [f"{name} {text(record.way[name])}" for name in names[record.method]]
-    return ", ".join([DENSE if record.dense else record.method, *more])
+    more = ", ".join(f"{name} {text(record.way[name])}" for name in names[record.method])
+    return f"{DENSE if record.dense else record.method}{f' ({more})' if more else ''}"

@@ -14,7 +14,7 @@ from transfer.report.rows import Row, best
 from transfer.report.sections import Section
 from transfer.report.units import UNKNOWN, count, file_size, seconds
 
-SHORT = ("method", "sparsity", "seeds", "minus dense", "file", "multiply-adds")
+SHORT = ("method", "sparsity", "seeds", "− dense", "file")
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def _plain(section: Section, row: Row) -> str:
 def columns(section: Section) -> list[str]:
     """Return the titles of :func:`row`."""
     return [
-        "method", "sparsity", "seeds", section.headline.label, "minus dense", "weights kept", "file", "multiply-adds",
+        "method", "sparsity", "seeds", section.headline.label, "− dense", "weights kept", "file", "multiply-adds",
         "dead units", "empty layers", "pruning", "training",
     ]  # fmt: skip
 
@@ -77,16 +77,22 @@ def row(section: Section, of: Row) -> list[str]:
         file_size(of.file_bytes),
         count(of.multiply_adds),
         count(of.average(lambda run: run.result.get("dead_units"))),
-        ", ".join(sorted({name for run in of.runs.values() for name in run.result.get("empty_layers", [])})) or "none",
+        _empty(of),
         seconds(of.average(lambda run: run.prune_s)),
         seconds(of.average(lambda run: run.train_s)),
     ]
 
 
+def _empty(of: Row, most: int = 2) -> str:
+    names = sorted({name for run in of.runs.values() for name in run.result.get("empty_layers", [])})
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return (", ".join(names[:most]) + more) or "none"
+
+
 def minus_dense(section: Section, of: Row) -> str:
     """Return the difference to dense, paired over seeds."""
     gap = paired(of.values, section.dense.values) if section.dense and not of.dense else None
-    return difference(section.headline, gap.mean) if gap else UNKNOWN
+    return difference(section.headline, gap.mean, unit=False) if gap else UNKNOWN
 
 
 def shown(section: Section) -> tuple[list[str], list[list[str]]]:
