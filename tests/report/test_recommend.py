@@ -26,7 +26,7 @@ SNIP = [record("snip", 0.9, seed, value, size=499) for seed, value in enumerate(
 def test_the_smallest_file_within_the_distance():
     found = recommendation(section(*DENSE, *NEAR, *FAR, *SNIP), within=1.0)
     assert found.startswith(
-        "The smallest file within 1 percentage points of dense: px at 90.00% sparsity: 500 B instead of 4 kB (12.5%), "
+        "The smallest file within 1 percentage point of dense: px at 90.00% sparsity: 500 B instead of 4 kB (12.5%), "
         "accuracy 94.90% ± 0.57, dense 95.50% ± 0.71; difference -0.60 points (95% interval -1.87 to +0.67, n = 2 seeds"
     )
 
@@ -38,7 +38,7 @@ def test_a_larger_distance_allows_a_smaller_file(within, method):
 
 def test_nothing_is_near():
     found = recommendation(section(*DENSE, *FAR), within=1.0)
-    assert found.startswith("No pruned model is within 1 percentage points of dense. The nearest is px at 99.00%")
+    assert found.startswith("No pruned model is within 1 percentage point of dense. The nearest is px at 99.00%")
 
 
 def test_without_a_dense_run_there_is_no_distance():

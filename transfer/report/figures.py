@@ -40,7 +40,7 @@ def _by_sparsity(section: Section, styles: Styles) -> Chart:
         rows = [row for row in section.pruned if row.label == label]
         lines.append(Line(label, styles[label], [_point(row, -math.log10(1 - row.level)) for row in rows]))
     ticks = [(-math.log10(1 - level), f"{round(100 * level, 4):g}") for level in section.levels]
-    axis = Axis("weights removed (%), spaced by the logarithm of the density", ticks=ticks, told=_sparsity)
+    axis = Axis("weights removed (%), by the log of the density", ticks=ticks, told=_sparsity)
     return Chart(f"{capital(metric.label)} against sparsity", axis, Axis(metric.axis), [*_dense(section), *lines],
                  note=_spread(section))  # fmt: skip
 

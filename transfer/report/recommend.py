@@ -29,7 +29,8 @@ def recommendation(section: Section, within: float) -> str:
             the metric's unit.
     """
     dense, metric = section.dense, section.headline
-    distance = f"{within:g} " + ("percentage points" if metric.percent else metric.label)
+    points = "percentage point" + "s" * (within != 1)
+    distance = f"{within:g} {points if metric.percent else metric.label}"
     if dense is None:
         return "There is no dense run to compare with; run the recipe with --prune.sparsity 0 and report again."
     lost = {id(row): loss(section, row) for row in section.pruned}
