@@ -1,5 +1,6 @@
 """Charts put values where they belong, and mark what has no place."""
 
+import dataclasses
 import math
 import re
 from itertools import pairwise
@@ -79,3 +80,14 @@ def test_sparsities_are_spaced_by_the_logarithm_of_density():
     assert [words for _, words in found.x_ticks][:2] == ["36", "59.04"]
     assert found.lines[0]["line"].level
     assert found.hits[0]["words"] == "36 % removed\npx: 90.00% (1 seed)\ndense: 90.00% (1 seed)"
+
+
+def test_a_spectrum_is_drawn_where_there_is_one_largest_first():
+    plain = [record("dense", 0.0), record("snip"), record("px", seed=1)]
+    own = dataclasses.replace(record("px"), spectrum={"dense": [1.0, 10.0], "pruned": [0.1, 0.5]})
+    (section,), _ = split([*plain, own])
+    (found,) = (chart for chart in charts(section, {"px": 0, "snip": 1}) if chart.title.startswith("Eigenvalues"))
+    assert {line.name: [(p.x, p.y) for p in line.points] for line in found.lines} == {
+        "dense": [(1, 10.0), (2, 1.0)], "px": [(1, 0.5), (2, 0.1)],
+    }  # fmt: skip
+    assert (found.level, found.note) == (0.9, "Seed 0.")
