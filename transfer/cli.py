@@ -25,6 +25,7 @@ commands:
   predict RUN IMAGE...       predict new images or folders: class and probability, or mask and overlay PNGs
   export RUN --to FORM       write the model of a run as a sparse file, a compact network, ONNX or a torch program
   bench RUN [flags]          measure the model of a run in each form: dense, masked, compact, sparse
+  report FOLDER... [flags]   a page, a CSV and a LaTeX table of finished runs, and the smallest file near dense
   methods                    show the pruning methods and their options
   backbones list             show the pretrained backbones and whether they are on this machine
   backbones fetch NAME       download one
@@ -137,6 +138,22 @@ class Bench:
 
 
 @dataclass(frozen=True)
+class Report:
+    """Write what finished runs show: report.html (one page, readable offline), report.csv and report.tex (booktabs).
+
+    Runs that differ in task, data, protocol, settings or versions are shown apart and never averaged. Ends with the
+    smallest file near the dense model, and which differences are within noise. docs/report.md explains the page.
+    """
+
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Run folders, folders that hold some (runs), and the folders of comparisons and sweeps."""
+    out: Path = Path("report")
+    """Folder to write to; a report that is there is replaced."""
+    within: float = 1.0
+    """How much worse than dense the recommended model may be, in percentage points or the metric's own unit."""
+
+
+@dataclass(frozen=True)
 class Backbones:
     """List, download or check pretrained backbones."""
 
@@ -154,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(0 if words else 2)
     commands: dict[str, Callable[[list[str]], None]] = {
         "run": _run, "prune": _prune, "evaluate": _evaluate, "predict": _predict, "export": _export,
-        "bench": _bench, "methods": _methods, "backbones": _backbones, "doctor": _doctor,
+        "bench": _bench, "report": _report, "methods": _methods, "backbones": _backbones, "doctor": _doctor,
     }  # fmt: skip
     with one_line_errors():
         words = _import(words)
@@ -258,6 +275,15 @@ def _bench(words: list[str]) -> None:
         else:
             tables.show(COLUMNS, bench.table(), title=bench.title)
             print(bench.advice(), flush=True)
+
+
+def _report(words: list[str]) -> None:
+    asked = parse(Report, None, words, prog="transfer report")
+    from transfer import log, terminal
+    from transfer.runs.report_runs import report
+
+    log.show("info")
+    terminal.show_report(report(asked.folders, out=asked.out, within=asked.within, progress=True))
 
 
 def _methods(words: list[str]) -> None:

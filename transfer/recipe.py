@@ -280,18 +280,26 @@ class Recipe:
         Raises:
             InputError: a setting is unknown, missing, of the wrong type or out of range; one line that names it.
         """
-        from pydantic import TypeAdapter, ValidationError
+        from pydantic import ValidationError
 
         if isinstance(content, dict) and isinstance(content.get("data"), dict):
             data = {_RENAMED.get(key, key): value for key, value in content["data"].items()}
             content = {**content, "data": data}
         try:  # as JSON, of which strict types take a list for a tuple; what JSON lacks becomes an object, to be refused
             text = json.dumps(content, default=lambda value: {repr(value): None})
-            return TypeAdapter(cls).validate_json(text)
+            return typing.cast(Recipe, _adapter().validate_json(text))
         except ValidationError as error:
             raise InputError(_describe(error.errors()[0])) from error
         except (TypeError, ValueError, RecursionError) as error:  # of json.dumps, such as for a number of 5,000 digits
             raise InputError(f"recipe cannot be written as JSON: {error}") from error
+
+
+@functools.cache
+def _adapter() -> Any:
+    """Return what reads recipes; making it takes a hundred times as long as a recipe."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Recipe)
 
 
 def _describe(error: Any) -> str:

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from checkpoints.errors import one_line
 from transfer import tasks
 from transfer.environment import main_process
 from transfer.pruning.patterns import NONE
-from transfer.report import tables
+from transfer.report import summary, tables
 from transfer.runs.folder import RunFolder
 from transfer.runs.prepare import Setup
+from transfer.runs.report_runs import Report
 from transfer.runs.run import Result
 
 
@@ -52,6 +54,21 @@ def show_savings(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print the rows of :func:`transfer.export.table.savings`: what each layer had and has left."""
     counts = [(row["name"], *map(_left, (row["weights"], row["multiply_adds"]))) for row in rows]
     tables.show(("layer", "weights", "multiply-adds per image"), counts)
+
+
+def show_report(found: Report) -> None:
+    """Print a report: what is missing, a table and the recommendation for each section, and its files."""
+    if not main_process():
+        return
+    for fault in found.faults:
+        cell = f" ({fault.cell})" if fault.cell else ""
+        print(one_line(f"{fault.kind}: {fault.where}{cell}: {fault.what}"))
+    for number, section in enumerate(found.sections, 1):
+        title = f"section {number}: {section.title}" if len(found.sections) > 1 else section.title
+        tables.show(*summary.shown(section), title=f"{title}\n{section.differs}".rstrip())
+    for section in found.sections:
+        print("\n".join(found.lines(section)), end="\n\n")
+    print("\n".join(f"file {path}" for path in found.files))
 
 
 def _left(counts: Sequence[int]) -> str:
