@@ -26,6 +26,8 @@ Stem = Literal["imagenet", "cifar"]
 
 _RENAMED = {"maps": "mask_augment"}  # names in recipe.json of version 0.1.0, under "data"
 KEEP = "keep"  # the pruning method that removes nothing more and keeps a pruned backbone's zeros at zero
+IMP, GMP = "imp", "gmp"  # the pruning methods that train: before the fine-tuning, and while it goes on
+EXPONENTIAL = "exponential"  # the usual schedule of the density
 TRUNK = "encoder."  # prefix of the names of a segmentation model's pretrained parameters
 
 
@@ -53,14 +55,14 @@ class Prune:
     """Pruning before fine-tuning."""
 
     method: str = RECOMMENDED
-    """A method listed by `transfer methods`; or imp: train, prune and rewind, repeatedly;
-    or keep: fine-tune a backbone that is already pruned and keep its zeros (sparsity is ignored)."""
+    """A method listed by `transfer methods`; or imp: train, prune and rewind, repeatedly; or gmp: prune by magnitude
+    while fine-tuning; or keep: fine-tune a backbone that is already pruned and keep its zeros (sparsity is ignored)."""
     sparsity: Annotated[float, Interval(ge=0, lt=1)] = 0.9
     """Fraction of the weights to remove, in [0, 1): 0.9 for 90 %; 0 trains the dense model."""
     rounds: Count | None = None
     """Number of scoring rounds; None = as in the method's paper."""
-    schedule: str = "exponential"
-    """How density falls over the rounds: exponential or linear."""
+    schedule: str | None = None
+    """How density falls over the rounds: exponential, linear or cubic; None = exponential, with gmp cubic."""
     allocation: str = "global"
     """How many weights each layer keeps: global (one threshold), uniform, erk, or as another method, given by name."""
     pattern: str = "none"
@@ -176,21 +178,26 @@ class Recipe:
     def resolved(self) -> "Recipe":
         """Return the recipe as it is run: None replaced by the method's defaults, unused pruning settings reset."""
         if self.prune.method == KEEP:
-            kept = dataclasses.replace(self.prune, sparsity=0.0, rounds=1, schedule=Prune().schedule)
+            kept = dataclasses.replace(self.prune, sparsity=0.0, rounds=1, schedule=EXPONENTIAL)
             return dataclasses.replace(self, prune=kept)
         if self.prune.dense:
-            return dataclasses.replace(self, prune=Prune(method="dense", sparsity=0.0, rounds=1))
-        from transfer.pruning import default_rounds, rewinding, saliency
+            return dataclasses.replace(self, prune=Prune(method="dense", sparsity=0.0, rounds=1, schedule=EXPONENTIAL))
+        from transfer.pruning import default_rounds, gradual, rewinding, saliency
 
         prune = self.prune
         rounds, statistics = prune.rounds, prune.statistics
-        if rounds is None:
-            guide = saliency.guide(prune.method, prune.allocation)
-            rounds = rewinding.default_rounds(prune.sparsity) if prune.method == "imp" else default_rounds(guide)
+        schedule = prune.schedule or (gradual.SCHEDULE if prune.method == GMP else EXPONENTIAL)
+        if rounds is None and prune.method == IMP:
+            rounds = rewinding.default_rounds(prune.sparsity)
+        elif rounds is None and prune.method == GMP:
+            rounds = gradual.ROUNDS
+        elif rounds is None:
+            rounds = default_rounds(saliency.guide(prune.method, prune.allocation))
         if statistics is None:
             usual = saliency.statistics(prune.method, prune.allocation)
             statistics = "running" if usual and self.train.freeze_norm else usual
-        return dataclasses.replace(self, prune=dataclasses.replace(prune, rounds=rounds, statistics=statistics))
+        known = dataclasses.replace(prune, rounds=rounds, schedule=schedule, statistics=statistics)
+        return dataclasses.replace(self, prune=known)
 
     def check(self) -> None:
         """Refuse invalid settings, as far as they can be found without loading data or weights.
@@ -203,12 +210,14 @@ class Recipe:
         if prune.method == KEEP:
             self._check_keep()
         elif prune.sparsity > 0:
-            from transfer.pruning import allocation, patterns, rewinding, saliency, schedule
+            from transfer.pruning import allocation, gradual, patterns, rewinding, saliency, schedule
             from transfer.pruning.saliency import check_options, find
 
             options = prune.method_options()
-            if prune.method == "imp":
-                rewinding.check(options, prune.allocation, self.train.epochs)
+            if prune.method == IMP:
+                rewinding.check(options, prune.allocation, train.epochs)
+            elif prune.method == GMP:
+                gradual.check(options, prune.allocation, train.epochs, prune.recalibrate)
             else:
                 check_options(prune.method, find(prune.method), options)
             allocation.check(prune.allocation)
@@ -216,7 +225,8 @@ class Recipe:
                 raise InputError(
                     f"prune.statistics is {prune.statistics}, but {prune.method} looks at no BatchNorm; leave it out"
                 )
-            schedule.check(None, prune.sparsity, 1 if prune.rounds is None else prune.rounds, prune.schedule)
+            rounds = 1 if prune.rounds is None else prune.rounds
+            schedule.check(None, prune.sparsity, rounds, prune.schedule or EXPONENTIAL)
             patterns.check(prune.pattern, prune.sparsity)
         if train.nesterov and (train.momentum == 0 or train.optimizer != "sgd"):
             raise InputError("train.nesterov needs train.optimizer sgd and train.momentum above 0; or leave it out")

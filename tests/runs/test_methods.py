@@ -1,4 +1,4 @@
-"""Every method through a recipe, imp too; allocation, options, recalibration; a pruning that is taken up again."""
+"""Every method through a recipe, imp and gmp too; allocation, options, recalibration; a stopped pruning goes on."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from checkpoints import InputError
-from transfer.pruning import Masks, methods, prunable, rounds
+from transfer.pruning import Masks, gradual, methods, prunable, rounds
 from transfer.recipe import Data, Prune, Recipe, Train
 from transfer.runs import run as runner
 from transfer.training import imp as imp_module
@@ -67,6 +67,7 @@ def test_the_table_of_the_docs_has_every_method_with_its_rounds():
     page = (Path(__file__).parents[2] / "docs" / "methods.md").read_text()
     rows = {m[1]: m[2] for m in re.finditer(r"^\| `([\w-]+)` \|.*\| ([\w %]+) \| (?:yes|no) \|", page, re.M)}
     assert rows.pop("imp")
+    assert rows.pop("gmp") == str(gradual.ROUNDS)
     assert rows == {method: str(rounds.default_rounds(method)) for method in methods()}
 
 
@@ -167,6 +168,23 @@ def test_imp_that_was_stopped_comes_to_the_same_end(options, tmp_path, monkeypat
     assert left == {"masks.safetensors"}
 
 
+def test_gmp_prunes_while_it_trains_and_writes_the_masks_it_ends_with(tmp_path):
+    recipe = trained(pruned(method="gmp", rounds=None, options=("end=0.5",)), epochs=2)
+    result = runner.run(recipe, out=tmp_path)
+    masks = Masks.load(result.folder / "masks.safetensors")
+    metrics = result.metrics
+    assert (metrics["method"], metrics["rounds"], metrics["pruning_set"]) == ("gmp", 100, None)
+    assert metrics["kept"] == masks.kept == 270_896 - int(0.8 * 270_896 + 0.5)
+    assert metrics["masks_digest"] == masks.digest()
+    assert json.loads((result.folder / "recipe.json").read_text())["prune"]["schedule"] == "cubic"
+    for name in ("model.safetensors", "best.safetensors"):  # the best of those epochs that are sparse
+        weights = load_file(result.folder / name)
+        assert not any(bool(weights[key][~mask].any()) for key, mask in masks.items())
+    with open(result.folder / "layers.csv", newline="") as file:
+        assert sum(int(row["kept"]) for row in csv.DictReader(file)) == masks.kept
+    assert runner.run(recipe, out=tmp_path).finished
+
+
 @pytest.mark.parametrize(
     ("recipe", "says"),
     [
@@ -183,6 +201,16 @@ def test_imp_that_was_stopped_comes_to_the_same_end(options, tmp_path, monkeypat
         (trained(pruned(method="imp", options=("rewind=1", "rewind_to=learning-rate")), epochs=2), "and 0 with"),
         (trained(pruned(method="imp", options=("rewind_to=lr",)), epochs=1), "allowed: weights, learning-rate"),
         (pruned(images=0), "prune.images is 0"),
+        (pruned(method="gmp"), "train.epochs of 1 or more"),
+        (trained(pruned(method="gmp", allocation="px"), epochs=1), "gmp takes global, uniform or erk"),
+        (trained(pruned(method="gmp", allocation="erk2"), epochs=1), "unknown allocation 'erk2'"),
+        (trained(pruned(method="gmp", recalibrate=True), epochs=1), "prune.recalibrate is set"),
+        (trained(pruned(method="gmp", statistics="batch"), epochs=1), "looks at no BatchNorm"),
+        (trained(pruned(method="gmp", options=("begin=0.5", "end=0.5")), epochs=1), "are 0.5 and 0.5; .* begin < end"),
+        (trained(pruned(method="gmp", options=("end=1.5",)), epochs=1), "0 <= begin < end <= 1"),
+        (trained(pruned(method="gmp", options=("every=3",)), epochs=1), "no option 'every'; it takes begin, end"),
+        (trained(pruned(method="gmp", pattern="2:4", sparsity=0.3), epochs=1), "a sparsity of at least 0.5"),
+        (trained(pruned(method="gmp", schedule="cubed"), epochs=1), "unknown schedule 'cubed'; did you mean cubic"),
     ],
 )
 def test_what_is_refused_before_anything_is_written(recipe, says, tmp_path):
