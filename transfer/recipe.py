@@ -36,7 +36,7 @@ class Data:
     """The dataset of the downstream task."""
 
     name: str = "digits"
-    """For classification: digits, fashion-mnist, cifar10, cifar100, tiny-imagenet or imagefolder:<path>;
+    """For classification: digits, mnist, fashion-mnist, cifar10, cifar100, tiny-imagenet or imagefolder:<path>;
     for segmentation: voc-sample, voc2012, voc2012-aug or voc-folder:<path>."""
     size: Count = 32
     """Side of the square images given to the model, in pixels; for segmentation, side of the training crops."""
