@@ -23,6 +23,7 @@ Amount = Annotated[float, Ge(0)]
 Precision = Literal["auto", "no", "bf16", "fp16"]
 Protocol = Literal["whole", "center"]
 Stem = Literal["imagenet", "cifar"]
+Ablation = Literal["shuffle", "reinit"]
 
 _RENAMED = {"maps": "mask_augment"}  # names in recipe.json of version 0.1.0, under "data"
 KEEP = "keep"  # the pruning method that removes nothing more and keeps a pruned backbone's zeros at zero
@@ -76,6 +77,9 @@ class Prune:
     None = the method's default; with train.freeze_norm, running."""
     recalibrate: bool = False
     """Re-estimate the BatchNorm statistics on the pruning set after pruning."""
+    ablate: Ablation | None = None
+    """What to undo of a pruning, to see what it is worth: shuffle keeps as many weights of each layer, at random
+    places; reinit keeps the places and draws the weights anew; None = nothing."""
     per_class: Count = 10
     """Images per class in the pruning set (classification)."""
     images: Count = 212
@@ -228,15 +232,25 @@ class Recipe:
             rounds = 1 if prune.rounds is None else prune.rounds
             schedule.check(None, prune.sparsity, rounds, prune.schedule or EXPONENTIAL)
             patterns.check(prune.pattern, prune.sparsity)
+            self._check_ablation()
         if train.nesterov and (train.momentum == 0 or train.optimizer != "sgd"):
             raise InputError("train.nesterov needs train.optimizer sgd and train.momentum above 0; or leave it out")
         self._check_schedule()
 
     def _check_keep(self) -> None:
         plain = Prune()
-        for name in ("allocation", "pattern", "options", "statistics"):
+        for name in ("allocation", "pattern", "options", "statistics", "ablate"):
             if getattr(self.prune, name) != getattr(plain, name):
                 raise InputError(f"prune.{name} is set, but does nothing with prune.method {KEEP}; leave it out")
+
+    def _check_ablation(self) -> None:
+        prune = self.prune
+        if prune.ablate and prune.method in (IMP, GMP):
+            raise InputError(f"prune.ablate is set, but {prune.method} makes its masks while it trains; leave it out")
+        if prune.ablate == "shuffle" and prune.pattern != Prune().pattern:
+            raise InputError(
+                f"prune.ablate is shuffle, which breaks the pattern {prune.pattern}; leave one of them out"
+            )
 
     def _check_schedule(self) -> None:
         """Refuse learning-rate settings that contradict each other or have no effect."""
@@ -271,13 +285,13 @@ class Recipe:
     def decisive(self) -> dict[str, Any]:
         """Return the settings that affect results (hashed into the folder name): not workers and save_minutes.
 
-        A pattern and compile are among them only if asked for, so that other runs keep the name that earlier versions
-        gave.
+        A pattern, an ablation and compile are among them only if asked for, so that other runs keep the name that
+        earlier versions gave.
         """
         content = self.to_dict()
         del content["data"]["workers"], content["train"]["save_minutes"]
         usual = Recipe(self.name)
-        for path in ("prune.pattern", "train.compile"):
+        for path in ("prune.pattern", "prune.ablate", "train.compile"):
             if self.at(path) == usual.at(path):
                 part, name = path.split(".")
                 del content[part][name]

@@ -43,6 +43,8 @@ def prune_backbone(backbone: str, data: Data, pruning: Prune, *, seed: int = 0, 
         raise InputError(
             f"prune.method is {pruning.method}, which trains the model of a task; use a recipe: transfer run RECIPE"
         )
+    if pruning.ablate:
+        raise InputError(f"prune.ablate is {pruning.ablate}, which tests masks and is for runs only; leave it out")
     if datasets.task(data.name) != "classification":
         raise InputError(
             f"data.name is {data.name}, whose task is {datasets.task(data.name)}; a backbone is pruned with a data set "

@@ -5,8 +5,11 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from transfer.distributed import from_main
 from transfer.pruning import Masks, prune
+from transfer.pruning.ablation import redraw_, shuffled
 from transfer.pruning.calibration import recalibrate
 from transfer.pruning.prunable import prunable
 from transfer.recipe import EXPONENTIAL, GMP, IMP, KEEP
@@ -73,6 +76,8 @@ def prune_model(setup: Setup, folder: RunFolder, progress: bool) -> tuple[Prunin
             found = Masks({name: w != 0 for name, w in prunable(setup.model, asked.exclude).items()})
         masks = found or _rounds(setup, images, folder, progress)
         masks.apply_(setup.model)
+        if asked.ablate == "reinit":
+            redraw_(setup.model, masks, setup.recipe.seed)
     if asked.recalibrate and images is not None:
         recalibrate(setup.model, images)
     if main and not path.exists():
@@ -87,7 +92,7 @@ def prune_model(setup: Setup, folder: RunFolder, progress: bool) -> tuple[Prunin
 
 
 def _rounds(setup: Setup, images: Any, folder: RunFolder, progress: bool) -> Masks:
-    """Prune round by round, resuming after the last round that an earlier start finished."""
+    """Prune round by round, resuming after the last round that an earlier start finished; shuffle if that is asked."""
     asked, main = setup.recipe.prune, setup.accelerator.is_main_process
     begin = from_main(lambda: _last_round(folder), setup.accelerator)
     if begin is not None:
@@ -98,13 +103,21 @@ def _rounds(setup: Setup, images: Any, folder: RunFolder, progress: bool) -> Mas
             masks.save(folder.file(f"{_ROUND}{round_}.safetensors"))
             folder.file(f"{_ROUND}{round_ - 1}.safetensors").unlink(missing_ok=True)
 
-    return prune(
+    weights = prunable(setup.model, asked.exclude)
+    before = {name: w.detach().clone() for name, w in weights.items()} if asked.ablate == "shuffle" else {}
+    masks = prune(
         setup.model, images,
         method=asked.method, sparsity=asked.sparsity, allocation=asked.allocation, rounds=asked.rounds,
         schedule=asked.schedule or EXPONENTIAL, pattern=asked.pattern, loss=setup.task.loss, exclude=asked.exclude,
         seed=setup.recipe.seed, accelerator=setup.accelerator, statistics=asked.statistics, progress=progress and main,
         begin=begin, after_round=keep, **asked.method_options(),
     )  # fmt: skip
+    if not before:
+        return masks
+    with torch.no_grad():
+        for name, weight in weights.items():
+            weight.copy_(before[name])
+    return shuffled(masks, setup.recipe.seed)
 
 
 def _last_round(folder: RunFolder) -> tuple[int, Masks] | None:
