@@ -32,19 +32,26 @@ def load(arch: str, seed: int) -> Backbone:
     return Backbone(arch=arch, state_dict=dict(model.state_dict()), card=card, **shape.preparation)
 
 
+def deviation(layer: nn.Module) -> float:
+    """Return the standard deviation of Kaiming normal weights: by fan-out in convolutions, by fan-in in linear layers.
+
+    Raises:
+        TypeError: the layer is neither.
+    """
+    if isinstance(layer, nn.modules.conv._ConvNd):
+        return math.sqrt(2.0 / (layer.out_channels * math.prod(layer.kernel_size) / layer.groups))
+    if isinstance(layer, nn.Linear):
+        return math.sqrt(2.0 / layer.in_features)
+    raise TypeError(f"{type(layer).__name__} is neither a convolution nor linear")
+
+
 @torch.no_grad()
 def _draw(module: nn.Module) -> None:
-    if isinstance(module, nn.modules.conv._ConvNd):
-        _kaiming_normal(module.weight, module.out_channels * math.prod(module.kernel_size) / module.groups)
-    elif isinstance(module, nn.Linear):
-        _kaiming_normal(module.weight, module.in_features)
+    if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)):
+        module.weight.normal_(0.0, deviation(module))
     elif isinstance(module, nn.modules.batchnorm._NormBase):
         module.reset_parameters()
     else:
         return
     if isinstance(module.bias, nn.Parameter):
         nn.init.zeros_(module.bias)
-
-
-def _kaiming_normal(weight: torch.Tensor, fan: float) -> None:
-    weight.normal_(0.0, math.sqrt(2.0 / fan))

@@ -3,13 +3,13 @@
     python scripts/kill_test.py                                  # 50 kills, a few minutes on two cores
     python scripts/kill_test.py --kills 3
     python scripts/kill_test.py --kills 10 --processes 2         # torchrun and its processes, all killed
-    python scripts/kill_test.py --kills 20 --method imp
+    python scripts/kill_test.py --kills 20 --method imp          # or gmp
 
 The run is a small recipes.digits: a random ResNet-20 on images of 8 px, two epochs of 11 steps, saved after every
-step; px in 10 rounds, or imp in 2 that rewind to step 13. One process is forked from a server that has only imported
-the packages; several are a torchrun. The delay of a kill, from when the start begins to work in its folder, is uniform
-over the time that an uninterrupted run takes from there to its result. A run that finishes is compared, and the next
-one starts in a new folder, until there were enough kills.
+step; px or gmp in 10 rounds, or imp in 2 that rewind to step 13. One process is forked from a server that has only
+imported the packages; several are a torchrun. The delay of a kill, from when the start begins to work in its folder,
+is uniform over the time that an uninterrupted run takes from there to its result. A run that finishes is compared, and
+the next one starts in a new folder, until there were enough kills.
 
 Prints one JSON object: kills; finished (runs compared); phases (kills by what was on the disk: "pruning" before the
 masks, "training", "finishing" once all epochs are done, "finished"); compared (files of a run); different (of them,
@@ -38,7 +38,9 @@ from typing import Any
 PROCESSES = multiprocessing.get_context("forkserver")
 PRELOAD = ["transfer.runs.run", "recipes.digits", "timm", "matplotlib.pyplot", "sklearn.datasets"]
 APART = {"timing.json", "environment.json", "log.txt", ".lock"}  # times, and what only an open run needs
-PRUNINGS: dict[str, dict[str, Any]] = {"px": {"rounds": 10}, "imp": {"rounds": 2, "options": ("rewind=13",)}}
+PRUNINGS: dict[str, dict[str, Any]] = {
+    "px": {"rounds": 10}, "imp": {"rounds": 2, "options": ("rewind=13",)}, "gmp": {"rounds": 10},
+}  # fmt: skip
 EPOCHS = 2
 LIMIT = 300.0  # seconds that one start may take
 

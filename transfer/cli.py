@@ -288,7 +288,7 @@ def _report(words: list[str]) -> None:
 
 def _methods(words: list[str]) -> None:
     parse(ListMethods, ListMethods(), words, prog="transfer methods")
-    from transfer.pruning import rewinding, saliency
+    from transfer.pruning import gradual, rewinding, saliency
     from transfer.report import tables
 
     rows = []
@@ -298,6 +298,7 @@ def _methods(words: list[str]) -> None:
         rows.append((name, str(known.rounds), known.statistics or "-", needs, _as_flags(given)))
     rows.append((KEEP, "-", "-", "a backbone that was pruned", ""))
     rows.append(("imp", "20 % each", "-", "training", _as_flags(saliency.options(rewinding.rewinding))))
+    rows.append(("gmp", str(gradual.ROUNDS), "-", "training", _as_flags(saliency.options(gradual.window))))
     tables.show(("method", "rounds", "statistics", "needs", "options (--prune.options name=value)"), rows)
 
 

@@ -23,9 +23,12 @@ Amount = Annotated[float, Ge(0)]
 Precision = Literal["auto", "no", "bf16", "fp16"]
 Protocol = Literal["whole", "center"]
 Stem = Literal["imagenet", "cifar"]
+Ablation = Literal["shuffle", "reinit"]
 
 _RENAMED = {"maps": "mask_augment"}  # names in recipe.json of version 0.1.0, under "data"
 KEEP = "keep"  # the pruning method that removes nothing more and keeps a pruned backbone's zeros at zero
+IMP, GMP = "imp", "gmp"  # the pruning methods that train: before the fine-tuning, and while it goes on
+EXPONENTIAL = "exponential"  # the usual schedule of the density
 TRUNK = "encoder."  # prefix of the names of a segmentation model's pretrained parameters
 
 
@@ -34,7 +37,7 @@ class Data:
     """The dataset of the downstream task."""
 
     name: str = "digits"
-    """For classification: digits, fashion-mnist, cifar10, cifar100, tiny-imagenet or imagefolder:<path>;
+    """For classification: digits, mnist, fashion-mnist, cifar10, cifar100, tiny-imagenet or imagefolder:<path>;
     for segmentation: voc-sample, voc2012, voc2012-aug or voc-folder:<path>."""
     size: Count = 32
     """Side of the square images given to the model, in pixels; for segmentation, side of the training crops."""
@@ -53,14 +56,14 @@ class Prune:
     """Pruning before fine-tuning."""
 
     method: str = RECOMMENDED
-    """A method listed by `transfer methods`; or imp: train, prune and rewind, repeatedly;
-    or keep: fine-tune a backbone that is already pruned and keep its zeros (sparsity is ignored)."""
+    """A method listed by `transfer methods`; or imp: train, prune and rewind, repeatedly; or gmp: prune by magnitude
+    while fine-tuning; or keep: fine-tune a backbone that is already pruned and keep its zeros (sparsity is ignored)."""
     sparsity: Annotated[float, Interval(ge=0, lt=1)] = 0.9
     """Fraction of the weights to remove, in [0, 1): 0.9 for 90 %; 0 trains the dense model."""
     rounds: Count | None = None
     """Number of scoring rounds; None = as in the method's paper."""
-    schedule: str = "exponential"
-    """How density falls over the rounds: exponential or linear."""
+    schedule: str | None = None
+    """How density falls over the rounds: exponential, linear or cubic; None = exponential, with gmp cubic."""
     allocation: str = "global"
     """How many weights each layer keeps: global (one threshold), uniform, erk, or as another method, given by name."""
     pattern: str = "none"
@@ -74,6 +77,9 @@ class Prune:
     None = the method's default; with train.freeze_norm, running."""
     recalibrate: bool = False
     """Re-estimate the BatchNorm statistics on the pruning set after pruning."""
+    ablate: Ablation | None = None
+    """What to undo of a pruning, to see what it is worth: shuffle keeps as many weights of each layer, at random
+    places; reinit keeps the places and draws the weights anew; None = nothing."""
     per_class: Count = 10
     """Images per class in the pruning set (classification)."""
     images: Count = 212
@@ -176,21 +182,26 @@ class Recipe:
     def resolved(self) -> "Recipe":
         """Return the recipe as it is run: None replaced by the method's defaults, unused pruning settings reset."""
         if self.prune.method == KEEP:
-            kept = dataclasses.replace(self.prune, sparsity=0.0, rounds=1, schedule=Prune().schedule)
+            kept = dataclasses.replace(self.prune, sparsity=0.0, rounds=1, schedule=EXPONENTIAL)
             return dataclasses.replace(self, prune=kept)
         if self.prune.dense:
-            return dataclasses.replace(self, prune=Prune(method="dense", sparsity=0.0, rounds=1))
-        from transfer.pruning import default_rounds, rewinding, saliency
+            return dataclasses.replace(self, prune=Prune(method="dense", sparsity=0.0, rounds=1, schedule=EXPONENTIAL))
+        from transfer.pruning import default_rounds, gradual, rewinding, saliency
 
         prune = self.prune
         rounds, statistics = prune.rounds, prune.statistics
-        if rounds is None:
-            guide = saliency.guide(prune.method, prune.allocation)
-            rounds = rewinding.default_rounds(prune.sparsity) if prune.method == "imp" else default_rounds(guide)
+        schedule = prune.schedule or (gradual.SCHEDULE if prune.method == GMP else EXPONENTIAL)
+        if rounds is None and prune.method == IMP:
+            rounds = rewinding.default_rounds(prune.sparsity)
+        elif rounds is None and prune.method == GMP:
+            rounds = gradual.ROUNDS
+        elif rounds is None:
+            rounds = default_rounds(saliency.guide(prune.method, prune.allocation))
         if statistics is None:
             usual = saliency.statistics(prune.method, prune.allocation)
             statistics = "running" if usual and self.train.freeze_norm else usual
-        return dataclasses.replace(self, prune=dataclasses.replace(prune, rounds=rounds, statistics=statistics))
+        known = dataclasses.replace(prune, rounds=rounds, schedule=schedule, statistics=statistics)
+        return dataclasses.replace(self, prune=known)
 
     def check(self) -> None:
         """Refuse invalid settings, as far as they can be found without loading data or weights.
@@ -203,12 +214,14 @@ class Recipe:
         if prune.method == KEEP:
             self._check_keep()
         elif prune.sparsity > 0:
-            from transfer.pruning import allocation, patterns, rewinding, saliency, schedule
+            from transfer.pruning import allocation, gradual, patterns, rewinding, saliency, schedule
             from transfer.pruning.saliency import check_options, find
 
             options = prune.method_options()
-            if prune.method == "imp":
-                rewinding.check(options, prune.allocation, self.train.epochs)
+            if prune.method == IMP:
+                rewinding.check(options, prune.allocation, train.epochs)
+            elif prune.method == GMP:
+                gradual.check(options, prune.allocation, train.epochs, prune.recalibrate)
             else:
                 check_options(prune.method, find(prune.method), options)
             allocation.check(prune.allocation)
@@ -216,17 +229,28 @@ class Recipe:
                 raise InputError(
                     f"prune.statistics is {prune.statistics}, but {prune.method} looks at no BatchNorm; leave it out"
                 )
-            schedule.check(None, prune.sparsity, 1 if prune.rounds is None else prune.rounds, prune.schedule)
+            rounds = 1 if prune.rounds is None else prune.rounds
+            schedule.check(None, prune.sparsity, rounds, prune.schedule or EXPONENTIAL)
             patterns.check(prune.pattern, prune.sparsity)
+            self._check_ablation()
         if train.nesterov and (train.momentum == 0 or train.optimizer != "sgd"):
             raise InputError("train.nesterov needs train.optimizer sgd and train.momentum above 0; or leave it out")
         self._check_schedule()
 
     def _check_keep(self) -> None:
         plain = Prune()
-        for name in ("allocation", "pattern", "options", "statistics"):
+        for name in ("allocation", "pattern", "options", "statistics", "ablate"):
             if getattr(self.prune, name) != getattr(plain, name):
                 raise InputError(f"prune.{name} is set, but does nothing with prune.method {KEEP}; leave it out")
+
+    def _check_ablation(self) -> None:
+        prune = self.prune
+        if prune.ablate and prune.method in (IMP, GMP):
+            raise InputError(f"prune.ablate is set, but {prune.method} makes its masks while it trains; leave it out")
+        if prune.ablate == "shuffle" and prune.pattern != Prune().pattern:
+            raise InputError(
+                f"prune.ablate is shuffle, which breaks the pattern {prune.pattern}; leave one of them out"
+            )
 
     def _check_schedule(self) -> None:
         """Refuse learning-rate settings that contradict each other or have no effect."""
@@ -261,13 +285,13 @@ class Recipe:
     def decisive(self) -> dict[str, Any]:
         """Return the settings that affect results (hashed into the folder name): not workers and save_minutes.
 
-        A pattern and compile are among them only if asked for, so that other runs keep the name that earlier versions
-        gave.
+        A pattern, an ablation and compile are among them only if asked for, so that other runs keep the name that
+        earlier versions gave.
         """
         content = self.to_dict()
         del content["data"]["workers"], content["train"]["save_minutes"]
         usual = Recipe(self.name)
-        for path in ("prune.pattern", "train.compile"):
+        for path in ("prune.pattern", "prune.ablate", "train.compile"):
             if self.at(path) == usual.at(path):
                 part, name = path.split(".")
                 del content[part][name]

@@ -23,7 +23,7 @@ def show_result(result: Result) -> None:
     last, best = headline.text(m[headline.name]), headline.text(m[f"best_{headline.name}"])
     method = f"{m['method']}, {_rounds(m['rounds'])}"
     method += f", statistics {m['statistics']}" if m.get("statistics") else ""
-    method += _pattern(m.get("pattern"))
+    method += _pattern(m.get("pattern")) + _ablated(m.get("ablate"))
     rows = [
         ("backbone", f"{m['backbone']} ({m['arch']})"),
         ("data", task.data_line(m)),
@@ -113,7 +113,7 @@ def _pruning(setup: Setup) -> str:
         return "none; the zeros that are there are kept"
     shares = "" if asked.allocation == "global" else f", {asked.allocation} allocation"
     statistics = f", statistics {asked.statistics}" if asked.statistics else ""
-    more = shares + statistics + _pattern(asked.pattern)
+    more = shares + statistics + _pattern(asked.pattern) + _ablated(asked.ablate)
     return f"{asked.method} to {asked.sparsity:.4%} in {_rounds(asked.rounds)}{more}"
 
 
@@ -131,6 +131,10 @@ def _short(count: int) -> str:
 
 def _pattern(pattern: str | None) -> str:
     return f", pattern {pattern}" if pattern and pattern != NONE else ""
+
+
+def _ablated(ablate: str | None) -> str:
+    return f", ablated: {ablate}" if ablate else ""
 
 
 def _rounds(count: int | None) -> str:

@@ -1,4 +1,4 @@
-"""The papers' VGG and fully connected nets: their sizes, timm's interface, the way to a task."""
+"""The papers' ResNets, VGG and fully connected nets: their sizes, timm's interface, the way to a task."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from transfer.pruning.prunable import prunable
 
 VGGS = {"vgg11_bn_cifar": (8, 9_222_848), "vgg16_bn_cifar": (13, 14_715_584)}
 FCS = {"fc_100": 286_200, "fc_500": 2_431_000, "fc_1000": 7_362_000, "fc_2000": 24_724_000}
-NETS = {**dict.fromkeys(VGGS, 32), **dict.fromkeys(FCS, 28)}
+RESNETS = {"resnet20": 270_896, "wide_resnet20": 1_081_440}
+NETS = {**dict.fromkeys([*RESNETS, *VGGS], 32), **dict.fromkeys(FCS, 28)}
 
 
 def images(side: int, count: int = 2, channels: int = 3) -> torch.Tensor:
@@ -32,6 +33,17 @@ def test_they_are_timm_models_and_hide_none_of_timms(arch: str) -> None:
     assert timm.models.model_entrypoint("vgg16_bn").__module__ == "timm.models.vgg"
     size = timm.get_pretrained_cfg(arch).input_size
     assert size == (3, NETS[arch], NETS[arch])
+
+
+@pytest.mark.parametrize("arch", RESNETS)
+def test_a_resnet_has_twenty_layers_and_its_count_of_weights(arch: str) -> None:
+    model = timm.create_model(arch, num_classes=10)
+    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    assert sum(c.kernel_size == (3, 3) for c in convolutions) + 1 == 20  # and the head
+    assert sum(w.numel() for w in prunable(model).values()) == RESNETS[arch]
+    assert timm.create_model(arch, features_only=True).feature_info.channels() == [
+        side * (1 + arch.startswith("wide")) for side in (16, 32, 64)
+    ]
 
 
 @pytest.mark.parametrize("arch", VGGS)
@@ -119,7 +131,7 @@ def test_a_fully_connected_net_takes_its_own_size_only() -> None:
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("arch", ["vgg11_bn_cifar", "fc_100"])
+@pytest.mark.parametrize("arch", ["wide_resnet20", "vgg11_bn_cifar", "fc_100"])
 def test_they_have_timms_interface(arch: str) -> None:
     model, x = timm.create_model(arch, num_classes=7).eval(), images(NETS[arch])
     assert isinstance(model.get_classifier(), nn.Linear)
@@ -136,7 +148,7 @@ def test_they_have_timms_interface(arch: str) -> None:
         assert (model.get_classifier().bias == 0).all()
 
 
-@pytest.mark.parametrize("arch", ["vgg11_bn_cifar", "vgg16_bn_cifar", "fc_100", "fc_500"])
+@pytest.mark.parametrize("arch", ["wide_resnet20", "vgg11_bn_cifar", "vgg16_bn_cifar", "fc_100", "fc_500"])
 def test_a_random_trunk_becomes_a_classifier(arch: str) -> None:
     backbone = checkpoints.load(f"random:{arch}", seed=3)
     assert backbone.arch == arch

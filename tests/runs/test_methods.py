@@ -1,4 +1,4 @@
-"""Every method through a recipe, imp too; allocation, options, recalibration; a pruning that is taken up again."""
+"""Every method through a recipe, imp and gmp too; allocation, options, recalibration; a stopped pruning goes on."""
 
 import csv
 import json
@@ -11,9 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 from checkpoints import InputError
-from transfer.pruning import Masks, methods, prunable, rounds
+from transfer import terminal
+from transfer.pruning import Masks, gradual, methods, prunable, rounds
 from transfer.recipe import Data, Prune, Recipe, Train
 from transfer.runs import run as runner
+from transfer.runs.compare import compare
 from transfer.training import imp as imp_module
 
 pytestmark = pytest.mark.filterwarnings("ignore::transfer.pruning.CollapseWarning")
@@ -67,6 +69,7 @@ def test_the_table_of_the_docs_has_every_method_with_its_rounds():
     page = (Path(__file__).parents[2] / "docs" / "methods.md").read_text()
     rows = {m[1]: m[2] for m in re.finditer(r"^\| `([\w-]+)` \|.*\| ([\w %]+) \| (?:yes|no) \|", page, re.M)}
     assert rows.pop("imp")
+    assert rows.pop("gmp") == str(gradual.ROUNDS)
     assert rows == {method: str(rounds.default_rounds(method)) for method in methods()}
 
 
@@ -167,6 +170,54 @@ def test_imp_that_was_stopped_comes_to_the_same_end(options, tmp_path, monkeypat
     assert left == {"masks.safetensors"}
 
 
+@pytest.mark.parametrize("ablate", ["shuffle", pytest.param("reinit", marks=pytest.mark.slow)])
+def test_an_ablation_keeps_the_count_of_each_layer_and_goes_on_to_the_same_end(ablate, tmp_path, monkeypatch, capsys):
+    usual = runner.run(pruned(method="magnitude", rounds=1), out=tmp_path)
+    known, recipe = Masks.load(usual.folder / "masks.safetensors"), pruned(method="magnitude", rounds=1, ablate=ablate)
+    whole, stopped = runner.run(recipe, out=tmp_path), tmp_path / "stopped"
+    with monkeypatch.context() as patch:
+        stop_at(1, runner, "finetune", patch)
+        with pytest.raises(KeyboardInterrupt):
+            runner.run(recipe, out=stopped)
+    assert runner.run(recipe, out=stopped).metrics == whole.metrics
+    assert whole.folder != usual.folder
+    assert (whole.metrics["ablate"], usual.metrics["ablate"]) == (ablate, None)
+    masks = Masks.load(whole.folder / "masks.safetensors")
+    assert [row["kept"] for row in masks.layers()] == [row["kept"] for row in known.layers()]
+    assert (masks.digest() == known.digest()) == (ablate == "reinit")
+    ended, start = load_file(whole.folder / "model.safetensors"), runner.prepare(recipe).model.state_dict()
+    for name, mask in masks.items():
+        assert not bool(ended[name][~mask].any())
+        same = ended[name][mask] == start[name][mask]
+        assert bool(same.all()) if ablate == "shuffle" else not bool(same.any())
+    terminal.show_result(whole)
+    assert f"ablated: {ablate}" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_comparison_names_the_ablation(tmp_path):
+    recipe = pruned(method="random", sparsity=0.5, ablate="shuffle")
+    found = compare(recipe, methods=["random"], sparsities=[0.5], seeds=[0], out=tmp_path)
+    assert [line[0] for line in found.lines] == ["dense", "random shuffle"]
+    assert found.advice is None
+
+
+def test_gmp_prunes_while_it_trains_and_writes_the_masks_it_ends_with(tmp_path):
+    recipe = trained(pruned(method="gmp", rounds=None, options=("end=0.5",)), epochs=2)
+    result = runner.run(recipe, out=tmp_path)
+    masks = Masks.load(result.folder / "masks.safetensors")
+    metrics = result.metrics
+    assert (metrics["method"], metrics["rounds"], metrics["pruning_set"]) == ("gmp", 100, None)
+    assert metrics["kept"] == masks.kept == 270_896 - int(0.8 * 270_896 + 0.5)
+    assert metrics["masks_digest"] == masks.digest()
+    assert json.loads((result.folder / "recipe.json").read_text())["prune"]["schedule"] == "cubic"
+    for name in ("model.safetensors", "best.safetensors"):  # the best of those epochs that are sparse
+        weights = load_file(result.folder / name)
+        assert not any(bool(weights[key][~mask].any()) for key, mask in masks.items())
+    with open(result.folder / "layers.csv", newline="") as file:
+        assert sum(int(row["kept"]) for row in csv.DictReader(file)) == masks.kept
+    assert runner.run(recipe, out=tmp_path).finished
+
+
 @pytest.mark.parametrize(
     ("recipe", "says"),
     [
@@ -183,6 +234,21 @@ def test_imp_that_was_stopped_comes_to_the_same_end(options, tmp_path, monkeypat
         (trained(pruned(method="imp", options=("rewind=1", "rewind_to=learning-rate")), epochs=2), "and 0 with"),
         (trained(pruned(method="imp", options=("rewind_to=lr",)), epochs=1), "allowed: weights, learning-rate"),
         (pruned(images=0), "prune.images is 0"),
+        (pruned(ablate="none"), "prune.ablate is 'none'"),
+        (trained(pruned(method="imp", ablate="reinit"), epochs=1), "imp makes its masks while it trains"),
+        (trained(pruned(method="gmp", ablate="shuffle"), epochs=1), "gmp makes its masks while it trains"),
+        (pruned(method="keep", ablate="shuffle"), "prune.ablate is set, but does nothing with prune.method keep"),
+        (pruned(pattern="2:4", ablate="shuffle"), "breaks the pattern 2:4"),
+        (pruned(method="gmp"), "train.epochs of 1 or more"),
+        (trained(pruned(method="gmp", allocation="px"), epochs=1), "gmp takes global, uniform or erk"),
+        (trained(pruned(method="gmp", allocation="erk2"), epochs=1), "unknown allocation 'erk2'"),
+        (trained(pruned(method="gmp", recalibrate=True), epochs=1), "prune.recalibrate is set"),
+        (trained(pruned(method="gmp", statistics="batch"), epochs=1), "looks at no BatchNorm"),
+        (trained(pruned(method="gmp", options=("begin=0.5", "end=0.5")), epochs=1), "are 0.5 and 0.5; .* begin < end"),
+        (trained(pruned(method="gmp", options=("end=1.5",)), epochs=1), "0 <= begin < end <= 1"),
+        (trained(pruned(method="gmp", options=("every=3",)), epochs=1), "no option 'every'; it takes begin, end"),
+        (trained(pruned(method="gmp", pattern="2:4", sparsity=0.3), epochs=1), "a sparsity of at least 0.5"),
+        (trained(pruned(method="gmp", schedule="cubed"), epochs=1), "unknown schedule 'cubed'; did you mean cubic"),
     ],
 )
 def test_what_is_refused_before_anything_is_written(recipe, says, tmp_path):

@@ -101,7 +101,7 @@ def test_weights_that_are_computed_in_the_forward_are_refused_before_a_run(metho
         prepare.dry_run(recipe)
 
 
-@pytest.mark.parametrize("name", ["fashion-mnist", "cifar10", "cifar100", "voc2012"])
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "cifar10", "cifar100", "voc2012"])
 def test_every_data_set_asks_before_it_downloads(name: str, folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("transfer.data.sources.fashion_mnist.SYSTEM", folders / "none")
     with only_looking(), pytest.raises(NotReady, match="is not on this machine; a run downloads it"):

@@ -34,7 +34,7 @@ from tests.checkpoints.sparse_weights import pruned
 from transfer.data.image_io import decode, read_mask
 from transfer.data.sources.archive import Archive
 from transfer.data.sources.download import unpack
-from transfer.data.sources.fashion_mnist import read_idx
+from transfer.data.sources.idx import read_idx
 from transfer.data.sources.tiny_imagenet import SIDE, decoded, read_index
 from transfer.pruning.masks import Masks
 from transfer.recipe import Recipe

@@ -28,7 +28,7 @@ import checkpoints
 from checkpoints.errors import InputError
 from transfer import data
 from transfer.data import image_io
-from transfer.data.sources import archive, fashion_mnist, tiny_imagenet
+from transfer.data.sources import archive, idx, tiny_imagenet
 from transfer.data.sources.archive import Archive
 
 from .readers import image, saved
@@ -354,7 +354,7 @@ def idx_file(folder: Path, shape: tuple[int, ...], size: int) -> Path:
 def test_no_more_is_unpacked_than_the_head_says(tmp_path: Path) -> None:
     path = idx_file(tmp_path, (10, 28, 28), 64 * MEGABYTE)
     with at_most(MEGABYTE), pytest.raises(InputError, match="holds more than 7840 bytes of data, its head says 7840"):
-        fashion_mnist.read_idx(path, 3)
+        idx.read_idx(path, 3)
 
 
 @pytest.mark.parametrize("shape", [(2**32 - 1,) * 3, (2**21, 28, 28), (0, 28, 28), (0, 2**32 - 1, 2**32 - 1)])
@@ -364,7 +364,7 @@ def test_a_head_that_says_too_much_or_nothing(tmp_path: Path, shape: tuple[int, 
         at_most(MEGABYTE),
         pytest.raises(InputError, match=r"its head says .* bytes of data, allowed are 1 to 1073741824"),
     ):
-        fashion_mnist.read_idx(path, 3)
+        idx.read_idx(path, 3)
 
 
 # Images.

@@ -17,9 +17,12 @@ from accelerate.utils import gather_object
 import transfer
 from checkpoints import InputError
 from tests.training.small import Small, equal, left_behind, small_loaders, small_masks, train_small
+from transfer.pruning import Masks
 from transfer.pruning import rounds as pruning
+from transfer.pruning.prunable import prunable
 from transfer.recipe import Data, Prune, Recipe, Train
 from transfer.training import accelerator_for, imp, stopping
+from transfer.training.gmp import gradual
 
 TRAIN = Train(epochs=2, batch=12, lr=0.05, nesterov=True, schedule="cosine", precision="no")
 RECIPE = Recipe(
@@ -61,9 +64,8 @@ def at_call(number: int, function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def trained(folder: Path, accelerator: Accelerator) -> bool:
+def trained(folder: Path, accelerator: Accelerator, **options: Any) -> bool:
     """Say whether a training stopped after each of two steps is one that was not, to the bit."""
-    options: dict[str, Any] = {"dropout": 0.5, "masks": small_masks()}
     train_small(TRAIN, folder / "whole", **options)
     for step in (1, 3):
         assert interrupted(lambda step=step: train_small(  # type: ignore[misc]
@@ -71,6 +73,13 @@ def trained(folder: Path, accelerator: Accelerator) -> bool:
         ))  # fmt: skip
     train_small(TRAIN, folder / "stopped", **options)
     return not accelerator.is_main_process or equal(left_behind(folder / "whole"), left_behind(folder / "stopped"))
+
+
+def tightened(folder: Path, accelerator: Accelerator) -> bool:
+    """Say the same of a training with gmp, whose rounds come after steps 1, 2, 3 and 4."""
+    full = Masks.full(prunable(Small()))
+    plan = gradual(Small(), Prune(method="gmp", sparsity=0.8, rounds=4, schedule="cubic"), 6, accelerator)
+    return trained(folder, accelerator, masks=full, tightening=plan)
 
 
 def pruned_by_training(folder: Path, accelerator: Accelerator) -> bool:
@@ -120,7 +129,8 @@ def main(folder: Path) -> None:
     own = folder / f"rank-{accelerator.process_index}"
     stopping.MOST = 1  # ask at every step
     found = {
-        "trained": trained(own, accelerator), "imp": pruned_by_training(own, accelerator), "ran": ran(own),
+        "trained": trained(own, accelerator, dropout=0.5, masks=small_masks()),
+        "gmp": tightened(own / "gmp", accelerator), "imp": pruned_by_training(own, accelerator), "ran": ran(own),
         "files": len(list(own.glob("**/*.*"))), "refused": refused(own, accelerator),
     }  # fmt: skip
     every = gather_object([found])

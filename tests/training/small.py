@@ -15,6 +15,7 @@ from transfer.recipe import Train
 from transfer.tasks.classification import Classification
 from transfer.training import History, Loaders, accelerator_for, finetune
 from transfer.training.checkpoint import State
+from transfer.training.loop import Tightening
 
 LOOK = {"size": 8, "mean": (0.5,) * 3, "std": (0.25,) * 3}
 
@@ -74,13 +75,14 @@ class Calls(Classification):
 
 def train_small(
     train: Train, folder: Path, *, dropout: float = 0.0, masks: Masks | None = None,
-    data: Loaders | None = None, at_step: Callable[[int], None] | None = None,
+    data: Loaders | None = None, at_step: Callable[[int], None] | None = None, tightening: Tightening | None = None,
 ) -> tuple[History, Small]:  # fmt: skip
     """Fine-tune a new small model with the state in ``folder``."""
     model, accelerator = Small(dropout), accelerator_for(train)
     task = Calls(at_step) if at_step else Classification()
     data = data or small_loaders(accelerator=accelerator)
-    return finetune(model, masks, data, train, task=task, folder=folder, accelerator=accelerator), model
+    shared = {"task": task, "folder": folder, "accelerator": accelerator, "tightening": tightening}
+    return finetune(model, masks, data, train, **shared), model  # type: ignore[arg-type]
 
 
 def left_behind(folder: Path) -> dict[str, Any]:

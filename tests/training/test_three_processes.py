@@ -26,7 +26,7 @@ def apart(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize(("what", "expected"), [("trained", True), ("imp", True), ("ran", [True, True])])
+@pytest.mark.parametrize(("what", "expected"), [("trained", True), ("gmp", True), ("imp", True), ("ran", [True, True])])
 def test_the_same_bits(what: str, expected: Any, apart: list[dict[str, Any]]) -> None:
     assert [found[what] for found in apart] == [expected] * 3
 

@@ -34,6 +34,7 @@ class Source:
 
 _SOURCES: dict[str, Source] = {  # names that end in a colon are followed by a path
     "digits": Source("digits"),
+    "mnist": Source("mnist", classes=10),
     "fashion-mnist": Source("fashion_mnist", classes=10),
     "cifar10": Source("cifar10", classes=10),
     "cifar100": Source("cifar100", classes=100),

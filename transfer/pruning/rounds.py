@@ -75,7 +75,7 @@ def prune(
             in ``rounds`` rounds and sets the number of kept weights per layer; which ones is then decided by scoring
             the unpruned weights once with ``method``.
         rounds: at least 1; None = the paper's number, see :func:`default_rounds`.
-        schedule: "exponential" or "linear", see :func:`transfer.pruning.schedule.sparsity_after`.
+        schedule: "exponential", "linear" or "cubic", see :func:`transfer.pruning.schedule.sparsity_after`.
         pattern: "N:M" keeps at most N of M consecutive input channels, "RxC" keeps or removes blocks of R output × C
             input channels as a whole, "none" keeps any weights; see :mod:`transfer.pruning.patterns`.
         loss: (outputs, targets) → mean over samples; None = cross entropy.

@@ -4,19 +4,22 @@ import math
 
 from checkpoints.errors import InputError, near
 
-SCHEDULES = ("exponential", "linear")
+SCHEDULES = ("exponential", "linear", "cubic")
 
 
 def sparsity_after(round_: int, rounds: int, final: float, schedule: str = "exponential") -> float:
     """Return the sparsity after round ``round_`` (1 … ``rounds``), in [0, 1); exactly ``final`` after the last.
 
     Exponential: every round multiplies the density by the same factor, giving ``(1 − final) ** (round_ / rounds)``
-    (Tanaka 2020, algorithm 1). Linear: every round removes the same number of weights.
+    (Tanaka 2020, algorithm 1). Linear: every round removes the same number of weights. Cubic: the density left to
+    remove falls with the cube of the rounds left, ``final · (1 − (1 − round_ / rounds)³)`` (Zhu & Gupta 2018, eq. 1).
     """
     if round_ == rounds:
         return final
     if schedule == "exponential":
         return 1 - (1 - final) ** (round_ / rounds)
+    if schedule == "cubic":
+        return final * (1 - (1 - round_ / rounds) ** 3)
     return final * round_ / rounds
 
 

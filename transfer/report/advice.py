@@ -9,7 +9,8 @@ from transfer.tasks import Task
 
 
 def advice(rows: Sequence[Mapping[str, Any]], task: type[Task], pruned: Sequence[Recipe]) -> str | None:
-    """Return a sentence, and on the next line a command if the task has one; None if nothing was pruned.
+    """Return a sentence, and on the next line a command if the task has one; None if nothing was pruned, or if what
+    the masks are worth was tested (prune.ablate).
 
     The method is the one with the best mean at the highest sparsity.
 
@@ -19,7 +20,7 @@ def advice(rows: Sequence[Mapping[str, Any]], task: type[Task], pruned: Sequence
         pruned: the recipes that were run.
     """
     highest, metric = max(row["sparsity"] for row in rows), task.headline
-    if not highest:
+    if not highest or any(recipe.prune.ablate for recipe in pruned):
         return None
     best, *others = (row for row in rows if row["sparsity"] == highest)
     for row in others:

@@ -31,6 +31,7 @@ COLOURS = {
     "hutchinson": "#17becf",
     "hts": "#9edae5",
     "imp": "#edc948",
+    "gmp": "#ff9da7",
 }
 
 

@@ -11,7 +11,7 @@ from transfer import data as datasets
 from transfer.models.classifier import heads
 from transfer.pruning import Masks, prune
 from transfer.pruning.calibration import recalibrate
-from transfer.recipe import KEEP, Data, Prune, Recipe
+from transfer.recipe import EXPONENTIAL, GMP, IMP, KEEP, Data, Prune, Recipe
 from transfer.runs.prepare import prepare
 
 
@@ -39,8 +39,12 @@ def prune_backbone(backbone: str, data: Data, pruning: Prune, *, seed: int = 0, 
         raise InputError(
             "prune.sparsity is 0 or prune.method keep, so nothing would be removed; give a method and a fraction"
         )
-    if pruning.method == "imp":
-        raise InputError("prune.method is imp, which trains the model of a task; use a recipe: transfer run RECIPE")
+    if pruning.method in (IMP, GMP):
+        raise InputError(
+            f"prune.method is {pruning.method}, which trains the model of a task; use a recipe: transfer run RECIPE"
+        )
+    if pruning.ablate:
+        raise InputError(f"prune.ablate is {pruning.ablate}, which tests masks and is for runs only; leave it out")
     if datasets.task(data.name) != "classification":
         raise InputError(
             f"data.name is {data.name}, whose task is {datasets.task(data.name)}; a backbone is pruned with a data set "
@@ -51,7 +55,7 @@ def prune_backbone(backbone: str, data: Data, pruning: Prune, *, seed: int = 0, 
     asked = setup.recipe.prune
     masks = prune(
         setup.model, setup.pruning_set,
-        method=asked.method, sparsity=asked.sparsity, rounds=asked.rounds, schedule=asked.schedule,
+        method=asked.method, sparsity=asked.sparsity, rounds=asked.rounds, schedule=asked.schedule or EXPONENTIAL,
         pattern=asked.pattern, exclude=(*asked.exclude, *head), seed=seed, accelerator=setup.accelerator, progress=True,
         allocation=asked.allocation, statistics=asked.statistics, **asked.method_options(),
     )  # fmt: skip

@@ -30,7 +30,7 @@ from transfer.tasks import Task
 class Comparison:
     """Result of a comparison: one row per method and sparsity, and the folder with the table and the plot.
 
-    Rows have the keys method, pattern, sparsity, kept, empty, values (the task's headline metric, one value per
+    Rows have the keys method, pattern, ablate, sparsity, kept, empty, values (the task's headline metric, one value per
     seed), mean and std. ``data`` describes the training and test data. ``results`` lists the runs, all seeds
     of a row in succession.
     """
@@ -66,7 +66,7 @@ class Comparison:
         """The rows as text; the metric is mean ± standard deviation over the seeds."""
         return [
             (
-                row["method"] + ("" if row["pattern"] == NONE else f" {row['pattern']}"),
+                " ".join([row["method"], *filter(None, (row["pattern"].replace(NONE, ""), row["ablate"]))]),
                 f"{row['sparsity']:.2%}",
                 f"{row['kept']:,}",
                 self.task.headline.text(row["mean"], row["std"] if len(row["values"]) > 1 else None),
@@ -161,6 +161,7 @@ def _row(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
         "method": runs[0]["method"],
         "pattern": runs[0].get("pattern", NONE),
+        "ablate": runs[0].get("ablate"),
         "sparsity": runs[0]["sparsity"],
         "kept": runs[0]["kept"],
         "multiply_adds": statistics.fmean(run["multiply_adds"]["kept"] for run in runs),

@@ -100,8 +100,8 @@ def _pruning(setup: Setup, pruning: Pruning, layers: Layers) -> dict[str, Any]:
         "kept": masks.kept, "total": masks.total, "masks_digest": masks.digest(),
         "empty_layers": [name.removesuffix(".weight") for name in masks.collapsed()],
         "dead_units": sum(row["dead_units"] for row in layers), "recalibrated": asked.recalibrate,
-        "allocation": asked.allocation, "pattern": asked.pattern, "options": asked.method_options(),
-        "pruning_set": pruning.seen,
+        "allocation": asked.allocation, "pattern": asked.pattern, "ablate": asked.ablate,
+        "options": asked.method_options(), "pruning_set": pruning.seen,
     }  # fmt: skip
 
 

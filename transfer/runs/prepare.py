@@ -24,7 +24,7 @@ from transfer.pruning import methods, patterns, saliency, schedule, score
 from transfer.pruning.prunable import prunable, zeros
 from transfer.pruning.received import check_received
 from transfer.pruning.rewinding import check_rewind
-from transfer.recipe import KEEP, Recipe
+from transfer.recipe import EXPONENTIAL, IMP, KEEP, Recipe
 from transfer.runs.folder import Origin
 from transfer.runs.shelf import Shelf
 from transfer.tasks import Feed, Task
@@ -168,7 +168,7 @@ def _with_data(setup: Setup, dataset: Any) -> Setup:
 def _check_data(setup: Setup) -> None:
     """Raise InputError if the data set does not meet the requirements of the recipe."""
     recipe, prune = setup.recipe, setup.recipe.prune
-    if prune.method == "imp":
+    if prune.method == IMP:
         check_rewind(prune.method_options(), recipe.train.epochs, len(setup.loaders.train))
     setup.task.check(setup.dataset, recipe)
 
@@ -179,7 +179,7 @@ def _check_rounds(setup: Setup) -> None:
     if prune.sparsity:
         weights = prunable(setup.model, prune.exclude)
         total = sum(w.numel() for w in weights.values())
-        schedule.check(total, prune.sparsity, prune.rounds or 1, prune.schedule)
+        schedule.check(total, prune.sparsity, prune.rounds or 1, prune.schedule or EXPONENTIAL)
         patterns.bind(prune.pattern, setup.model, weights, sparsity=prune.sparsity, exclude=prune.exclude)
 
 

@@ -74,8 +74,6 @@ def run(
         _begin(setup, folder)
 
         pruning, before = prune_model(setup, folder, progress)
-        work = multiply_adds(setup.model, (3, recipe.data.size, recipe.data.size), pruning.masks)
-        layers = layer_rows(setup, pruning.masks, work)
 
         def after_epoch(history: History, best: bool) -> None:
             _keep(setup, folder, history, best, pruning.seconds)
@@ -84,13 +82,16 @@ def run(
         history = finetune(
             setup.model, pruning.masks, setup.loaders, recipe.train,
             task=setup.task, accelerator=accelerator, folder=folder.path, seed=recipe.seed, progress=progress,
-            history=before, after_epoch=after_epoch,
+            history=before, after_epoch=after_epoch, tightening=pruning.tightening,
         )  # fmt: skip
+        pruning = pruning.ended(history, folder, main=main)
         if not history.epochs:  # epochs = 0: test the pruned model without training
             loss, history.counts = counted(setup.model, setup.loaders.test, task=setup.task, accelerator=accelerator)
             history.epochs.append({"epoch": 0, "test_loss": loss, **setup.task.metrics(history.counts)})
             if main:
                 after_epoch(history, True)
+        work = multiply_adds(setup.model, (3, recipe.data.size, recipe.data.size), pruning.masks)
+        layers = layer_rows(setup, pruning.masks, work)
         metrics = described(setup, pruning, layers, work, history)
         if main:
             conclude(setup, folder, layers, history, metrics)

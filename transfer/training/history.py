@@ -22,6 +22,8 @@ class History:
     done: int = 0
     elapsed: float = 0.0
     log: Tensor | None = None
+    masks: dict[str, Tensor] | None = None
+    """The masks that hold now, if the training made them tighter; True = kept."""
 
     @property
     def place(self) -> str:
@@ -39,9 +41,12 @@ class History:
         """Metrics of the best epoch."""
         return self.epochs[self.best_epoch - 1] if self.best_epoch else self.epochs[-1]
 
-    def add(self, row: dict[str, float], headline: Metric, seconds: float) -> bool:
-        """Append the row of a finished epoch; return whether its ``headline`` is the best so far."""
-        best = not self.best_epoch or headline.better(row[headline.name], self.best[headline.name])
+    def add(self, row: dict[str, float], headline: Metric, seconds: float, *, counts: bool = True) -> bool:
+        """Append the row of a finished epoch; return whether its ``headline`` is the best so far.
+
+        An epoch that does not count (as the model was not yet as sparse as it will be) is never the best.
+        """
+        best = counts and (not self.best_epoch or headline.better(row[headline.name], self.best[headline.name]))
         self.epochs.append(row)
         self.best_epoch = len(self.epochs) if best else self.best_epoch
         self.seconds.append(seconds)

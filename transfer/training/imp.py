@@ -7,20 +7,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import nn
 
 from transfer.data.image_batches import Loaders
 from transfer.distributed import from_main
 from transfer.pruning import patterns
 from transfer.pruning import schedule as schedules
-from transfer.pruning.allocation import choose
 from transfer.pruning.masks import Masks
 from transfer.pruning.prunable import prunable
 from transfer.pruning.received import check_received
 from transfer.pruning.reduction import Processes
 from transfer.pruning.rewinding import check_rewind, rewinding
+from transfer.pruning.smallest import smallest_dropped
 from transfer.recipe import Train
 from transfer.tasks import Task
 from transfer.training.checkpoint import State, read_weights, save_weights
@@ -58,7 +57,7 @@ def imp(
         train: settings of each training.
         sparsity: final fraction of removed weights, in (0, 1).
         rounds: number of trainings before the last one.
-        schedule: "exponential" or "linear".
+        schedule: see :func:`transfer.pruning.schedule.sparsity_after`.
         pattern: of the kept weights, see :mod:`transfer.pruning.patterns`.
         exclude: globs over module names that are not pruned.
         task: None = classification.
@@ -92,8 +91,9 @@ def imp(
             _log.info("imp: training %d of %d, %.2f %% pruned", round_, rounds, 100 * masks.sparsity)
             finetune(model, masks, data, train, folder=here, history=copy.deepcopy(history), **shared)
             keep = schedules.kept(masks.total, schedules.sparsity_after(round_, rounds, sparsity, schedule))
-            masks = _smallest_dropped(model, masks, keep, constraint)
-            masks = Masks(Processes(accelerator).of_first(masks))
+            masks = smallest_dropped(
+                model, masks, keep, allocation="global", constraint=constraint, processes=Processes(accelerator)
+            )
             if main:
                 if plan["rewind_to"] != "weights":
                     save_weights(model, here / "model.safetensors")
@@ -112,9 +112,3 @@ def _masks_of(folder: Path) -> Masks | None:
     """Return the masks of a finished round; None if it is unfinished."""
     path = folder / "masks.safetensors"
     return Masks.load(path) if path.exists() else None
-
-
-@torch.no_grad()
-def _smallest_dropped(model: nn.Module, masks: Masks, keep: int, constraint: patterns.Constraint | None) -> Masks:
-    weights: dict[str, Tensor] = {name: p.detach().cpu().double().abs() for name, p in masks.match(model).items()}
-    return Masks(choose(weights, {name: mask.cpu() for name, mask in masks.items()}, keep, "global", constraint))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from accelerate import Accelerator
@@ -36,6 +37,16 @@ AfterEpoch = Callable[[History, bool], None]
 _log = logging.getLogger(__name__)
 
 
+class Tightening(Protocol):
+    """What makes the masks tighter while the model trains; ``repr`` tells its settings, which a resume must share."""
+
+    def after(self, step: int, model: nn.Module, masks: Masks) -> Masks | None:
+        """Return the masks that hold from after this optimizer step on; None = as before."""
+
+    def final(self, step: int) -> bool:
+        """Return whether the masks stay as they are after this optimizer step."""
+
+
 def finetune(
     model: nn.Module,
     masks: Masks | None,
@@ -46,6 +57,7 @@ def finetune(
     accelerator: Accelerator | None = None,
     folder: Path | None = None,
     seed: int = 0,
+    tightening: Tightening | None = None,
     history: History | None = None,
     until: int | None = None,
     after_epoch: AfterEpoch | None = None,
@@ -64,6 +76,8 @@ def finetune(
         accelerator: None = a new one with the precision of ``train``.
         folder: where the main process saves the state and a later call resumes from it; None = not saved.
         seed: seed of dropout and other random layers.
+        tightening: makes the masks tighter during training; :attr:`History.masks` are those it ends with, and no epoch
+            before they are final counts as the best.
         history: training already done; continues from its last step, with a fresh optimizer.
         until: optimizer step after which to stop, without a test within an epoch; None = the end.
         after_epoch: called on the main process with the history and whether the epoch is the best so far.
@@ -81,7 +95,8 @@ def finetune(
     accelerator = accelerator or accelerator_for(train)
     check(accelerator)
     with Signals() as signals, precision_of(accelerator):
-        run = _Training(model, masks, data, train, task or Classification(), accelerator, seed, folder, signals)
+        kind = task or Classification()
+        run = _Training(model, masks, data, train, kind, accelerator, seed, tightening, folder, signals)
         try:
             run.resume(history or History())
             last = train.epochs * run.steps if until is None else until
@@ -113,9 +128,10 @@ class _Training:
 
     def __init__(
         self, model: nn.Module, masks: Masks | None, data: Loaders, train: Train, task: Task,
-        accelerator: Accelerator, seed: int, folder: Path | None, signals: Signals,
+        accelerator: Accelerator, seed: int, tightening: Tightening | None, folder: Path | None, signals: Signals,
     ) -> None:  # fmt: skip
         self.data, self.train, self.task, self.accelerator, self.seed = data, train, task, accelerator, seed
+        self.tightening = tightening
         self.pulse = Pulse(accelerator, signals, train.save_minutes)
         self.steps = len(data.train)
         if not self.steps:
@@ -128,14 +144,17 @@ class _Training:
             moved(model, lambda model: model.to(memory_format=torch.channels_last))
         if masks is not None:
             masks.apply_(self.bare)
-        self.saved = Resumption(folder, accelerator, identity(self.bare, masks, data, train, accelerator, seed))
+        facts = identity(self.bare, masks, data, train, accelerator, seed)
+        if tightening is not None:
+            facts["tightening"] = repr(tightening)
+        self.saved = Resumption(folder, accelerator, facts)
         self.optimizer = optimizer(self.bare, train)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.replaced = batchnorm.synchronise(self.bare) if train.sync_norm and accelerator.num_processes > 1 else []
         self.model, self.optimizer = accelerator.prepare(self.bare, self.optimizer)
         self.outputs = compiled(self.model) if train.compile else self.model
         self.settled = False
-        self.hold = masks.hold(self.bare, self.optimizer) if masks is not None else None
+        self.masks, self.hold = masks, masks.hold(self.bare, self.optimizer) if masks is not None else None
         self.scaler_before = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
         self.start = time.perf_counter()
 
@@ -154,6 +173,8 @@ class _Training:
         self.history = self.saved.restore(self.bare, self.optimizer) or history
         if self.history.log is not None:
             self.log.copy_(self.history.log)
+        if self.history.masks is not None:
+            self._tighten(Masks(self.history.masks))
 
     def batches(self, last: int, progress: bool) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the epoch's remaining batches up to optimizer step ``last``, with the model in training mode."""
@@ -195,7 +216,17 @@ class _Training:
         self.optimizer.step()
         self.log[0, self.history.done], self.log[1, self.history.done] = loss.detach(), len(inputs)
         self.history.done += 1
+        if self.tightening is not None and self.masks is not None:
+            tighter = self.tightening.after(self.step, self.bare, self.masks)
+            if tighter is not None:
+                self._tighten(tighter)
         self.history.elapsed = time.perf_counter() - self.start
+
+    def _tighten(self, masks: Masks) -> None:
+        """Hold other masks from now on."""
+        if self.hold is not None:
+            self.hold.remove()
+        self.masks, self.hold, self.history.masks = masks, masks.hold(self.bare, self.optimizer), dict(masks)
 
     def end_epoch(self) -> bool:
         """Test and add the epoch to the history; return whether it is the best so far."""
@@ -204,7 +235,8 @@ class _Training:
         losses, images = self._checked(self._gathered_log())
         tested = self._test(epoch)
         row = {"epoch": epoch + 1, "lr": self._lr(0), "train_loss": float(losses @ images / images.sum()), **tested}
-        best = self.history.add(row, self.task.headline, time.perf_counter() - start)
+        counts = self.tightening is None or self.tightening.final(self.step)
+        best = self.history.add(row, self.task.headline, time.perf_counter() - start, counts=counts)
         self.log.zero_()
         self._tell(row, float(images.sum()) / max(trained_s, 1e-9))
         return best

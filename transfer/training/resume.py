@@ -94,7 +94,8 @@ class Resumption:
         optimizer.load_state_dict(saved["optimizer"])
         if saved["scaler"] is not None and self._accelerator.scaler is not None:
             self._accelerator.scaler.load_state_dict(saved["scaler"])
-        history = History(**{field.name: saved[field.name] for field in dataclasses.fields(History)})
+        known = [field.name for field in dataclasses.fields(History)]
+        history = History(**{name: saved[name] for name in known if name in saved})  # earlier versions had no masks
         history.log = saved["log"][self._accelerator.process_index]
         self._kept = history.place
         _log.info("resumed at %s from %s", history.place, self._state.path)
