@@ -1,4 +1,4 @@
-"""A worker process of a comparison: runs the cells that it receives, one after another, until the pipe closes."""
+"""A worker process of a comparison or a sweep: runs the cells that it receives until the pipe closes."""
 
 import multiprocessing
 import os
@@ -39,10 +39,14 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """An error that ends the comparison, as type and arguments to raise it in the parent process."""
+    """An error of a cell, as type and arguments to make it again in the parent process."""
 
     kind: type[Exception]
     content: tuple[Any, ...]
+
+    def error(self) -> Exception:
+        """Return the error."""
+        return self.kind(*self.content)
 
 
 def serve(asked: Connection, threads: int, like: Recipe, tried: Iterable[str], modules: Iterable[str] = ()) -> None:
@@ -71,7 +75,7 @@ def serve(asked: Connection, threads: int, like: Recipe, tried: Iterable[str], m
     warnings.showwarning = lambda message, category, *_, **__: _say(asked, Said(str(message), category))
     try:
         while True:
-            asked.send(_answer(asked.recv(), shelf))
+            asked.send(answer(asked.recv(), shelf))
     except (EOFError, ConnectionError):  # no more cells, or the parent died
         return
 
@@ -81,7 +85,8 @@ def _say(asked: Connection, said: Said) -> None:
         asked.send(said)
 
 
-def _answer(cell: Cell, shelf: Shelf) -> Done | Failed:
+def answer(cell: Cell, shelf: Shelf) -> Done | Failed:
+    """Run a cell; a bug is answered as a RuntimeError that holds its traceback."""
     try:
         return Done(cell.run(shelf))
     except OSError as error:
