@@ -6,7 +6,7 @@ import signal
 import threading
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -29,6 +29,7 @@ STARTS = 2  # of a cell whose worker dies
 
 Outcome = Result | Exception
 """What became of a cell."""
+Outcomes = Generator[tuple[int, Outcome], None, None]
 
 
 def workers_for(asked: int | None, cells: int) -> int:
@@ -64,9 +65,7 @@ def run_cells(cells: Sequence[Cell], *, workers: int, shelf: Shelf, progress: bo
     return [results[number] for number in range(len(cells))]
 
 
-def outcomes(
-    cells: Sequence[Cell], *, workers: int, shelf: Shelf, progress: bool = False
-) -> Iterator[tuple[int, Outcome]]:
+def outcomes(cells: Sequence[Cell], *, workers: int, shelf: Shelf, progress: bool = False) -> Outcomes:
     """Run all cells, ``workers`` at a time; yield the number of each that has ended, with its result or its error.
 
     One worker is this process; several are processes with equal shares of its threads. A cell whose worker dies goes on
@@ -82,7 +81,7 @@ def outcomes(
             yield from _shared_out(cells, pool, board)
 
 
-def _here(cells: Sequence[Cell], shelf: Shelf, board: Board, progress: bool) -> Iterator[tuple[int, Outcome]]:
+def _here(cells: Sequence[Cell], shelf: Shelf, board: Board, progress: bool) -> Outcomes:
     for number, cell in enumerate(cells):
         board.begin(str(cell))
         try:
@@ -159,7 +158,7 @@ class _Pool:
                 worker.process.kill()
 
 
-def _shared_out(cells: Sequence[Cell], pool: _Pool, board: Board) -> Iterator[tuple[int, Outcome]]:
+def _shared_out(cells: Sequence[Cell], pool: _Pool, board: Board) -> Outcomes:
     waiting, starts = deque(range(len(cells))), [0] * len(cells)
     busy: dict[Connection, tuple[_Worker, int]] = {}
 
