@@ -49,7 +49,10 @@ class Failed:
         return self.kind(*self.content)
 
 
-def serve(asked: Connection, threads: int, like: Recipe, tried: Iterable[str], modules: Iterable[str] = ()) -> None:
+def serve(
+    asked: Connection, threads: int, like: Recipe, tried: Iterable[str], modules: Iterable[str] = (),
+    gpu: str | None = None,
+) -> None:  # fmt: skip
     """Run the cells that come through the pipe; answer each with ``Said`` for warnings, then ``Done`` or ``Failed``.
 
     Returns when the pipe closes. Ctrl-C is left to the parent; SIGTERM ends a run as usual: its state is saved, exit
@@ -61,7 +64,10 @@ def serve(asked: Connection, threads: int, like: Recipe, tried: Iterable[str], m
         like: a recipe whose backbone is loaded without the warnings that the parent has already shown.
         tried: :attr:`Shelf.tried` of the parent.
         modules: what the parent was told to import.
+        gpu: the one GPU that this process shall see, as CUDA names it; None = all.
     """
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before CUDA is first used here
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     threading.Thread(target=_end_with_parent, daemon=True).start()

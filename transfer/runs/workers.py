@@ -106,6 +106,7 @@ class _Died:
 class _Worker:
     process: BaseProcess
     pipe: Connection
+    gpu: str | None
 
     def give(self, cell: Cell) -> None:
         with suppress(OSError):  # it died: its answer says so
@@ -121,7 +122,7 @@ class _Worker:
 
 
 class _Pool:
-    """Worker processes; on exit they are stopped, whatever happens."""
+    """Worker processes, each with one of several GPUs; on exit they are stopped, whatever happens."""
 
     def __init__(self, number: int, like: Cell, shelf: Shelf) -> None:
         self._threads = max(1, min(torch.get_num_threads(), cores() // number))
@@ -130,8 +131,8 @@ class _Pool:
 
     def __enter__(self) -> "_Pool":
         try:
-            for _ in range(self._number):
-                self.workers.append(_start(self._threads, self._like, self._shelf))
+            for number in range(self._number):
+                self.workers.append(self._started(gpu_of(number, torch.cuda.device_count())))
         except BaseException as error:
             self.__exit__(type(error))
             raise
@@ -141,8 +142,11 @@ class _Pool:
         """Start a worker in the place of one that died."""
         dead.pipe.close()
         self.workers.remove(dead)
-        self.workers.append(_start(self._threads, self._like, self._shelf))
+        self.workers.append(self._started(dead.gpu))
         return self.workers[-1]
+
+    def _started(self, gpu: str | None) -> _Worker:
+        return _start(self._threads, self._like, self._shelf, gpu)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
@@ -208,16 +212,25 @@ def _again(cell: Cell, died: _Died) -> str:
     return f"{cell}: its worker process died (exit code {died.code}); a fresh one goes on from what was saved"
 
 
-def _start(threads: int, like: Cell, shelf: Shelf) -> _Worker:
+def gpu_of(number: int, count: int) -> str | None:
+    """Return the GPU of a worker where there are several, as CUDA_VISIBLE_DEVICES names it: they take turns."""
+    if count < 2:
+        return None
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else [str(each) for each in range(count)]
+    return names[number % count].strip()
+
+
+def _start(threads: int, like: Cell, shelf: Shelf, gpu: str | None) -> _Worker:
     spawn = multiprocessing.get_context("spawn")  # fork would break CUDA and torch's threads
     here, there = spawn.Pipe()
     process = spawn.Process(
-        target=serve, args=(there, threads, like.recipe, frozenset(shelf.tried), tuple(plugins.imported))
+        target=serve, args=(there, threads, like.recipe, frozenset(shelf.tried), tuple(plugins.imported), gpu)
     )
     with _ctrl_c_ignored():
         process.start()
     there.close()  # so that the pipe closes when the worker ends
-    return _Worker(process, here)
+    return _Worker(process, here, gpu)
 
 
 @contextmanager

@@ -2,12 +2,15 @@
 
 import functools
 import os
+import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import warnings
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +50,8 @@ def connected(*, address: str = "auto", workers: int | None = None, gpus: float 
     if cpus < 1 or (workers is not None and workers < 1):
         raise InputError(f"cpus-per-cell is {cpus} and workers {workers}; give 1 or more")
     ray = _ray()
-    _connect(ray, address, None if workers is None else workers * cpus)
+    with _own_sigterm():
+        _connect(ray, address, None if workers is None else workers * cpus)
     task = ray.remote(max_retries=RETRIES, num_gpus=gpus, num_cpus=cpus)(run_cell)
 
     def run(cells: Sequence[Cell], shelf: Shelf) -> Outcomes:
@@ -152,6 +156,17 @@ def _connect(ray: Any, address: str, cpus: int | None) -> None:
             f"no Ray cluster at address {address} ({reason(error)}); start one with ray start --head, or give "
             "--address local"
         ) from error
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Put this process's handler of SIGTERM back, which Ray replaces."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _reach(address: str) -> None:
