@@ -11,9 +11,12 @@ import pytest
 
 from checkpoints import InputError
 from tests.sweeps.small import RECIPE
+from transfer.errors import TrainingError
 from transfer.runs.cell import Cell
 from transfer.runs.folder import read_json
 from transfer.runs.grid import Grid
+from transfer.runs.run import Result
+from transfer.runs.worker import Done, Failed
 from transfer.sweeps import ray_engine
 from transfer.sweeps.sweep import sweep
 
@@ -48,6 +51,52 @@ def test_numbers_out_of_range(given: dict[str, float]) -> None:
         ray_engine.connected(**given)  # type: ignore[arg-type]
 
 
+class Cluster:
+    """Stands in for the module ray: of the tasks that run, the one that was submitted last ends first."""
+
+    class exceptions:  # noqa: N801
+        RayError = ConnectionError
+
+    def __init__(self) -> None:
+        self.cancelled: list[str] = []
+        self.most = 0
+
+    def wait(self, tasks: list[str], num_returns: int, timeout: float = 0.0) -> tuple[list[str], list[str]]:
+        self.most = max(self.most, len(tasks))
+        return tasks[-1:], tasks[:-1]
+
+    def get(self, task: str) -> tuple[Done | Failed, list[str]]:
+        if task == "dies":
+            raise ConnectionError("the node died\nand more")
+        failed = Failed(TrainingError, (f"{task}: no",))
+        return failed if task == "fails" else Done(Result(Path(task), {})), [f"{task} warns"] * (task == "c")
+
+    def cancel(self, task: str) -> None:
+        self.cancelled.append(task)
+
+    def shutdown(self) -> None:
+        self.cancelled.append("all")
+
+
+def test_each_outcome_is_of_its_own_cell() -> None:
+    names = ["a", "fails", "c", "dies", "e"]
+    cells, ray = [Cell(RECIPE, Path(), name) for name in names], Cluster()
+    with pytest.warns(UserWarning, match="c warns"):
+        found = dict(ray_engine._outcomes(ray, str, cells, 2))
+    told = {names[number]: str(each) for number, each in found.items() if isinstance(each, Exception)}
+    assert told == {"fails": "fails: no", "dies": "dies: the node died"}
+    assert [found[number].folder for number in (0, 2, 4)] == [Path("a"), Path("c"), Path("e")]  # type: ignore[union-attr]
+    assert (ray.most, ray.cancelled) == (2, ["all"])
+
+
+def test_a_sweep_that_stops_cancels_what_runs() -> None:
+    cells, ray = [Cell(RECIPE, Path(), name) for name in "abcd"], Cluster()
+    outcomes = ray_engine._outcomes(ray, str, cells, 3)
+    next(outcomes)
+    outcomes.close()
+    assert ray.cancelled == ["a", "b", "all"]
+
+
 def tasks() -> list[int]:
     """Return the processes of Ray that run a cell."""
     found = []
@@ -79,11 +128,13 @@ def test_a_killed_worker_of_a_local_cluster_does_not_end_the_sweep(tmp_path: Pat
     engine = ray_engine.connected(address="local", workers=2)
     killer = threading.Thread(target=kill_one)
     killer.start()
-    found = sweep(RECIPE, Grid(("magnitude", "random"), (0.5, 0.9)), out=tmp_path, engine=engine)
+    found = sweep(RECIPE, Grid(("magnitude",), (0.5, 0.7, 0.9)), out=tmp_path, engine=engine)
     killer.join()
     assert killed
-    assert [each.error for each in found.cells] == [None] * 5
+    assert [each.error for each in found.cells] == [None] * 4
     assert all(each.state == "done" for each in found.cells)
+    names = [read_json(tmp_path / each.run / "result.json")["sparsity_asked"] for each in found.cells]
+    assert names == [0.0, 0.5, 0.7, 0.9]
 
 
 @pytest.mark.slow

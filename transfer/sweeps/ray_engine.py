@@ -69,7 +69,8 @@ def _outcomes(ray: Any, submit: Any, cells: Sequence[Cell], most: int) -> Outcom
     try:
         while waiting or running:
             while waiting and len(running) < most:
-                running[submit(cells[waiting[0]])] = waiting.popleft()
+                number = waiting.popleft()
+                running[submit(cells[number])] = number
             (ready, *_), _ = ray.wait(list(running), num_returns=1)
             number = running.pop(ready)
             yield number, _outcome(ray, ready, cells[number])
