@@ -54,7 +54,7 @@ def test_numbers_out_of_range(given: dict[str, float]) -> None:
 class Cluster:
     """Stands in for the module ray: of the tasks that run, the one that was submitted last ends first."""
 
-    class exceptions:  # noqa: N801
+    class exceptions:
         RayError = ConnectionError
 
     def __init__(self) -> None:
