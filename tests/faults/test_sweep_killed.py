@@ -1,4 +1,4 @@
-"""A sweep on two workers: a worker killed, then the sweep itself; the same command ends with equal bytes."""
+"""A sweep of 12 cells on two workers: a worker killed, then the sweep itself; the command again gives equal bytes."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from transfer import cli
 
 WORDS = (
     "sweep", "digits", "--backbone", "random:resnet20", "--data.size", "8", "--prune.rounds", "2", "--methods",
-    "magnitude", "snip", "--sparsities", "0.5", "0.9", "0.98", "--seeds", "0", "1", "--prune.per-class", "2",
+    "magnitude", "--sparsities", "0.5", "0.7", "0.8", "0.9", "0.95", "--seeds", "0", "1", "--prune.per-class", "2",
     "--train.epochs", "1", "--train.warmup", "0", "--train.precision", "no", "--train.save-minutes", "0",
     "--label", "killed",
 )  # fmt: skip
@@ -62,7 +62,7 @@ def test_kills_of_a_worker_and_of_the_sweep_change_no_byte(tmp_path: Path, ended
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     assert "its worker process died (exit code -9); a fresh one goes on from what was saved" in first.err
-    assert len(list(out.glob("*/result.json"))) < 14
+    assert len(list(out.glob("*/result.json"))) < 12
     processes.run(processes.module, "transfer", *words, folder=tmp_path / "second")
 
     threads = torch.get_num_threads()
@@ -74,4 +74,4 @@ def test_kills_of_a_worker_and_of_the_sweep_change_no_byte(tmp_path: Path, ended
     found, whole = contents(out), contents(tmp_path / "whole")
     assert sorted(found) == sorted(whole)
     assert [name for name in whole if found[name] != whole[name]] == []
-    assert len([name for name in whole if name.endswith("result.json")]) == 14
+    assert len([name for name in whole if name.endswith("result.json")]) == 12
