@@ -74,7 +74,7 @@ def sweep(
         engine: where cells run; None = :func:`local` with as many workers as suit this machine.
 
     Raises:
-        InputError: a setting is invalid, or no cell can run; found before anything is written.
+        InputError: a setting is invalid, or no cell can run and none has finished; found before anything is written.
         OSError: the record cannot be written.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -102,7 +102,7 @@ def prepare(cells: Sequence[Planned], out: Path, shelf: Shelf) -> None:
     """Find the run folders, try what is open, and download what it needs.
 
     Raises:
-        InputError: cells are open, and none of them can run.
+        InputError: no cell can run, and none has finished.
     """
     places = Places(out, shelf)
     locate(cells, places)
@@ -110,8 +110,8 @@ def prepare(cells: Sequence[Planned], out: Path, shelf: Shelf) -> None:
     try_(cells, shelf)
     obtain(cells, shelf)
     locate(cells, places)
-    if begun and all(each.error for each in begun):
-        raise InputError(f"{begun[0].cell}: {begun[0].error}")
+    if all(each.error for each in cells):
+        raise InputError(f"{cells[0].cell}: {cells[0].error}")
     for each in begun:
         if each.error:
             warnings.warn(f"{each.cell} cannot run: {each.error}", stacklevel=3)
