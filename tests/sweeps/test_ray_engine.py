@@ -90,7 +90,7 @@ def test_each_outcome_is_of_its_own_cell() -> None:
 
 
 def test_a_sweep_that_stops_cancels_what_runs() -> None:
-    cells, ray = [Cell(RECIPE, Path(), name) for name in "abcd"], Cluster()
+    cells, ray = [Cell(RECIPE, Path(), name) for name in "abxy"], Cluster()
     outcomes = ray_engine._outcomes(ray, str, cells, 3)
     next(outcomes)
     outcomes.close()
