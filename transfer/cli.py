@@ -3,23 +3,24 @@
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from checkpoints.errors import InputError, near
-from transfer import plugins
+from transfer import find_recipe, plugins
+from transfer.find_recipe import names as _recipes
 from transfer.recipe import KEEP, Data, Prune
-from transfer.recipe_cli import one_line_errors, parse
+from transfer.recipe_cli import one_line_errors, parse, run_recipe
 
 HELP = """usage: transfer COMMAND [OPTIONS]
 
 Prune a pretrained vision backbone before fine-tuning it.
 
 commands:
-  run RECIPE [flags]         run a recipe; the same as python -m recipes.RECIPE [flags]
+  run RECIPE [flags]         run a recipe, by name (as python -m recipes.RECIPE does), recipe.json or run folder
+  sweep RECIPE [flags]       run a recipe under lists of methods, sparsities, backbones, seeds ...
   prune [flags]              prune a backbone and write it to a file that timm and torchvision load
   evaluate RUN [flags]       test the model of a run folder again
   predict RUN IMAGE...       predict new images or folders: class and probability, or mask and overlay PNGs
@@ -170,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(HELP.format(recipes=", ".join(_recipes())))
         sys.exit(0 if words else 2)
     commands: dict[str, Callable[[list[str]], None]] = {
-        "run": _run, "prune": _prune, "evaluate": _evaluate, "predict": _predict, "export": _export,
+        "run": _run, "sweep": _sweep, "prune": _prune, "evaluate": _evaluate, "predict": _predict, "export": _export,
         "bench": _bench, "report": _report, "methods": _methods, "backbones": _backbones, "doctor": _doctor,
     }  # fmt: skip
     with one_line_errors():
@@ -197,6 +198,9 @@ def _run(words: list[str]) -> None:
             "transfer run RECIPE --help shows what a recipe does and its flags; python -m recipes.RECIPE is the same."
         )
         return
+    if words and find_recipe.is_file(words[0]):
+        run_recipe(find_recipe.find(words[0]), words[1:])
+        return
     if not words or words[0].startswith("-"):
         raise InputError(f"say which recipe: transfer run RECIPE [flags]; known: {', '.join(_recipes())}")
     name = words[0].replace("-", "_")
@@ -209,10 +213,10 @@ def _run(words: list[str]) -> None:
     runpy.run_module(f"recipes.{name}", run_name="__main__", alter_sys=True)
 
 
-def _recipes() -> list[str]:
-    spec = find_spec("recipes")
-    folders = spec.submodule_search_locations if spec is not None else None
-    return sorted(p.stem for folder in folders or () for p in Path(folder).glob("*.py") if p.stem != "__init__")
+def _sweep(words: list[str]) -> None:
+    from transfer import sweep_cli
+
+    sweep_cli.main(words)
 
 
 def _prune(words: list[str]) -> None:

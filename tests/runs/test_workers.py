@@ -20,6 +20,7 @@ from transfer.report.board import Board
 from transfer.runs import workers
 from transfer.runs.cell import Cell
 from transfer.runs.compare import Comparison, compare
+from transfer.runs.run import Result
 from transfer.runs.shelf import Shelf
 
 RECIPE = Recipe(
@@ -127,6 +128,38 @@ def test_how_many_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE")
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     assert workers.workers_for(None, 9) == 1
+
+
+def test_workers_take_turns_with_several_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert [workers.gpu_of(number, 0) for number in range(2)] == [workers.gpu_of(0, 1), None]
+    assert [workers.gpu_of(number, 2) for number in range(3)] == ["0", "1", "0"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5, GPU-7")
+    assert [workers.gpu_of(number, 2) for number in range(3)] == ["5", "GPU-7", "5"]
+
+
+@pytest.mark.usefixtures("forked")
+def test_a_killed_worker_is_replaced_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def give(self: workers._Worker, cell: Cell) -> None:
+        original(self, cell)
+        if kills[str(cell)]:
+            kills[str(cell)] -= 1
+            self.process.kill()
+
+    original = workers._Worker.give
+    monkeypatch.setattr(workers._Worker, "give", give)
+    short = replace(RECIPE, train=replace(RECIPE.train, epochs=0))
+    kills = {"once": 1, "twice": 2, "never": 0}
+    cells = [Cell(replace(short, seed=seed, prune=Prune(sparsity=0.0)), tmp_path, n) for seed, n in enumerate(kills)]
+    with pytest.warns(UserWarning, match=r"died \(exit code -9\); a fresh one goes on from what was saved") as told:
+        found = dict(workers.outcomes(cells, workers=2, shelf=Shelf()))
+    assert sorted(str(each.message).partition(":")[0] for each in told) == ["once", "twice"]
+    assert isinstance(found[0], Result)
+    assert isinstance(found[2], Result)
+    assert str(found[1]) == (
+        "twice: its worker process died (exit code -9), as the one before it; what was saved is kept"
+    )
+    assert not multiprocessing.active_children()
 
 
 def test_several_runs_load_and_try_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""One run of a comparison, whose name prefixes its errors."""
+"""One run of a comparison or a sweep, whose name prefixes its errors."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +12,20 @@ from transfer.runs.run import Result, run
 from transfer.runs.shelf import Shelf
 
 NAMED = (InputError, ScoreError, TrainingError, RunError, torch.OutOfMemoryError)  # one line each, of a known run
+PATIENCE = 60.0  # seconds for a process of an earlier start that was told to end, and is saving
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A recipe and the folder that will hold its run folder."""
+    """A recipe, the folder that will hold its run folder, and what people call it (None: by its pruning and seed)."""
 
     recipe: Recipe
     out: Path
+    name: str | None = None
 
     def __str__(self) -> str:
+        if self.name is not None:
+            return self.name
         prune = self.recipe.prune
         what = f"{prune.method} {prune.sparsity:.2%}" if prune.sparsity else "dense"
         return f"{what}, seed {self.recipe.seed}"
@@ -33,7 +37,7 @@ class Cell:
             InputError, RunError, torch.OutOfMemoryError, OSError: as ``run``; the message begins with the cell's name.
         """
         try:
-            return run(self.recipe, out=self.out, progress=progress, shelf=shelf)
+            return run(self.recipe, out=self.out, progress=progress, shelf=shelf, patience=PATIENCE)
         except Exception as error:
             named = self._named(error)
             if named is None:

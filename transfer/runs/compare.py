@@ -1,6 +1,5 @@
 """compare(): one recipe under several methods, sparsities and seeds, as a table and a plot."""
 
-import dataclasses
 import hashlib
 import statistics
 import textwrap
@@ -12,13 +11,13 @@ from typing import Any
 from checkpoints.errors import InputError
 from checkpoints.files import write_json, write_whole
 from transfer.environment import main_process
-from transfer.pruning import saliency
 from transfer.pruning.patterns import NONE
-from transfer.recipe import KEEP, Recipe
+from transfer.recipe import Recipe
 from transfer.report import plots, tables
 from transfer.report.advice import advice
 from transfer.runs import predictor
 from transfer.runs.cell import Cell
+from transfer.runs.grid import Grid, recipes
 from transfer.runs.prepare import check, dry_run, prepare
 from transfer.runs.run import Result
 from transfer.runs.shelf import Shelf
@@ -85,18 +84,7 @@ def cells(recipe: Recipe, methods: Sequence[str], sparsities: Sequence[float], s
     for name, values in (("methods", methods), ("sparsities", sparsities), ("seeds", seeds)):
         if not values or len(set(values)) != len(values):
             raise InputError(f"{name} are {list(values)}; give one or more, each once")
-    if KEEP in methods:
-        raise InputError(f"methods are {list(methods)}; {KEEP} removes nothing, so that there is nothing to compare")
-    grid = [("dense", 0.0)] + [(method, sparsity) for method in methods for sparsity in sparsities if sparsity]
-    found = []
-    for method, sparsity in grid:
-        asked = dataclasses.replace(recipe.prune, method=method, sparsity=sparsity)
-        guide = saliency.guide(method, asked.allocation)
-        one_shot = guide in saliency.methods() and saliency.about(guide).rounds == 1
-        own = recipe.prune.options if method == recipe.prune.method else ()
-        seen = asked.statistics if saliency.statistics(method, asked.allocation) else None
-        prune = dataclasses.replace(asked, rounds=None if one_shot else asked.rounds, options=own, statistics=seen)
-        found += [dataclasses.replace(recipe, prune=prune, seed=seed) for seed in seeds]
+    found = recipes(recipe, Grid(tuple(methods), tuple(sparsities), seeds=tuple(seeds)))
     for cell in found:
         check(cell)
     return found

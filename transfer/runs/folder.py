@@ -65,14 +65,14 @@ class RunFolder:
         self._recipe, self._origin = recipe, origin
 
     @contextmanager
-    def opened(self) -> Iterator["RunFolder"]:
-        """Create the folder and hold its lock.
+    def opened(self, patience: float = 0.0) -> Iterator["RunFolder"]:
+        """Create the folder and hold its lock; wait ``patience`` seconds for a process that still holds it.
 
         Raises:
             InputError: it cannot be created, another process is using it, or it holds a run of another recipe, of other
                 data or of other weights.
         """
-        lock = FileLock(self.path / ".lock", timeout=0)
+        lock = FileLock(self.path / ".lock", timeout=patience)
         try:
             self._take(lock)
             yield self

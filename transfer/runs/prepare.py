@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -63,16 +64,21 @@ class Setup:
     @cached_property
     def origin(self) -> Origin:
         """The inputs besides the recipe that affect results: backbone, data, user-registered methods."""
-        prune = self.recipe.prune
-        sources = {name: saliency.source(name) for name in {prune.method, prune.allocation} & set(methods())}
         data = from_main(lambda: fingerprint(self.dataset), self.accelerator)  # processes may see different disks
-        return Origin(self.backbone.digest(), data, {name: source for name, source in sources.items() if source})
+        return origin(self.recipe, self.backbone.digest(), data)
 
     @property
     def _feed(self) -> Feed:
         backbone, here = self.backbone, self.accelerator
         look = (backbone.mean, backbone.std, backbone.interpolation)
         return Feed(*look, here.device, here.process_index, here.num_processes)
+
+
+def origin(recipe: Recipe, backbone: str, data: Mapping[str, Any]) -> Origin:
+    """Return the inputs besides the recipe, of a backbone's digest and a data set's fingerprint."""
+    named = {recipe.prune.method, recipe.prune.allocation} & set(methods())
+    sources = {name: saliency.source(name) for name in named}
+    return Origin(backbone, data, {name: source for name, source in sources.items() if source})
 
 
 def prepare(recipe: Recipe, shelf: Shelf | None = None) -> Setup:

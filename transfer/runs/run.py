@@ -43,7 +43,7 @@ class Result:
 
 def run(
     recipe: Recipe, *, out: str | Path = "runs", progress: bool = False, shelf: Shelf | None = None,
-    track: str | None = None,
+    track: str | None = None, patience: float = 0.0,
 ) -> Result:  # fmt: skip
     """Prune and fine-tune as the recipe says; return the result and store it under ``out``.
 
@@ -55,6 +55,7 @@ def run(
         progress: show progress bars on a terminal.
         shelf: cache of backbone and data that several runs share.
         track: also log the metrics of each epoch to "tensorboard", "wandb", "trackio" or another tracker of accelerate.
+        patience: seconds to wait for another process that still holds the run's folder, such as one that is saving.
 
     Raises:
         InputError: an invalid setting, detected before anything is written where possible.
@@ -65,7 +66,7 @@ def run(
     recipe, accelerator, main = setup.recipe, setup.accelerator, setup.accelerator.is_main_process
     folder = RunFolder(Path(out), recipe, setup.origin)
     with ExitStack() as stack, precision_of(accelerator):
-        from_main(lambda: stack.enter_context(folder.opened()) and None, accelerator)
+        from_main(lambda: stack.enter_context(folder.opened(patience)) and None, accelerator)
         earlier = from_main(lambda: _finished(folder), accelerator)
         if earlier is not None:
             return earlier

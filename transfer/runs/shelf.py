@@ -11,6 +11,16 @@ from transfer import data as datasets
 from transfer.recipe import Recipe
 
 
+def alike(recipe: Recipe) -> str:
+    """Return a text that is equal for recipes of which a trial reveals the same.
+
+    They differ only in seed, rounds or a sparsity above 0.
+    """
+    sparsity = 0.5 if recipe.prune.sparsity else 0.0
+    usual = replace(recipe, seed=0, prune=replace(recipe.prune, sparsity=sparsity, rounds=None))
+    return json.dumps(usual.to_dict(), sort_keys=True)
+
+
 class Shelf:
     """Caches the last backbone and the last data set, and records which recipes were tried on random images.
 
@@ -45,13 +55,8 @@ class Shelf:
         return self._data[1]
 
     def first(self, recipe: Recipe) -> bool:
-        """Record the recipe; return whether a trial of it could reveal anything new.
-
-        Recipes that differ only in seed, rounds or a sparsity above 0 count as the same.
-        """
-        sparsity = 0.5 if recipe.prune.sparsity else 0.0
-        alike = replace(recipe, seed=0, prune=replace(recipe.prune, sparsity=sparsity, rounds=None))
-        key = json.dumps(alike.to_dict(), sort_keys=True)
+        """Record the recipe; return whether a trial of it could reveal anything new."""
+        key = alike(recipe)
         new = key not in self.tried
         self.tried.add(key)
         return new

@@ -1,4 +1,4 @@
-"""A worker process of a comparison: runs the cells that it receives, one after another, until the pipe closes."""
+"""A worker process of a comparison or a sweep: runs the cells that it receives until the pipe closes."""
 
 import multiprocessing
 import os
@@ -39,13 +39,20 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """An error that ends the comparison, as type and arguments to raise it in the parent process."""
+    """An error of a cell, as type and arguments to make it again in the parent process."""
 
     kind: type[Exception]
     content: tuple[Any, ...]
 
+    def error(self) -> Exception:
+        """Return the error."""
+        return self.kind(*self.content)
 
-def serve(asked: Connection, threads: int, like: Recipe, tried: Iterable[str], modules: Iterable[str] = ()) -> None:
+
+def serve(
+    asked: Connection, threads: int, like: Recipe, tried: Iterable[str], modules: Iterable[str] = (),
+    gpu: str | None = None,
+) -> None:  # fmt: skip
     """Run the cells that come through the pipe; answer each with ``Said`` for warnings, then ``Done`` or ``Failed``.
 
     Returns when the pipe closes. Ctrl-C is left to the parent; SIGTERM ends a run as usual: its state is saved, exit
@@ -57,7 +64,10 @@ def serve(asked: Connection, threads: int, like: Recipe, tried: Iterable[str], m
         like: a recipe whose backbone is loaded without the warnings that the parent has already shown.
         tried: :attr:`Shelf.tried` of the parent.
         modules: what the parent was told to import.
+        gpu: the one GPU that this process shall see, as CUDA names it; None = all.
     """
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before CUDA is first used here
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -71,7 +81,7 @@ def serve(asked: Connection, threads: int, like: Recipe, tried: Iterable[str], m
     warnings.showwarning = lambda message, category, *_, **__: _say(asked, Said(str(message), category))
     try:
         while True:
-            asked.send(_answer(asked.recv(), shelf))
+            asked.send(answer(asked.recv(), shelf))
     except (EOFError, ConnectionError):  # no more cells, or the parent died
         return
 
@@ -81,7 +91,8 @@ def _say(asked: Connection, said: Said) -> None:
         asked.send(said)
 
 
-def _answer(cell: Cell, shelf: Shelf) -> Done | Failed:
+def answer(cell: Cell, shelf: Shelf) -> Done | Failed:
+    """Run a cell; a bug is answered as a RuntimeError that holds its traceback."""
     try:
         return Done(cell.run(shelf))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Run the cells of a comparison one after another, or in parallel worker processes that never outlive this one."""
+"""Run cells one after another, or in parallel worker processes that never outlive this one."""
 
 import multiprocessing
 import os
@@ -6,12 +6,11 @@ import signal
 import threading
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
 
 import torch
 
@@ -26,6 +25,11 @@ from transfer.runs.shelf import Shelf
 from transfer.runs.worker import Done, Failed, Said, serve
 
 MOST = 4  # workers by default: each holds a model and its activations
+STARTS = 2  # of a cell whose worker dies
+
+Outcome = Result | Exception
+"""What became of a cell."""
+Outcomes = Generator[tuple[int, Outcome], None, None]
 
 
 def workers_for(asked: int | None, cells: int) -> int:
@@ -47,115 +51,186 @@ def workers_for(asked: int | None, cells: int) -> int:
 
 
 def run_cells(cells: Sequence[Cell], *, workers: int, shelf: Shelf, progress: bool = False) -> list[Result]:
-    """Run all cells, ``workers`` at a time; return their results in the order of the cells.
-
-    One worker is this process; several are processes with equal shares of its threads. When a cell fails or a signal
-    arrives, workers save, stop and are joined; a second signal kills them at once. If this process is killed, they save
-    and stop by themselves.
+    """Run all cells as :func:`outcomes` does, until one fails; return their results in the order of the cells.
 
     Raises:
         InputError, RunError, torch.OutOfMemoryError, OSError: a cell failed; the message names it.
-        RunError: a worker died.
+    """
+    results: dict[int, Result] = {}
+    with closing(outcomes(cells, workers=workers, shelf=shelf, progress=progress)) as found:
+        for number, outcome in found:
+            if isinstance(outcome, Exception):
+                raise outcome
+            results[number] = outcome
+    return [results[number] for number in range(len(cells))]
+
+
+def outcomes(cells: Sequence[Cell], *, workers: int, shelf: Shelf, progress: bool = False) -> Outcomes:
+    """Run all cells, ``workers`` at a time; yield the number of each that has ended, with its result or its error.
+
+    One worker is this process; several are processes with equal shares of its threads. A cell whose worker dies goes on
+    in a fresh one, once, from what was saved; then it has failed. When the iterator is closed or a signal arrives,
+    workers save, stop and are joined; a second signal kills them at once. If this process is killed, they save and stop
+    by themselves.
     """
     with Board(len(cells), shown=progress, live=workers > 1) as board:
         if workers == 1:
-            return [_here(cell, shelf, board, progress) for cell in cells]
-        with _started(workers, cells[0], shelf) as pool:
-            return _shared_out(cells, pool, board)
+            yield from _here(cells, shelf, board, progress)
+            return
+        with _Pool(workers, cells[0], shelf) as pool:
+            yield from _shared_out(cells, pool, board)
 
 
-def _here(cell: Cell, shelf: Shelf, board: Board, progress: bool) -> Result:
-    board.begin(str(cell))
-    result = cell.run(shelf, progress=progress)
-    board.end(str(cell))
-    return result
+def _here(cells: Sequence[Cell], shelf: Shelf, board: Board, progress: bool) -> Outcomes:
+    for number, cell in enumerate(cells):
+        board.begin(str(cell))
+        try:
+            outcome: Outcome = cell.run(shelf, progress=progress)
+        except Exception as error:
+            outcome = error
+        board.end(str(cell))
+        yield number, outcome
+
+
+@dataclass(frozen=True)
+class _Died:
+    code: int | None
+
+    def error(self, cell: Cell) -> RunError:
+        return RunError(
+            f"{cell}: its worker process died (exit code {self.code}), as the one before it; what was saved is kept"
+        )
 
 
 @dataclass(frozen=True)
 class _Worker:
     process: BaseProcess
     pipe: Connection
+    gpu: str | None
 
     def give(self, cell: Cell) -> None:
-        try:
+        with suppress(OSError):  # it died: its answer says so
             self.pipe.send(cell)
-        except OSError:
-            raise self._died(cell) from None
 
-    def answer(self, cell: Cell) -> Any:
+    def answer(self) -> Said | Done | Failed | _Died:
         try:
-            return self.pipe.recv()
+            said: Said | Done | Failed = self.pipe.recv()
+            return said
         except (EOFError, OSError):
-            raise self._died(cell) from None
-
-    def _died(self, cell: Cell) -> RunError:
-        self.process.join()
-        return RunError(f"{cell}: its worker process died (exit code {self.process.exitcode}); what was saved is kept")
+            self.process.join()
+            return _Died(self.process.exitcode)
 
 
-def _shared_out(cells: Sequence[Cell], pool: Sequence[_Worker], board: Board) -> list[Result]:
-    waiting, results = deque(range(len(cells))), dict[int, Result]()
+class _Pool:
+    """Worker processes, each with one of several GPUs; on exit they are stopped, whatever happens."""
+
+    def __init__(self, number: int, like: Cell, shelf: Shelf) -> None:
+        self._threads = max(1, min(torch.get_num_threads(), cores() // number))
+        self._number, self._like, self._shelf = number, like, shelf
+        self.workers: list[_Worker] = []
+
+    def __enter__(self) -> "_Pool":
+        try:
+            for number in range(self._number):
+                self.workers.append(self._started(gpu_of(number, torch.cuda.device_count())))
+        except BaseException as error:
+            self.__exit__(type(error))
+            raise
+        return self
+
+    def replaced(self, dead: _Worker) -> _Worker:
+        """Start a worker in the place of one that died."""
+        dead.pipe.close()
+        self.workers.remove(dead)
+        self.workers.append(self._started(dead.gpu))
+        return self.workers[-1]
+
+    def _started(self, gpu: str | None) -> _Worker:
+        return _start(self._threads, self._like, self._shelf, gpu)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            for worker in self.workers:
+                worker.process.terminate()
+        for worker in self.workers:
+            worker.pipe.close()  # ends idle workers, and one whose run failed as the signal arrived
+        try:
+            for worker in self.workers:
+                worker.process.join()
+        finally:
+            for worker in self.workers:
+                worker.process.kill()
+
+
+def _shared_out(cells: Sequence[Cell], pool: _Pool, board: Board) -> Outcomes:
+    waiting, starts = deque(range(len(cells))), [0] * len(cells)
     busy: dict[Connection, tuple[_Worker, int]] = {}
 
-    def give(worker: _Worker) -> None:
-        if waiting:
-            busy[worker.pipe] = worker, waiting.popleft()
-            board.begin(str(cells[busy[worker.pipe][1]]))
-            worker.give(cells[busy[worker.pipe][1]])
+    def give(worker: _Worker, number: int) -> None:
+        starts[number] += 1
+        busy[worker.pipe] = worker, number
+        worker.give(cells[number])
 
-    for worker in pool:
-        give(worker)
+    def next_to(worker: _Worker) -> None:
+        if waiting:
+            board.begin(str(cells[waiting[0]]))
+            give(worker, waiting.popleft())
+
+    for worker in pool.workers:
+        next_to(worker)
     while busy:
         for pipe in wait(list(busy)):
             assert isinstance(pipe, Connection)
             worker, number = busy[pipe]
-            match worker.answer(cells[number]):
-                case Said(text, kind):
-                    warnings.warn(text, kind, stacklevel=2)
-                case Failed(kind, content):
-                    raise kind(*content)
-                case Done(result):
-                    results[number] = result
-                    board.end(str(cells[number]))
-                    del busy[pipe]
-                    give(worker)
-    return [results[number] for number in range(len(cells))]
+            answer = worker.answer()
+            if isinstance(answer, Said):
+                warnings.warn(answer.text, answer.kind, stacklevel=2)
+                continue
+            del busy[pipe]
+            if isinstance(answer, _Died):
+                worker = pool.replaced(worker)
+                if starts[number] < STARTS:
+                    warnings.warn(_again(cells[number], answer), stacklevel=2)
+                    give(worker, number)
+                    continue
+            board.end(str(cells[number]))
+            yield number, _outcome(answer, cells[number])
+            next_to(worker)
 
 
-@contextmanager
-def _started(number: int, like: Cell, shelf: Shelf) -> Iterator[list[_Worker]]:
-    """Start ``number`` workers; stop them on exit, whatever happens."""
-    threads = max(1, min(torch.get_num_threads(), cores() // number))
-    pool: list[_Worker] = []
-    try:
-        for _ in range(number):
-            pool.append(_start(threads, like, shelf))
-        yield pool
-    except BaseException:
-        for worker in pool:
-            worker.process.terminate()
-        raise
-    finally:
-        for worker in pool:
-            worker.pipe.close()  # ends idle workers, and one whose run failed as the signal arrived
-        try:
-            for worker in pool:
-                worker.process.join()
-        finally:
-            for worker in pool:
-                worker.process.kill()
+def _outcome(answer: Done | Failed | _Died, cell: Cell) -> Outcome:
+    match answer:
+        case Done(result):
+            return result
+        case Failed():
+            return answer.error()
+        case _Died():
+            return answer.error(cell)
 
 
-def _start(threads: int, like: Cell, shelf: Shelf) -> _Worker:
+def _again(cell: Cell, died: _Died) -> str:
+    return f"{cell}: its worker process died (exit code {died.code}); a fresh one goes on from what was saved"
+
+
+def gpu_of(number: int, count: int) -> str | None:
+    """Return the GPU of a worker where there are several, as CUDA_VISIBLE_DEVICES names it: they take turns."""
+    if count < 2:
+        return None
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else [str(each) for each in range(count)]
+    return names[number % count].strip()
+
+
+def _start(threads: int, like: Cell, shelf: Shelf, gpu: str | None) -> _Worker:
     spawn = multiprocessing.get_context("spawn")  # fork would break CUDA and torch's threads
     here, there = spawn.Pipe()
     process = spawn.Process(
-        target=serve, args=(there, threads, like.recipe, frozenset(shelf.tried), tuple(plugins.imported))
+        target=serve, args=(there, threads, like.recipe, frozenset(shelf.tried), tuple(plugins.imported), gpu)
     )
     with _ctrl_c_ignored():
         process.start()
     there.close()  # so that the pipe closes when the worker ends
-    return _Worker(process, here)
+    return _Worker(process, here, gpu)
 
 
 @contextmanager
