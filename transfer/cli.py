@@ -25,6 +25,8 @@ commands:
   predict RUN IMAGE...       predict new images or folders: class and probability, or mask and overlay PNGs
   export RUN --to FORM       write the model of a run as a sparse file, a compact network, ONNX or a torch program
   bench RUN [flags]          measure the model of a run in each form: dense, masked, compact, sparse
+  figure NAME [flags]        make a figure of the papers: numbers and picture
+  probe RUN --data NAME...   linear heads on the frozen backbone of a run, for tasks that pruning did not see
   methods                    show the pruning methods and their options
   backbones list             show the pretrained backbones and whether they are on this machine
   backbones fetch NAME       download one
@@ -154,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(0 if words else 2)
     commands: dict[str, Callable[[list[str]], None]] = {
         "run": _run, "prune": _prune, "evaluate": _evaluate, "predict": _predict, "export": _export,
-        "bench": _bench, "methods": _methods, "backbones": _backbones, "doctor": _doctor,
+        "bench": _bench, "figure": _figure, "probe": _probe, "methods": _methods, "backbones": _backbones, "doctor": _doctor,
     }  # fmt: skip
     with one_line_errors():
         words = _import(words)
@@ -258,6 +260,18 @@ def _bench(words: list[str]) -> None:
         else:
             tables.show(COLUMNS, bench.table(), title=bench.title)
             print(bench.advice(), flush=True)
+
+
+def _figure(words: list[str]) -> None:
+    from transfer import figure_cli
+
+    figure_cli.main(words)
+
+
+def _probe(words: list[str]) -> None:
+    from transfer import probe_cli
+
+    probe_cli.main(words)
 
 
 def _methods(words: list[str]) -> None:
