@@ -10,10 +10,12 @@ from typing import Annotated, Any
 import tyro
 
 from checkpoints.errors import InputError, near
-from transfer.recipe import Count
+from transfer.data.augment import Augment
+from transfer.recipe import Count, Data, Prune, Recipe, Train
 from transfer.recipe_cli import parse
 
-METHODS = ("px", "px-gated", "snip", "synflow", "ntk-sap", "magnitude", "random")
+METHODS = ("px", "snip", "synflow", "magnitude", "random")
+ROUNDS = 10
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,9 @@ class Spectrum:
     """Methods beside the dense network."""
     sparsity: float = 0.9312
     """Fraction of the weights that each method removes."""
-    rounds: Count | None = 20
+    rounds: Count = ROUNDS
     """Rounds of the iterative methods; the papers have 100."""
-    images: Count = 20
+    images: Count = 10
     """Test images of the kernel."""
     top: Count = 50
     """Eigenvalues of a kernel that is too large to be computed."""
@@ -85,6 +87,111 @@ def _spectrum(asked: Spectrum) -> Path:
     return out / "spectrum.png"
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """Trace of the NTK, trace of the path kernel, and the bounds of PX, against sparsity (PX, eq. 5 to 9).
+
+    Before fine-tuning, over test images and kept weights; each network has the BatchNorm statistics of the pruning set.
+    """
+
+    network: Annotated[Network, tyro.conf.arg(name="")] = Network()
+    methods: tuple[str, ...] = METHODS
+    sparsities: tuple[float, ...] = (0.738, 0.893, 0.956, 0.982)
+    """Fractions of the weights that each method removes."""
+    rounds: Count = ROUNDS
+    """Rounds of the iterative methods; the papers have 100."""
+    images: Count = 10
+    """Test images."""
+    out: Path = Path("runs/bounds")
+    """Folder for the files."""
+
+
+def _bounds(asked: Bounds) -> Path:
+    _check(asked.methods, asked.sparsities)
+    from transfer.figures import bounds
+    from transfer.report import tables
+
+    rows = bounds.of_methods(
+        asked.network.subject(asked.images), asked.methods,
+        sparsities=asked.sparsities, rounds=asked.rounds, out=asked.out,
+    )  # fmt: skip
+    tables.show(bounds.COLUMNS, bounds.table(rows))
+    return asked.out / "bounds.png"
+
+
+@dataclass(frozen=True)
+class Units:
+    """Living output units of every layer by method (figure 6 of PX).
+
+    A unit is a kernel of a convolution or a row of a linear layer; it is dead when all its weights are pruned.
+    """
+
+    network: Annotated[Network, tyro.conf.arg(name="")] = Network()
+    methods: tuple[str, ...] = METHODS
+    sparsity: float = 0.982
+    """Fraction of the weights that each method removes."""
+    rounds: Count = ROUNDS
+    """Rounds of the iterative methods; the papers have 100."""
+    out: Path = Path("runs/units")
+    """Folder for the files."""
+
+
+def _units(asked: Units) -> Path:
+    _check(asked.methods, (asked.sparsity,))
+    from transfer.figures import units
+    from transfer.report import tables
+
+    rows = units.of_methods(
+        asked.network.subject(1), asked.methods, sparsity=asked.sparsity, rounds=asked.rounds, out=asked.out
+    )
+    tables.show(units.COLUMNS, units.table(rows))
+    return asked.out / "units.png"
+
+
+SMALL = Recipe(
+    name="rounds",
+    data=Data(name="digits", size=32, augment=Augment(pad_crop=2)),
+    prune=Prune(sparsity=0.982),
+    train=Train(epochs=8, batch=64, lr=0.05, weight_decay=1e-4, schedule="cosine", warmup=1),
+)
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """Accuracy and pruning time against the number of rounds (table 2 of PX), from ordinary runs.
+
+    Finished runs are not repeated. Methods of one round by default are run with one only.
+    """
+
+    recipe: Annotated[Recipe, tyro.conf.arg(name="")] = SMALL
+    methods: tuple[str, ...] = ("px", "synflow", "snip", "magnitude", "random")
+    rounds: tuple[Count, ...] = (1, 2, 5, 10, 100)
+    """Numbers of rounds."""
+    seeds: tuple[int, ...] = ()
+    """Seeds to average over; none = only --seed."""
+    runs: Path = Path("runs")
+    """Folder that holds the run folders."""
+    out: Path = Path("runs/rounds")
+    """Folder for the files."""
+    workers: Count | None = 1
+    """Runs at a time; more than one disturb each other's times."""
+
+
+def _rounds(asked: Rounds) -> Path:
+    from transfer import log
+
+    log.show("info")
+    from transfer.figures import rounds
+    from transfer.report import tables
+
+    rows = rounds.of_methods(
+        asked.recipe, asked.methods, rounds=asked.rounds, seeds=asked.seeds or (asked.recipe.seed,),
+        runs=asked.runs, out=asked.out, workers=asked.workers,
+    )  # fmt: skip
+    tables.show(rounds.columns(rows), rounds.table(rows))
+    return asked.out / "rounds.png"
+
+
 def _check(methods: tuple[str, ...], sparsities: tuple[float, ...]) -> None:
     """Raise InputError unless there are methods and sparsities, each known and given once."""
     for name, values in (("methods", methods), ("sparsities", sparsities)):
@@ -102,6 +209,9 @@ def _check(methods: tuple[str, ...], sparsities: tuple[float, ...]) -> None:
 Figure = tuple[type, Callable[[Any], Path]]
 FIGURES: dict[str, Figure] = {
     "spectrum": (Spectrum, _spectrum),
+    "bounds": (Bounds, _bounds),
+    "units": (Units, _units),
+    "rounds": (Rounds, _rounds),
 }
 
 

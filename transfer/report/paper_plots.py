@@ -24,5 +24,81 @@ def spectrum(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> No
     plots._write(figure, path)
 
 
+def bounds(rows: Sequence[Mapping[str, Any]], shown: Mapping[str, str], path: Path, *, title: str) -> None:
+    """Plot logarithms against sparsity: a panel for each quantity of ``shown``, a line for each method.
+
+    Rows hold method, sparsity and each quantity; None is left out. The dense network is a dashed line.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.5, 5.2), layout="constrained")
+    panels = figure.subplots(2, -(-len(shown) // 2), squeeze=False).flat
+    figure.suptitle(title, fontsize=9)
+    for axes, (key, name) in zip(panels, shown.items()):
+        _tidy(axes, name)
+        axes.set(xlabel="weights removed (%)", ylabel="log10")
+        for method in _names(rows):
+            own = [row for row in rows if row["method"] == method and row[key] is not None]
+            places, values = [100 * row["sparsity"] for row in own], [row[key] for row in own]
+            if method == "dense":
+                axes.axhline(values[0], linestyle="--", color=plots.COLOURS[method], label=method)
+            else:
+                axes.plot(places, values, "o-", markersize=3, color=plots.COLOURS.get(method), label=method)
+    figure.legend(*axes.get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside right center")
+    plots._write(figure, path)
+
+
+def units(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
+    """Plot the share of living units of every layer, one line per method; rows hold method, layer, units, living."""
+    layers = list(dict.fromkeys(row["layer"] for row in rows))
+    figure, axes = plots._figure(title, width=max(7.0, 3 + 0.22 * len(layers)), height=4.4)
+    for method, mark in zip(_names(rows), cycle("osD^vPX")):
+        shares = [100 * row["living"] / row["units"] for row in rows if row["method"] == method]
+        axes.plot(range(len(shares)), shares, f"{mark}-", markersize=4, color=plots.COLOURS.get(method), label=method)
+    axes.set(ylabel="living output units (%)", ylim=(-3, 103))
+    axes.set_xticks(range(len(layers)), layers, rotation=90, fontsize=7)
+    _legend(axes)
+    plots._write(figure, path)
+
+
+def rounds(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
+    """Plot accuracy and seconds against rounds, one line per method; a method of one round is a single dot.
+
+    Rows hold method, rounds, mean, std (None of one seed) and seconds.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.0, 3.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    figure.suptitle(title, fontsize=9)
+    for method in _names(rows):
+        own = [row for row in rows if row["method"] == method]
+        counts, colour = [row["rounds"] for row in own], plots.COLOURS.get(method)
+        spread = [100 * row["std"] for row in own] if own[0]["std"] is not None else None
+        means = [100 * row["mean"] for row in own]
+        left.errorbar(counts, means, spread, marker="o", markersize=4, capsize=3, color=colour, label=method)
+        right.plot(counts, [row["seconds"] for row in own], "o-", markersize=4, color=colour)
+    _tidy(left, "test accuracy (%)")
+    _tidy(right, "seconds of pruning")
+    counts = sorted({row["rounds"] for row in rows})
+    for axes in (left, right):
+        axes.set(xlabel="rounds", xscale="log")
+        axes.set_xticks(counts, [str(count) for count in counts])
+        axes.minorticks_off()
+    right.set_yscale("log")
+    figure.legend(*left.get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside right center")
+    plots._write(figure, path)
+
+
+def _names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(row["method"] for row in rows))
+
+
+def _tidy(axes: Any, title: str) -> None:
+    axes.set_title(title, fontsize=9)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
 def _legend(axes: Any) -> None:
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))

@@ -29,7 +29,7 @@ from transfer.runs.prepare import Setup
 NAME = "probe"
 TASK = "classification"
 FEWEST = 2  # images per class that cross-validation needs
-COLUMNS = ("data", "backbone", *HEADS)
+COLUMNS = ("data", "images", "backbone", *HEADS)
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ class Probe:
         """Return the rows as text under COLUMNS."""
         return [
             (
-                f"{row['data']} ({row['train']:,} / {row['test']:,} images)" + (", seen" if row["seen"] else ""),
+                row["data"] + (", seen by pruning" if row["seen"] else ""),
+                f"{row['train']:,} + {row['test']:,}",
                 row["backbone"],
                 *(f"{row[head]:.2%}" for head in HEADS),
             )
@@ -150,7 +151,7 @@ def _backbones(setup: Setup, tuned: nn.Module, masks: Masks) -> Iterator[tuple[s
     renewed = fresh()
     masks.apply_(renewed)
     if recalibrate(renewed, setup.pruning_set):
-        yield "pruned, BatchNorm of the pruning set", renewed
+        yield "pruned, own BatchNorm", renewed
     yield "pruned and fine-tuned", tuned
 
 
