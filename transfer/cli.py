@@ -156,7 +156,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(0 if words else 2)
     commands: dict[str, Callable[[list[str]], None]] = {
         "run": _run, "prune": _prune, "evaluate": _evaluate, "predict": _predict, "export": _export,
-        "bench": _bench, "figure": _figure, "probe": _probe, "methods": _methods, "backbones": _backbones, "doctor": _doctor,
+        "bench": _bench, "figure": _figure, "probe": _probe, "methods": _methods, "backbones": _backbones,
+        "doctor": _doctor,
     }  # fmt: skip
     with one_line_errors():
         words = _import(words)

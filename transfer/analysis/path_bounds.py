@@ -78,9 +78,7 @@ def _activity(model: nn.Module, inputs: Tensor, alive: Mapping[str, Tensor]) -> 
     return Scaled(g.tensor.double().sum(0), g.exponent).rescaled()
 
 
-def _flow(
-    model: nn.Module, inputs: Tensor, alive: Mapping[str, Tensor], cotangent: Tensor | None
-) -> tuple[float, int]:
+def _flow(model: nn.Module, inputs: Tensor, alive: Mapping[str, Tensor], cotangent: Tensor | None) -> tuple[float, int]:
     """Return ``Σ_k c_k H_k`` and its exponent; no cotangent is one of ones."""
     ones = torch.ones_like(inputs[:1])
     exponent, found = flow(model, alive, ones, view=torch.square, cotangent=cotangent, summed=True, masks=alive)

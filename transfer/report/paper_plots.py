@@ -14,7 +14,7 @@ def spectrum(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> No
     """Plot eigenvalues in falling order, one line per network; rows hold network and values."""
     figure, axes = plots._figure(title, width=6.5)
     least = FLOOR * max(max(row["values"]) for row in rows)
-    for row, style in zip(rows, cycle(("-", "--", "-.", ":"))):
+    for row, style in zip(rows, cycle(("-", "--", "-.", ":")), strict=False):
         values = [value for value in row["values"] if value > least]
         colour = plots.COLOURS.get(row["network"])
         wide = 2.2 if row["network"] == "dense" else 1.4
@@ -25,16 +25,16 @@ def spectrum(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> No
 
 
 def bounds(rows: Sequence[Mapping[str, Any]], shown: Mapping[str, str], path: Path, *, title: str) -> None:
-    """Plot logarithms against sparsity: a panel for each quantity of ``shown``, a line for each method.
+    """Plot logarithms against sparsity: a panel for each quantity of ``shown`` (an even number), a line for each method.
 
     Rows hold method, sparsity and each quantity; None is left out. The dense network is a dashed line.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.5, 5.2), layout="constrained")
-    panels = figure.subplots(2, -(-len(shown) // 2), squeeze=False).flat
+    panels = figure.subplots(2, len(shown) // 2, squeeze=False).flat
     figure.suptitle(title, fontsize=9)
-    for axes, (key, name) in zip(panels, shown.items()):
+    for axes, (key, name) in zip(panels, shown.items(), strict=True):
         _tidy(axes, name)
         axes.set(xlabel="weights removed (%)", ylabel="log10")
         for method in _names(rows):
@@ -52,7 +52,7 @@ def units(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
     """Plot the share of living units of every layer, one line per method; rows hold method, layer, units, living."""
     layers = list(dict.fromkeys(row["layer"] for row in rows))
     figure, axes = plots._figure(title, width=max(7.0, 3 + 0.22 * len(layers)), height=4.4)
-    for method, mark in zip(_names(rows), cycle("osD^vPX")):
+    for method, mark in zip(_names(rows), cycle("osD^vPX"), strict=False):
         shares = [100 * row["living"] / row["units"] for row in rows if row["method"] == method]
         axes.plot(range(len(shares)), shares, f"{mark}-", markersize=4, color=plots.COLOURS.get(method), label=method)
     axes.set(ylabel="living output units (%)", ylim=(-3, 103))
