@@ -192,6 +192,52 @@ def _rounds(asked: Rounds) -> Path:
     return asked.out / "rounds.png"
 
 
+@dataclass(frozen=True)
+class Dynamics:
+    """Training against the trace of the path kernel, with the fitted curve and R² (Path Kernel paper, figures 1 and 2).
+
+    Fully connected nets of several widths, pruned to several compressions, are trained by full-batch gradient descent
+    on the squared error. Shown after some steps: how far the weights went, and the norm of the outputs.
+    """
+
+    data: str = "digits"
+    """A classification data set."""
+    widths: tuple[Count, ...] = (25, 50, 100, 200)
+    """Widths of the six hidden layers."""
+    compressions: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0)
+    """Powers of ten: 1.0 keeps a tenth of the weights."""
+    method: str = "synflow-l2"
+    rounds: Count = ROUNDS
+    """Rounds of an iterative method; the paper has 100."""
+    size: Count = 8
+    """Side of the images in pixels."""
+    per_class: Count = 10
+    """Training images per class, on which the nets are pruned, too."""
+    steps: Count = 50
+    """Steps of gradient descent."""
+    lr: float = 0.01
+    """Learning rate."""
+    seed: int = 0
+    """Seed of the nets and the choice of images."""
+    out: Path = Path("runs/dynamics")
+    """Folder for the files."""
+
+
+def _dynamics(asked: Dynamics) -> Path:
+    _check((asked.method,), tuple(1 - 10**-power for power in asked.compressions))
+    from transfer.figures import dynamics
+    from transfer.report import tables
+
+    start = dynamics.Start(
+        asked.data, asked.method, asked.rounds, asked.size, asked.per_class, asked.steps, asked.lr, asked.seed
+    )
+    rows, fits = dynamics.of_widths(start, asked.widths, asked.compressions, asked.out)
+    tables.show(dynamics.COLUMNS, dynamics.table(rows))
+    for name, fit in fits.items():
+        print(f"{name}: {fit['a']:.3g} (1 - exp(-{fit['rate']:.3g} Tr Π)), R² {fit['r2']:.3f}")
+    return asked.out / "dynamics.png"
+
+
 def _check(methods: tuple[str, ...], sparsities: tuple[float, ...]) -> None:
     """Raise InputError unless there are methods and sparsities, each known and given once."""
     for name, values in (("methods", methods), ("sparsities", sparsities)):
@@ -212,6 +258,7 @@ FIGURES: dict[str, Figure] = {
     "bounds": (Bounds, _bounds),
     "units": (Units, _units),
     "rounds": (Rounds, _rounds),
+    "dynamics": (Dynamics, _dynamics),
 }
 
 

@@ -1,8 +1,8 @@
 """Eigenvalues of the neural tangent kernel: all of them from the matrix, or the largest without it.
 
 The kernel is that of :mod:`transfer.analysis.ntk`. A small one is computed and decomposed. Of a large one only products
-Θv = J(Jᵀv) are computed, and ARPACK's Lanczos iteration finds the largest eigenvalues. For a symmetric matrix an eigenvalue lies within ‖Θv − λv‖ of each λ with a unit vector v, so that the
-residual bounds the error.
+Θv = J(Jᵀv) are computed, and ARPACK's Lanczos iteration finds the largest eigenvalues. For a symmetric matrix an
+eigenvalue lies within ‖Θv − λv‖ of each λ with a unit vector v, so that the residual bounds the error.
 """
 
 import copy

@@ -1,9 +1,9 @@
 """Bounds on the trace of the neural tangent kernel by sums over paths, as logarithms (Iurada et al. 2024, eq. 5-9).
 
 With J_v the derivative of the outputs by the path values and J_θ that of the path values by the weights,
-Tr Θ = ‖J_v J_θ‖² ≤ Σ_k G_k · H_k ≤ ‖J_v‖² · ‖J_θ‖², where G_k = Σ_n g^k(x_n²) and H_k = Σ_i ∂h^k/∂θ_i² are the parts of
-output k, ‖J_v‖² = Σ_k G_k and ‖J_θ‖² = Σ_k H_k = Tr Π, the trace of the path kernel. Biases start no paths: a network that
-has them can exceed the bounds.
+Tr Θ = ‖J_v J_θ‖² ≤ Σ_k G_k · H_k ≤ ‖J_v‖² · ‖J_θ‖², where G_k = Σ_n g^k(x_n²) and H_k = Σ_i ∂h^k/∂θ_i² are the parts
+of output k, ‖J_v‖² = Σ_k G_k and ‖J_θ‖² = Σ_k H_k = Tr Π, the trace of the path kernel. Biases start no paths: a
+network that has them can exceed the bounds.
 """
 
 import math

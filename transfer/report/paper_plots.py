@@ -25,9 +25,10 @@ def spectrum(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> No
 
 
 def bounds(rows: Sequence[Mapping[str, Any]], shown: Mapping[str, str], path: Path, *, title: str) -> None:
-    """Plot logarithms against sparsity: a panel for each quantity of ``shown`` (an even number), a line for each method.
+    """Plot logarithms against sparsity: a panel for each quantity of ``shown``, a line for each method.
 
-    Rows hold method, sparsity and each quantity; None is left out. The dense network is a dashed line.
+    ``shown`` maps an even number of quantities to titles. Rows hold method, sparsity and each quantity; None is left
+    out. The dense network is a dashed line.
     """
     from matplotlib.figure import Figure
 
@@ -87,6 +88,34 @@ def rounds(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None
         axes.minorticks_off()
     right.set_yscale("log")
     figure.legend(*left.get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside right center")
+    plots._write(figure, path)
+
+
+def dynamics(
+    rows: Sequence[Mapping[str, Any]], fits: Mapping[str, Mapping[str, float]], path: Path, *, title: str
+) -> None:
+    """Plot each quantity of ``fits`` against Tr Π (log), a colour for each width, with the fitted curve and its R².
+
+    Rows hold width, path_kernel and each quantity.
+    """
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.0, 3.8), layout="constrained")
+    figure.suptitle(title, fontsize=9)
+    widths = list(dict.fromkeys(row["width"] for row in rows))
+    kernels = np.array([row["path_kernel"] for row in rows])
+    line = np.geomspace(kernels.min(), kernels.max(), 200)
+    for axes, (name, fit) in zip(figure.subplots(1, len(fits)), fits.items(), strict=True):
+        _tidy(axes, f"R² = {fit['r2']:.3f}")
+        for width, colour in zip(widths, cycle(list(plots.COLOURS.values())[11:0:-2]), strict=False):
+            own = [row for row in rows if row["width"] == width]
+            axes.plot(
+                [r["path_kernel"] for r in own], [r[name] for r in own], "o", color=colour, label=f"width {width}"
+            )
+        axes.plot(line, fit["a"] * -np.expm1(-fit["rate"] * line), "--", color=plots.COLOURS["dense"], label="fit")
+        axes.set(xlabel="Tr Π at the start", ylabel=name, xscale="log")
+    figure.legend(*axes.get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside right center")
     plots._write(figure, path)
 
 
