@@ -70,5 +70,7 @@ def test_numbers_are_checked() -> None:
     net = randomised(Mlp())
     with pytest.raises(InputError, match="top is 0"):
         eigenvalues(net, images(net).float(), top=0)
+    with pytest.raises(InputError, match="a kernel of 12 rows, too many for 50000000 eigenvalues"):
+        eigenvalues(net, images(net).float(), top=50_000_000, exact_rows=0)
     with pytest.raises(InputError, match="give one or more images"):
         eigenvalues(net, torch.zeros(0, *net.shape))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +15,7 @@ from tests.analysis.test_ntk import Joined
 from tests.pruning.small_nets import images, randomised
 from transfer import figure_cli
 from transfer.analysis.ntk import ntk
-from transfer.figures import bounds, files, rounds, spectrum, units
+from transfer.figures import bounds, dynamics, files, rounds, spectrum, units
 from transfer.figures.subject import Subject, subject_of
 from transfer.pruning import Masks, path_kernel_trace
 from transfer.pruning.calibration import recalibrate
@@ -135,6 +136,7 @@ def test_bad_rounds(methods: list[str], counts: list[int], seeds: list[int], spa
         (("spectrum", "--data", "voc-sample", "--methods", "px"), "no class per image"),
         (("spectrum", "nowhere"), "is nowhere the folder of a run"),
         (("rounds", "--rounds", "0"), "0"),
+        (("dynamics", "--widths", "10", "--compressions", "1"), "fewer than 3 nets"),
     ],
 )
 def test_bad_input_is_one_line(
@@ -158,6 +160,42 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is no folder"):
         files.check_folder(tmp_path / "file")
+
+
+def test_the_fit_finds_a_curve_again_and_says_when_there_is_none() -> None:
+    kernels = np.geomspace(0.01, 100, 12)
+    fit = dynamics.fitted(kernels, 3.0 * (1 - np.exp(-0.2 * kernels)))
+    assert (fit["a"], fit["rate"], fit["r2"]) == pytest.approx((3.0, 0.2, 1.0), rel=1e-5)
+    assert dynamics.fitted(kernels, [1.0, -1.0] * 6)["r2"] < 0.3
+
+
+def test_training_is_gradient_descent_over_the_kept_weights() -> None:
+    draw = np.random.default_rng(0)
+    x, y, weight = draw.standard_normal((6, 4)), draw.standard_normal((6, 2)), draw.standard_normal((2, 4))
+    mask = draw.random((2, 4)) < 0.5
+    weight *= mask
+    model = torch.nn.Linear(4, 2, bias=False).double()
+    model.weight.data = torch.from_numpy(weight.copy())
+    masks = Masks({"weight": torch.from_numpy(mask)})
+    found = dynamics.trained(model, masks, torch.from_numpy(x), torch.from_numpy(y), 5, 0.1)
+    start = weight.copy()
+    for _ in range(5):
+        weight -= 0.1 * mask * ((x @ weight.T - y).T @ x) / 6
+    assert found == pytest.approx((np.linalg.norm(weight - start), np.linalg.norm(x @ weight.T)))
+
+
+@pytest.mark.slow
+def test_dynamics_of_two_widths(command: Command, tmp_path: Path, drawn: list[Any]) -> None:
+    small = ("--widths", "10", "20", "--compressions", "0.5", "1", "--rounds", "2", "--steps", "3", "--per-class", "1")
+    code, out, err = command("figure", "dynamics", *small, "--out", str(tmp_path))
+    assert code == 0, err
+    assert "R²" in out
+    assert [(row["width"], row["compression"]) for row in lines(tmp_path / "dynamics.csv")] == [
+        ("10", "0.5"), ("10", "1.0"), ("20", "0.5"), ("20", "1.0"),
+    ]  # fmt: skip
+    assert len(drawn[0].axes) == 2
+    code, _, err = command("figure", "dynamics", *small, "--lr", "1e9", "--out", str(tmp_path))
+    assert (code, "diverged; give a lower --lr" in err) == (1, True)
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from checkpoints.errors import InputError
 from transfer.analysis.ntk import ntk, outputs
+from transfer.errors import RunError
 from transfer.pruning.eval_mode import untouched
 from transfer.pruning.masks import kept
 from transfer.pruning.prunable import prunable
@@ -26,6 +27,7 @@ from transfer.pruning.tied import with_twins
 EXACT_ROWS = 1000  # a pass per row and image; 50 eigenvalues by Lanczos take a few hundred products
 TOLERANCE = 1e-9
 BATCH = 32  # images per pass of a product
+MEMORY = 4 * 2**30  # bytes for the vectors of Lanczos: twice as many as eigenvalues
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ def eigenvalues(
         exact_rows: n·K up to which the matrix is computed.
 
     Raises:
-        InputError: unusable inputs or masks, or ``top`` below 1.
+        InputError: unusable inputs or masks, ``top`` below 1, or more rows than memory holds.
+        RunError: Lanczos did not converge.
     """
     if top < 1:
         raise InputError(f"top is {top}; give how many eigenvalues, 1 or more")
@@ -68,15 +71,23 @@ def eigenvalues(
     if rows <= exact_rows:
         theta = ntk(model, inputs, masks)
         return Eigenvalues(torch.linalg.eigvalsh(theta).flip(0).tolist(), rows, float(theta.trace()), None)
+    if 8 * rows * (2 * top + 1) > MEMORY:
+        raise InputError(
+            f"{len(inputs)} images make a kernel of {rows:,} rows, too many for {top} eigenvalues; use fewer of either, "
+            "or smaller images"
+        )
     return _lanczos(_Kernel(model, inputs, masks), rows, min(top, rows - 1))
 
 
 def _lanczos(kernel: "_Kernel", rows: int, top: int) -> Eigenvalues:
-    from scipy.sparse.linalg import LinearOperator, eigsh
+    from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
     operator = LinearOperator((rows, rows), matvec=kernel, dtype=np.float64)
     start = np.random.default_rng(0).standard_normal(rows)
-    values, vectors = eigsh(operator, top, which="LA", v0=start, tol=TOLERANCE)
+    try:
+        values, vectors = eigsh(operator, top, which="LA", v0=start, tol=TOLERANCE)
+    except ArpackError as error:
+        raise RunError(f"Lanczos found no {top} eigenvalues ({error}); ask for fewer") from error
     off = [np.linalg.norm(kernel(v) - value * v) for value, v in zip(values, vectors.T, strict=True)]
     largest = float(values.max())
     return Eigenvalues(sorted(values.tolist(), reverse=True), rows, None, float(max(off)) / (largest or 1.0))

@@ -20,7 +20,7 @@ from transfer import data as datasets
 from transfer.data.pruning_set import pruning_set
 from transfer.errors import TrainingError
 from transfer.figures import files
-from transfer.pruning import Masks, path_kernel_trace, prune
+from transfer.pruning import Masks, default_rounds, path_kernel_trace, prune
 from transfer.report import paper_plots
 
 NAME = "dynamics"
@@ -118,8 +118,9 @@ def _row(start: Start, batches: Any, classes: int, width: int, power: float) -> 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(start.seed)
         model = FullyConnected(width=width, num_classes=classes, img_size=start.size)
+    rounds = start.rounds if default_rounds(start.method) > 1 else 1
     masks = prune(
-        model, batches, method=start.method, sparsity=1 - 10**-power, rounds=start.rounds, seed=start.seed
+        model, batches, method=start.method, sparsity=1 - 10**-power, rounds=rounds, seed=start.seed
     )  # fmt: skip
     kernel = path_kernel_trace(model, (3, start.size, start.size), masks=masks)
     inputs, targets = next(iter(batches))

@@ -41,7 +41,7 @@ def bounds(rows: Sequence[Mapping[str, Any]], shown: Mapping[str, str], path: Pa
         for method in _names(rows):
             own = [row for row in rows if row["method"] == method and row[key] is not None]
             places, values = [100 * row["sparsity"] for row in own], [row[key] for row in own]
-            if method == "dense":
+            if method == "dense" and values:
                 axes.axhline(values[0], linestyle="--", color=plots.COLOURS[method], label=method)
             else:
                 axes.plot(places, values, "o-", markersize=3, color=plots.COLOURS.get(method), label=method)
