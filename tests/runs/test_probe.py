@@ -9,7 +9,6 @@ import torch
 
 import transfer
 from checkpoints.errors import InputError
-from tests.export.finished import finished
 from transfer.data.dataset import Images
 from transfer.recipe import Data, Prune, Recipe, Train
 from transfer.runs.probe import _some, probe
@@ -20,7 +19,9 @@ Command = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def made(tmp_path: Path) -> Path:
     """What a finished run's folder says of itself; nothing was trained."""
-    run = finished(tmp_path / "run", "test_resnet", size=16)
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "result.json").write_text("{}")
     recipe = Recipe("made", data=Data(size=16), prune=Prune(method="magnitude", sparsity=0.8, rounds=1))
     (run / "recipe.json").write_text(json.dumps(recipe.to_dict()))
     return run

@@ -73,8 +73,8 @@ def eigenvalues(
         return Eigenvalues(torch.linalg.eigvalsh(theta).flip(0).tolist(), rows, float(theta.trace()), None)
     if 8 * rows * (2 * top + 1) > MEMORY:
         raise InputError(
-            f"{len(inputs)} images make a kernel of {rows:,} rows, too many for {top} eigenvalues; use fewer of either, "
-            "or smaller images"
+            f"{len(inputs)} images make a kernel of {rows:,} rows, too many for {top} eigenvalues; use fewer of "
+            "either, or smaller images"
         )
     return _lanczos(_Kernel(model, inputs, masks), rows, min(top, rows - 1))
 

@@ -10,7 +10,7 @@ from transfer.pruning import report
 from transfer.report import paper_plots
 
 NAME = "units"
-COLUMNS = ("method", "living units", "", "layers without a unit", "smallest share")
+COLUMNS = ("method", "living units", "", "empty layers", "least")
 
 
 def of_methods(
