@@ -115,7 +115,7 @@ def _bounds(asked: Bounds) -> Path:
         asked.network.subject(asked.images), asked.methods,
         sparsities=asked.sparsities, rounds=asked.rounds, out=asked.out,
     )  # fmt: skip
-    tables.show(bounds.COLUMNS, bounds.table(rows))
+    tables.show(bounds.COLUMNS, bounds.table(rows), title="decimal logarithms")
     return asked.out / "bounds.png"
 
 
@@ -197,7 +197,7 @@ class Dynamics:
     """Training against the trace of the path kernel, with the fitted curve and R² (Path Kernel paper, figures 1 and 2).
 
     Fully connected nets of several widths, pruned to several compressions, are trained by full-batch gradient descent
-    on the squared error. Shown after some steps: how far the weights went, and the norm of the outputs.
+    on the squared error, without biases. Shown after some steps: how far the weights went, and the norm of the outputs.
     """
 
     data: str = "digits"

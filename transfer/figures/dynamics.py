@@ -21,6 +21,7 @@ from transfer.data.pruning_set import pruning_set
 from transfer.errors import TrainingError
 from transfer.figures import files
 from transfer.pruning import Masks, default_rounds, path_kernel_trace, prune
+from transfer.pruning.prunable import prunable
 from transfer.report import paper_plots
 
 NAME = "dynamics"
@@ -110,7 +111,7 @@ def _images(start: Start) -> tuple[Any, int]:
         raise InputError(f"data is {start.data}, which has no class per image; give a classification data set")
     dataset = datasets.load(start.data)
     count = len(dataset.classes) * start.per_class
-    look = {**LOOK, "size": start.size, "seed": start.seed, "batch": count}
+    look: dict[str, Any] = {**LOOK, "size": start.size, "seed": start.seed, "batch": count}
     return pruning_set(dataset.train, dataset.classes, per_class=start.per_class, **look), len(dataset.classes)
 
 
@@ -133,9 +134,13 @@ def _row(start: Start, batches: Any, classes: int, width: int, power: float) -> 
 def trained(
     model: nn.Module, masks: Masks, inputs: Tensor, targets: Tensor, steps: int, lr: float
 ) -> tuple[float, float]:
-    """Train by gradient descent on ½ · ‖f(X) − Y‖² / n; return how far the weights went, and ‖f(X)‖ at the end."""
-    before = {name: value.detach().clone() for name, value in model.named_parameters()}
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    """Train by gradient descent on ½ · ‖f(X) − Y‖² / n; return how far the weights went, and ‖f(X)‖ at the end.
+
+    Biases, which are in no path, stay as they are.
+    """
+    weights = prunable(model)
+    before = {name: weight.detach().clone() for name, weight in weights.items()}
+    optimizer = torch.optim.SGD(weights.values(), lr=lr)
     hold = masks.hold(model, optimizer)
     for _ in range(steps):
         optimizer.zero_grad()
@@ -143,5 +148,5 @@ def trained(
         optimizer.step()
     hold.remove()
     with torch.no_grad():
-        moved = sum(float((value - before[name]).square().sum()) for name, value in model.named_parameters())
+        moved = sum(float((value - before[name]).square().sum()) for name, value in weights.items())
         return moved**0.5, float(model(inputs).norm())
