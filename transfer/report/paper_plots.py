@@ -99,6 +99,7 @@ def dynamics(
     Rows hold width, path_kernel and each quantity.
     """
     import numpy as np
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.0, 3.8), layout="constrained")
@@ -108,8 +109,9 @@ def dynamics(
     line = np.geomspace(kernels.min(), kernels.max(), 200)
     for axes, (name, fit) in zip(figure.subplots(1, len(fits)), fits.items(), strict=True):
         _tidy(axes, f"R² = {fit['r2']:.3f}")
-        for width, colour in zip(widths, cycle(list(plots.COLOURS.values())[11:0:-2]), strict=False):
+        for place, width in enumerate(widths):
             own = [row for row in rows if row["width"] == width]
+            colour = colormaps["viridis"](0.9 * place / max(1, len(widths) - 1))
             axes.plot(
                 [r["path_kernel"] for r in own], [r[name] for r in own], "o", color=colour, label=f"width {width}"
             )
