@@ -49,7 +49,7 @@ class Probe:
         """Return the rows as text under COLUMNS."""
         return [
             (
-                row["data"] + (", seen by pruning" if row["seen"] else ""),
+                row["data"] + (" (seen)" if row["seen"] else ""),
                 f"{row['train']:,} + {row['test']:,}",
                 row["backbone"],
                 *(f"{row[head]:.2%}" for head in HEADS),
