@@ -27,6 +27,8 @@ commands:
   export RUN --to FORM       write the model of a run as a sparse file, a compact network, ONNX or a torch program
   bench RUN [flags]          measure the model of a run in each form: dense, masked, compact, sparse
   report FOLDER... [flags]   a page, a CSV and a LaTeX table of finished runs, and the smallest file near dense
+  figure NAME [flags]        make a figure of the papers: numbers and picture
+  probe RUN --data NAME...   linear heads on the frozen backbone of a run, for tasks that pruning did not see
   methods                    show the pruning methods and their options
   backbones list             show the pretrained backbones and whether they are on this machine
   backbones fetch NAME       download one
@@ -172,7 +174,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(0 if words else 2)
     commands: dict[str, Callable[[list[str]], None]] = {
         "run": _run, "sweep": _sweep, "prune": _prune, "evaluate": _evaluate, "predict": _predict, "export": _export,
-        "bench": _bench, "report": _report, "methods": _methods, "backbones": _backbones, "doctor": _doctor,
+        "bench": _bench, "report": _report, "figure": _figure, "probe": _probe, "methods": _methods,
+        "backbones": _backbones, "doctor": _doctor,
     }  # fmt: skip
     with one_line_errors():
         words = _import(words)
@@ -288,6 +291,18 @@ def _report(words: list[str]) -> None:
 
     log.show("info")
     terminal.show_report(report(asked.folders, out=asked.out, within=asked.within, progress=True))
+
+
+def _figure(words: list[str]) -> None:
+    from transfer import figure_cli
+
+    figure_cli.main(words)
+
+
+def _probe(words: list[str]) -> None:
+    from transfer import probe_cli
+
+    probe_cli.main(words)
 
 
 def _methods(words: list[str]) -> None:

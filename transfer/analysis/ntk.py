@@ -107,7 +107,7 @@ class _Jacobian:
             inputs,
             {name: weight.masked_fill(~masks[name], 0) for name, weight in weights.items()},
             {name: mask.flatten().nonzero().squeeze(1) for name, mask in masks.items()},
-            _outputs(model, inputs),
+            _few_outputs(model, inputs),
             chunk,
         )
 
@@ -156,8 +156,12 @@ class _Jacobian:
                 yield {name: gradient.flatten(1) for name, gradient in vmap(pull)(ones)[0].items()}
 
 
-def _outputs(model: nn.Module, inputs: Tensor) -> int:
-    """Return the number of outputs per image."""
+def outputs(model: nn.Module, inputs: Tensor) -> int:
+    """Return the number of outputs per image.
+
+    Raises:
+        InputError: unusable inputs, or the model does not return one tensor.
+    """
     if not inputs.is_floating_point() or not len(inputs) or not bool(torch.isfinite(inputs).all()):
         raise InputError(
             f"inputs are {inputs.dtype} of shape {tuple(inputs.shape)}; give one or more images of finite floats"
@@ -165,10 +169,15 @@ def _outputs(model: nn.Module, inputs: Tensor) -> int:
     output = model(inputs[:1])
     if not isinstance(output, Tensor):
         raise InputError(f"the model returns {type(output).__name__}; the kernel wants one tensor of outputs")
-    rows = len(inputs) * output.numel()
+    return output.numel()
+
+
+def _few_outputs(model: nn.Module, inputs: Tensor) -> int:
+    count = outputs(model, inputs)
+    rows = len(inputs) * count
     if rows > MOST_ROWS:
         raise InputError(
-            f"{len(inputs)} images of {output.numel():,} outputs each make a kernel of {rows:,} rows, more than "
-            f"{MOST_ROWS:,}; use fewer images" + (", or smaller ones" if output.dim() > 2 else "")
+            f"{len(inputs)} images of {count:,} outputs each make a kernel of {rows:,} rows, more than "
+            f"{MOST_ROWS:,}; use fewer images" + (", or smaller ones" if model(inputs[:1]).dim() > 2 else "")
         )
-    return output.numel()
+    return count

@@ -1,0 +1,1 @@
+"""The papers' figures, each from one call: numbers as JSON and CSV, and a picture beside them."""
