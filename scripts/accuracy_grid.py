@@ -329,7 +329,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--retry", action="store_true", help="run cells again that ended in an error")
     parser.add_argument("--out", type=Path, default=Path("benchmarks"), help="folder with the files methods-PAIR.csv")
     parser.add_argument("--table", action="store_true", help="print the results as a table and run nothing")
-    parser.add_argument("--complete", action="store_true", help="show only ways that all pairs have and that need no --register")
+    parser.add_argument("--complete", action="store_true", help="show only ways without --register that all pairs have")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="plot the results and run nothing")
     parser.add_argument("--candidates", type=float, metavar="POINTS", help="print the ways within POINTS of the best")
     args = parser.parse_args(arguments)

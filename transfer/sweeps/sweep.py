@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from checkpoints.errors import InputError, one_line
-from transfer.errors import out_of_memory
+from checkpoints.errors import InputError, one_line, out_of_memory
 from transfer.recipe import Recipe
 from transfer.runs import workers
 from transfer.runs.cell import NAMED, Cell
