@@ -9,6 +9,7 @@ from timm.layers import StdConv2d
 
 from checkpoints import InputError
 from tests.training.small import Calls, Small, equal, small_loaders, train_small
+from transfer.pruning.rewinding import default_rounds
 from transfer.recipe import Train
 from transfer.training import accelerator_for, finetune
 from transfer.training.imp import imp
@@ -116,3 +117,9 @@ def test_batches_that_end_early_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="end after 4 of 5"):
         train_small(replace(PLAIN, epochs=1), tmp_path, data=replace(data, train=Short()))
+
+
+@pytest.mark.parametrize("rounds", [2, 4, 6, 8, 10, 12, 14, 16, 18])
+def test_the_papers_sparsities_are_those_of_whole_rounds(rounds: int) -> None:
+    papers = (0.36, 0.5904, 0.738, 0.8322, 0.893, 0.9312, 0.956, 0.9717, 0.982)
+    assert default_rounds(papers[rounds // 2 - 1]) == rounds
