@@ -18,7 +18,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
     def pictures(block: re.Match[str]) -> str:
         names = {scheme: drawn(block[1], scheme, page, config, files) for scheme in THEMES}
-        return "\n".join(f"![Diagram: {page.file.name}]({name}#only-{scheme}){{ .diagram }}" for scheme, name in names.items())
+        return "\n".join(f"![Diagram]({name}#only-{scheme}){{ .diagram }}" for scheme, name in names.items())
 
     return DIAGRAM.sub(pictures, markdown)
 

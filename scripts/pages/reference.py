@@ -59,7 +59,7 @@ def of_methods() -> str:
     for name, method in _METHODS.items():
         module, _, function = str(method.score).partition(":")
         named.setdefault(f"transfer.pruning.saliency.{module}.{function or 'score'}", []).append(name)
-    about = "The functions behind the names; [Methods](../methods.md) compares them. Arguments after the first are options.\n"
+    about = "The functions behind the names in [Methods](../methods.md); all arguments but the first are options.\n"
     return page("Pruning methods", about, [entry(path, ", ".join(names)) for path, names in named.items()])
 
 
@@ -73,7 +73,7 @@ def of_recipes() -> str:
 def entry(path: str, heading: str, **options: str) -> str:
     """Return the lines that let mkdocstrings show one object under a heading."""
     settings = {"heading": heading, "toc_label": heading, **options}
-    return "\n".join([f"::: {path}", "    options:", *(f"      {name}: {value}" for name, value in settings.items()), ""])
+    return f"::: {path}\n    options:\n" + "".join(f"      {name}: {value}\n" for name, value in settings.items())
 
 
 def page(title: str, about: str, entries: list[str]) -> str:
