@@ -24,12 +24,12 @@ LANGUAGES = {".py": "python", ".toml": "toml", ".sh": "sh", ".yml": "yaml", ".ya
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the first page and the pages of linked files, also of those that only such a page links to."""
     files.append(File.generated(config, INDEX, content=(ROOT / "README.md").read_text()))
-    waiting = [DOCS / file.src_uri for file in files.documentation_pages() if file.abs_src_path] + [ROOT / "README.md"]
-    for path in waiting:
-        for target in linked(path):
-            if files.get_file_from_path(uri(target)) is None and not target.is_relative_to(DOCS):
-                files.append(shown(target, config))
-                waiting.append(target)
+    waiting = list(files.documentation_pages())
+    for page in waiting:
+        for target in linked(page):
+            if not target.is_relative_to(DOCS) and files.get_file_from_path(uri(target)) is None:
+                waiting.append(shown(target, config))
+                files.append(waiting[-1])
     return files
 
 
@@ -44,12 +44,11 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     return LINK.sub(on_the_site, markdown)
 
 
-def linked(path: Path) -> Iterator[Path]:
-    """Yield the files of the repository to which a Markdown file links."""
-    if path.suffix == ".md":
-        for link in LINK.finditer(path.read_text()):
-            if target := found(path.parent, link[1]):
-                yield target
+def linked(page: File) -> Iterator[Path]:
+    """Yield the files of the repository to which a page links."""
+    for link in LINK.finditer(page.content_string):
+        if target := found(origin(page.src_uri).parent, link[1]):
+            yield target
 
 
 def found(folder: Path, link: str) -> Path | None:

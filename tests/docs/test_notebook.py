@@ -43,7 +43,7 @@ def test_its_links_lead_somewhere() -> None:
 
 
 def shorter(code: str) -> str:
-    return code.replace("epochs=6", "epochs=2").replace("size=24", "size=12")
+    return code.replace("epochs=4", "epochs=1").replace("size=24", "size=12")
 
 
 def told(cell: dict[str, Any]) -> str:

@@ -47,10 +47,15 @@ def test_links_lead_to_pages_of_the_site(page: str, link: str, leads_to: str) ->
 
 
 def test_every_page_knows_the_file_that_it_shows() -> None:
-    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
-    files = {target for page in pages for target in repository.linked(page)}
+    files = {target for page in pages() for target in repository.linked(page)}
     assert ROOT / "benchmarks" / "payoff.jsonl" in files
     assert all(repository.origin(repository.uri(file)) == written(file) for file in files)
+
+
+def pages() -> list[Any]:
+    """Return the first page and those of docs/, with what mkdocs knows of them."""
+    files = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    return [SimpleNamespace(src_uri=repository.uri(file), content_string=file.read_text()) for file in files]
 
 
 def written(file: Path) -> Path:
