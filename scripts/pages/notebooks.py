@@ -1,4 +1,10 @@
-"""Notebooks as pages, with the outputs that are stored in them."""
+"""Notebooks as pages, with the outputs that are stored in them.
+
+Outputs are stored so that a reader sees them without running anything, on the site and wherever the repository is shown.
+They come from one run, never from an editor:
+
+    jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False docs/notebook/start.ipynb
+"""
 
 from pathlib import PurePosixPath
 

@@ -28,11 +28,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def of_transfer() -> str:
-    """Return the page of the names that ``transfer`` exports; settings have a page of their own."""
-    named = [f"{home}.{name}" for name, home in transfer._HOMES.items() if f"{home}.{name}" not in SETTINGS]
+    """Return the page of what ``transfer`` exports, functions first; settings have a page of their own."""
+    named = [name for name, home in transfer._HOMES.items() if f"{home}.{name}" not in SETTINGS]
+    own = [entry(f"{transfer._HOMES[name]}.{name}", f"transfer.{name}") for name in sorted(named, key=str.swapcase)]
     rooms = [entry(f"{room}.{name}", f"{room}.{name}") for room in ROOMS for name in exported(room)]
-    about = "What stays the same between versions; [From Python](../python.md) shows it at work.\n"
-    return page("transfer", about, [*(entry(path, f"transfer.{path.rsplit('.', 1)[1]}") for path in named), *rooms])
+    about = "What the package exports; [From Python](../python.md) says what stays the same between versions.\n"
+    return page("transfer", about, [*own, *rooms])
 
 
 def exported(room: str) -> list[str]:
