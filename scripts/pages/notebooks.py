@@ -1,9 +1,10 @@
-"""Notebooks as pages, with the outputs that are stored in them.
+r"""Notebooks as pages, with the outputs that are stored in them.
 
-Outputs are stored so that a reader sees them without running anything, on the site and wherever the repository is shown.
-They come from one run, never from an editor:
+Outputs are stored so that a reader sees them without running anything, here and wherever the repository is shown. They
+come from one run from top to bottom:
 
-    jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False docs/notebook/start.ipynb
+    jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False \
+        docs/notebook/start.ipynb
 """
 
 from pathlib import PurePosixPath
