@@ -12,12 +12,15 @@ from pathlib import PurePosixPath
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from nbconvert import MarkdownExporter
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add a page for every notebook; the notebook stays beside it, to be downloaded."""
     for notebook in [file for file in files if file.src_uri.endswith(".ipynb")]:
-        text, resources = MarkdownExporter().from_filename(str(notebook.abs_src_path))
+        text, resources = MarkdownExporter(preprocessors=[CoalesceStreamsPreprocessor]).from_filename(
+            str(notebook.abs_src_path)
+        )
         name = PurePosixPath(notebook.src_uri)
         link = f"\n[Download this notebook]({name.name}){{ .md-button }}\n"
         files.append(File.generated(config, str(name.with_suffix(".md")), content=text + link))
