@@ -15,6 +15,14 @@ def test_the_rungs(epochs: int, at: tuple[int, ...]) -> None:
     assert rungs(epochs) == at
 
 
+@pytest.mark.parametrize(
+    ("epochs", "warmup", "at"), [(8, 1, (2, 8)), (30, 1, (2, 6, 18, 30)), (160, 5, (6, 18, 54, 160)), (3, 3, (3,))]
+)
+def test_the_first_rung_is_after_the_warm_up(epochs: int, warmup: int, at: tuple[int, ...]) -> None:
+    assert rungs(epochs, warmup) == at
+    assert plan(5, epochs, 5 * epochs, warmup=warmup).rungs == tuple(Rung(each, 5) for each in at)
+
+
 def test_a_trial_goes_on_from_its_last_rung() -> None:
     assert Plan((Rung(1, 20), Rung(3, 8), Rung(8, 3))).cost == 20 + 8 * 2 + 3 * 5
 

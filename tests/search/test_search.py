@@ -123,7 +123,7 @@ def test_the_command_line(command: Callable[..., Outcome], tmp_path: Path) -> No
         assert len(err.splitlines()) <= 1
     code, out, _ = command("search", "digits", "--methods", "magnitude", "snip", "--dry-run", "--out", str(tmp_path))
     assert code == 0
-    assert "11 epochs, 34% of the 32 that train every trial to the end" in out
+    assert "14 epochs, 44% of the 32 that train every trial to the end" in out
     assert not list(tmp_path.iterdir())
 
 

@@ -41,34 +41,39 @@ class Plan:
             before = rung.epochs
 
 
-def plan(trials: int, epochs: int, budget: int | None = None) -> Plan:
+def plan(trials: int, epochs: int, budget: int | None = None, *, warmup: int = 0) -> Plan:
     """Return the plan in which the largest share of trials goes on at every rung that the budget allows.
 
     Args:
-        trials: number of trials, 1 or more; all are trained for one epoch at least.
+        trials: number of trials, 1 or more; all are trained to the first rung.
         epochs: of the recipe.
         budget: epochs of training in all; None = a third of what training every trial to its end takes.
+        warmup: epochs of rising learning rate, after which the first rung is.
 
     Raises:
         InputError: the budget is too small, or the recipe does not train.
     """
     if not epochs:
         raise InputError("train.epochs is 0, so that there is nothing to compare; give 1 or more")
-    least = trials + epochs - 1
+    at = rungs(epochs, warmup)
+    least = _halved(trials, at, 0.0).cost
     allowed = max(least, -(-trials * epochs // 3)) if budget is None else budget
     if allowed < least:
         raise InputError(
-            f"budget is {budget} epochs; {trials} trials of 1 epoch and the best of them to epoch {epochs} take "
+            f"budget is {budget} epochs; {trials} trials to epoch {at[0]} and the best of them to epoch {epochs} take "
             f"{least}; give as much, or fewer methods or allocations"
         )
     shares = (1 - step / 1000 for step in range(1001))
-    return next(made for made in (_halved(trials, rungs(epochs), share) for share in shares) if made.cost <= allowed)
+    return next(made for made in (_halved(trials, at, share) for share in shares) if made.cost <= allowed)
 
 
-def rungs(epochs: int) -> tuple[int, ...]:
-    """Return the epochs of the rungs: 1, 3, 9 and so on, and the last epoch, at least half as many again."""
-    powers = (FACTOR**step for step in range(epochs.bit_length()))
-    return (*(power for power in powers if 3 * power <= 2 * epochs), epochs)
+def rungs(epochs: int, warmup: int = 0) -> tuple[int, ...]:
+    """Return the epochs of the rungs: the first after the warm-up, then 3, 9 ... times as many, and the last epoch.
+
+    Those less than half as many again before the last are left out.
+    """
+    rising = ((warmup + 1) * FACTOR**step for step in range(epochs.bit_length()))
+    return (*(each for each in rising if 3 * each <= 2 * epochs), epochs)
 
 
 def _halved(trials: int, at: Sequence[int], share: float) -> Plan:

@@ -63,7 +63,7 @@ def planned(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("a launcher started several processes; start a search once, without it")
     found = candidates(recipe, methods, allocations)
-    made = plan(len(found), recipe.train.epochs, budget)
+    made = plan(len(found), recipe.train.epochs, budget, warmup=recipe.train.warmup)
     _, absent = dry_run(found[0].recipe, ValidationShelf())
     return Planned(recipe, found, made, tasks.find(datasets.task(recipe.data.name)).headline, absent)
 
