@@ -50,6 +50,8 @@ class FakeTrainer:
 
 def test_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(searches, "Trainer", FakeTrainer)
+    monkeypatch.setattr(searches, "dry_run", lambda *_: (None, {}))
+    monkeypatch.setattr(searches, "prepare", lambda *_: None)
     monkeypatch.setattr(FakeTrainer, "broken", ("random",))
     asked = planned(RECIPE, budget=10, **ASKED)
     found = search(asked, out=tmp_path)
@@ -130,7 +132,7 @@ def test_the_command_line(command: Callable[..., Outcome], tmp_path: Path) -> No
 WORDS = (
     "search", "digits", "--backbone", "random:resnet20", "--data.size", "8", "--prune.rounds", "2", "--methods",
     "magnitude", "snip", "random", "--allocations", "global", "--prune.sparsity", "0.9", "--prune.per-class", "2",
-    "--train.epochs", "3", "--train.precision", "no", "--budget", "7",
+    "--train.epochs", "2", "--train.warmup", "0", "--train.batch", "256", "--train.precision", "no", "--budget", "4",
 )  # fmt: skip
 FILES = ("search.json", "search.csv", "best.json")
 
@@ -142,7 +144,7 @@ def test_a_killed_search_goes_on_and_ends_the_same(tmp_path: Path, command: Call
     first = processes.start(processes.module, "transfer", *WORDS, "--out", str(out), folder=tmp_path / "first")
     (process,) = first.processes
     end = time.monotonic() + 120
-    while len(list(out.glob("*/trials/*/metrics.jsonl"))) < 2 and process.exitcode is None:
+    while len(list(out.glob("*/trials/*/metrics.jsonl"))) < 1 and process.exitcode is None:
         assert time.monotonic() < end
         time.sleep(0.01)
     assert process.pid is not None
@@ -159,7 +161,7 @@ def test_a_killed_search_goes_on_and_ends_the_same(tmp_path: Path, command: Call
     best = read_json(folder / "search.json")["trials"][0]
     trained = {path.parent.name: path for path in folder.glob("trials/*/metrics.jsonl")}
     (own,) = [path for name, path in trained.items() if f"-{best['method']}-" in name]
-    assert len(own.read_text().splitlines()) == 3
+    assert len(own.read_text().splitlines()) == 2
     shutil.rmtree(own.parent)  # a trial that is gone is trained again, and says the same in one go
     assert command(*WORDS, "--out", str(out))[0] == 0
     assert (folder / "search.json").read_bytes() == (whole / "search.json").read_bytes()

@@ -1,7 +1,6 @@
 """The pairs of a method and an allocation that a search tries, each as a recipe."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from checkpoints.errors import InputError, near
 from transfer.pruning import allocation, saliency
@@ -10,17 +9,7 @@ from transfer.runs.grid import Grid, recipes
 from transfer.runs.prepare import check
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A method with an allocation, as a recipe."""
-
-    recipe: Recipe
-
-    def __str__(self) -> str:
-        return f"{self.recipe.prune.method}, {self.recipe.prune.allocation}"
-
-
-def candidates(recipe: Recipe, methods: Sequence[str], allocations: Sequence[str]) -> list[Candidate]:
+def candidates(recipe: Recipe, methods: Sequence[str], allocations: Sequence[str]) -> list[Recipe]:
     """Return every method with every allocation, each once; the other settings are the recipe's.
 
     Raises:
@@ -35,11 +24,10 @@ def candidates(recipe: Recipe, methods: Sequence[str], allocations: Sequence[str
         _check_method(name)
     for name in allocations:
         allocation.check(name)
-    own = recipe.prune.statistics  # a setting that only some methods read
-    grid = Grid(tuple(methods), allocations=tuple(allocations), statistics=(own,) if own else ())
-    found = [Candidate(each) for each in recipes(recipe, grid) if not each.prune.dense]
+    grid = Grid(tuple(methods), allocations=tuple(allocations))
+    found = [each for each in recipes(recipe, grid) if not each.prune.dense]
     for each in found:
-        check(each.recipe)
+        check(each)
     return found
 
 

@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -19,7 +19,7 @@ from transfer.report import plots
 from transfer.runs.cell import NAMED
 from transfer.runs.prepare import dry_run, prepare
 from transfer.search import record
-from transfer.search.candidates import Candidate, candidates
+from transfer.search.candidates import candidates
 from transfer.search.plan import ALLOCATIONS, METHODS, Plan, plan
 from transfer.search.study import Study, Trial
 from transfer.search.trial import Epoch, Trainer, ValidationShelf
@@ -34,7 +34,7 @@ class Planned:
     """What a search will do."""
 
     recipe: Recipe
-    candidates: list[Candidate]
+    candidates: list[Recipe]
     plan: Plan
     metric: Metric
     absent: dict[str, str]
@@ -64,7 +64,7 @@ def planned(
         raise InputError("a launcher started several processes; start a search once, without it")
     found = candidates(recipe, methods, allocations)
     made = plan(len(found), recipe.train.epochs, budget, warmup=recipe.train.warmup)
-    _, absent = dry_run(found[0].recipe, ValidationShelf())
+    _, absent = dry_run(_plain(recipe), ValidationShelf())
     return Planned(recipe, found, made, tasks.find(datasets.task(recipe.data.name)).headline, absent)
 
 
@@ -79,13 +79,13 @@ def search(asked: Planned, *, out: Path = Path("runs"), progress: bool = False) 
         progress: show a progress bar per epoch.
 
     Raises:
-        InputError: another process is searching in the folder, or no trial can run.
+        InputError: another process is searching in the folder, or the recipe cannot run.
         RunError: every trial failed.
     """
     folder, shelf = record.folder_of(asked.recipe, out), ValidationShelf()
-    prepare(asked.candidates[0].recipe, shelf)
+    prepare(_plain(asked.recipe), shelf)
     trainer = Trainer(folder / "trials", shelf, progress=progress)
-    of = [each.recipe for each in asked.candidates]
+    of = asked.candidates
     study = Study([(each.prune.method, each.prune.allocation) for each in of], asked.plan, asked.metric)
 
     def save() -> None:
@@ -104,6 +104,12 @@ def search(asked: Planned, *, out: Path = Path("runs"), progress: bool = False) 
         write_json(folder / record.BEST, of[best.number].to_dict())
         plots.search([_line(each) for each in study.order()], asked.metric, folder / record.PLOT, title=folder.name)
     return Search(folder, study.order(), asked.metric, of[best.number])
+
+
+def _plain(recipe: Recipe) -> Recipe:
+    """Return the recipe with a method that suits every network, to check and load all that the trials share."""
+    plain = replace(recipe.prune, method="random", allocation="global", options=(), statistics=None)
+    return replace(recipe, prune=plain)
 
 
 def halve(study: Study, *, train: Train, save: Callable[[], None], ended: Callable[[Trial], None]) -> None:
@@ -126,6 +132,7 @@ def halve(study: Study, *, train: Train, save: Callable[[], None], ended: Callab
                     raise
                 study.fail(trial, one_line(str(error)))
                 _log.warning("%s failed: %s", trial, trial.error)
+                ended(trial)
             save()
         for trial in study.judge():
             ended(trial)

@@ -1,4 +1,4 @@
-"""A trial: a candidate that is fine-tuned up to a rung, in a run folder that holds its masks, its state and metrics."""
+"""A trial: a method that is fine-tuned up to a rung, in a run folder that holds its masks, its state and metrics."""
 
 import json
 import logging
@@ -41,7 +41,7 @@ class ValidationShelf(Shelf):
 
 
 class Trainer:
-    """Trains candidates in run folders under ``out``."""
+    """Trains recipes in run folders under ``out``."""
 
     def __init__(self, out: Path, shelf: ValidationShelf | None = None, *, progress: bool = False) -> None:
         self._shelf = shelf or ValidationShelf()
@@ -49,7 +49,7 @@ class Trainer:
         self._places = Places(out, self._shelf)
 
     def folder(self, recipe: Recipe) -> RunFolder:
-        """Return the run folder of a candidate.
+        """Return the run folder of a trial.
 
         Raises:
             InputError: backbone or data are not on this machine.
