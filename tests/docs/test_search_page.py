@@ -26,6 +26,7 @@ def full() -> dict[str, list[float]]:
 
 
 def table() -> str:
+    """Return the page's table; in brackets how many seeds a mean is of."""
     measured, trials = full(), json.loads((ROOT / "benchmarks/search-digits.json").read_text())["trials"]
     return tables.markdown(COLUMNS, [_row(each["method"], each["values"], measured) for each in trials])
 
@@ -36,5 +37,16 @@ def _row(method: str, values: list[float], measured: dict[str, list[float]]) -> 
     return method, *shown, f"{100 * fmean(own):.1f} ({len(own)})" if own else ""
 
 
-def test_the_table_is_that_of_the_files() -> None:
-    assert table() in (ROOT / "docs/search.md").read_text()
+def agreement() -> str:
+    """Return how well the order at epoch 2 agrees with that of the fully trained runs."""
+    from scipy.stats import spearmanr
+
+    measured, trials = full(), json.loads((ROOT / "benchmarks/search-digits.json").read_text())["trials"]
+    early, late = zip(*((each["values"][1], fmean(measured[each["method"]])) for each in trials), strict=True)
+    return f"rank correlation (Spearman) {spearmanr(early, late).statistic:.2f}"
+
+
+def test_the_figures_are_those_of_the_files() -> None:
+    page = (ROOT / "docs/search.md").read_text()
+    assert table() in page
+    assert agreement() in page

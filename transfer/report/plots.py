@@ -186,6 +186,8 @@ def search(
     A trial is its method, its allocation, its metrics by epoch, and whether it reached the end and is named. Lines of
     allocations other than the best trial's are dashed.
     """
+    from matplotlib.ticker import MaxNLocator
+
     figure, axes = _figure(title)
     first = trials[0][1]
     for place, (method, allocation, epochs, named) in reversed(list(enumerate(trials))):
@@ -196,6 +198,7 @@ def search(
             label=f"{method}, {allocation}" if named else None,
         )  # fmt: skip
     axes.set(xlabel="epoch", ylabel=headline.axis.replace("test", "validation", 1))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, reverse=True)
     _write(figure, path)
 
