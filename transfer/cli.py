@@ -21,6 +21,7 @@ Prune a pretrained vision backbone before fine-tuning it.
 commands:
   run RECIPE [flags]         run a recipe, by name (as python -m recipes.RECIPE does), recipe.json or run folder
   sweep RECIPE [flags]       run a recipe under lists of methods, sparsities, backbones, seeds ...
+  search RECIPE [flags]      find the method and the allocation for a recipe by short trainings
   prune [flags]              prune a backbone and write it to a file that timm and torchvision load
   evaluate RUN [flags]       test the model of a run folder again
   predict RUN IMAGE...       predict new images or folders: class and probability, or mask and overlay PNGs
@@ -173,9 +174,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(HELP.format(recipes=", ".join(_recipes())))
         sys.exit(0 if words else 2)
     commands: dict[str, Callable[[list[str]], None]] = {
-        "run": _run, "sweep": _sweep, "prune": _prune, "evaluate": _evaluate, "predict": _predict, "export": _export,
-        "bench": _bench, "report": _report, "figure": _figure, "probe": _probe, "methods": _methods,
-        "backbones": _backbones, "doctor": _doctor,
+        "run": _run, "sweep": _sweep, "search": _search, "prune": _prune, "evaluate": _evaluate, "predict": _predict,
+        "export": _export, "bench": _bench, "report": _report, "figure": _figure, "probe": _probe,
+        "methods": _methods, "backbones": _backbones, "doctor": _doctor,
     }  # fmt: skip
     with one_line_errors():
         words = _import(words)
@@ -220,6 +221,12 @@ def _sweep(words: list[str]) -> None:
     from transfer import sweep_cli
 
     sweep_cli.main(words)
+
+
+def _search(words: list[str]) -> None:
+    from transfer import search_cli
+
+    search_cli.main(words)
 
 
 def _prune(words: list[str]) -> None:

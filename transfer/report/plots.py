@@ -179,6 +179,31 @@ def overlaps(found: Mapping[str, Mapping[str, Any]], path: Path, *, title: str) 
     _write(figure, path)
 
 
+def search(
+    trials: Sequence[tuple[str, str, Sequence[Mapping[str, float]], bool]], headline: Metric, path: Path, *, title: str
+) -> None:
+    """Plot a validation metric by epoch, one line per trial of a search, the best trial first and in bold.
+
+    A trial is its method, its allocation, its metrics by epoch, and whether it reached the end and is named. Lines of
+    allocations other than the best trial's are dashed.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    figure, axes = _figure(title)
+    first = trials[0][1]
+    for place, (method, allocation, epochs, named) in reversed(list(enumerate(trials))):
+        axes.plot(
+            [row["epoch"] for row in epochs], [headline.plotted(row[headline.name]) for row in epochs],
+            marker="o", markersize=4, linestyle="-" if allocation == first else "--", color=COLOURS.get(method),
+            linewidth=2.5 if place == 0 else 1.2, alpha=1.0 if named else 0.5,
+            label=f"{method}, {allocation}" if named else None,
+        )  # fmt: skip
+    axes.set(xlabel="epoch", ylabel=headline.axis.replace("test", "validation", 1))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False, reverse=True)
+    _write(figure, path)
+
+
 def _figure(title: str, width: float = 6.0, height: float = 4.0) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
