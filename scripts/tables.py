@@ -22,7 +22,7 @@ from pathlib import Path
 from checkpoints.files import write_whole
 
 ROOT = Path(__file__).parents[1]
-TABLE = re.compile(r"(<!-- table: (scripts/\w+\.py [^\n]*?) -->\n).*?(<!-- end of table -->\n)", re.S)
+TABLE = re.compile(r"(<!-- table: (scripts/\w+\.py[^\n]*?) -->\n).*?(<!-- end of table -->\n)", re.S)
 OPENING = "<!-- table:"
 
 

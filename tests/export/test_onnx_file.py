@@ -34,6 +34,7 @@ def written(model: nn.Module, path: Path, size: int, smaller: bool = False) -> R
     return Read(path)
 
 
+@pytest.mark.slow
 def test_any_batch_and_size_and_the_facts_as_metadata(tmp_path: Path) -> None:
     model = prune(nn.Sequential(conv(3, 8), nn.MaxPool2d(2), conv(8, 4), nn.AdaptiveAvgPool2d(1)), 0.5, 0).float()
     read = written(model, tmp_path / "model.onnx", 16)

@@ -49,6 +49,7 @@ def test_the_model_of_a_real_run(tmp_path: Path) -> None:
     assert all(row.difference < 1e-5 for row in bench.rows if row.difference is not None)
 
 
+@pytest.mark.slow
 def test_every_form_is_measured(run: Path, command: Callable[..., tuple[int, str, str]]) -> None:
     threads = torch.get_num_threads()
     code, out, err = command("bench", str(run), "--batch-sizes", "1", "3", "--best", "--json")

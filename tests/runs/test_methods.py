@@ -35,7 +35,7 @@ def trained(recipe: Recipe, **changes) -> Recipe:
     return replace(recipe, train=replace(recipe.train, **changes))
 
 
-QUICK = ("ntk-trace", "px", "snip", "magnitude", "random", "grasp")
+QUICK = ("ntk-trace", "px", "snip", "magnitude")
 
 
 @pytest.mark.parametrize("method", [m if m in QUICK else pytest.param(m, marks=pytest.mark.slow) for m in methods()])
@@ -73,6 +73,7 @@ def test_the_table_of_the_docs_has_every_method_with_its_rounds():
     assert rows == {method: str(rounds.default_rounds(method)) for method in methods()}
 
 
+@pytest.mark.slow
 def test_allocation_options_and_recalibration_are_recorded_and_matter(tmp_path):
     plain = runner.run(pruned(method="ntk-sap"), out=tmp_path)
     options = ("inputs=gaussian", "resamplings=2", "epsilon=0.02")
@@ -124,6 +125,7 @@ def test_a_pruning_that_was_stopped_goes_on_in_its_round(tmp_path, monkeypatch):
     assert again.metrics == whole.metrics
 
 
+@pytest.mark.slow
 def test_imp_drops_the_smallest_trained_weights_and_rewinds(tmp_path):
     recipe = trained(pruned(method="imp", sparsity=0.36, rounds=None), epochs=1)
     job = runner.prepare(recipe)
@@ -194,6 +196,7 @@ def test_an_ablation_keeps_the_count_of_each_layer_and_goes_on_to_the_same_end(a
     assert f"ablated: {ablate}" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.slow
 def test_a_comparison_names_the_ablation(tmp_path):
     recipe = pruned(method="random", sparsity=0.5, ablate="shuffle")
     found = compare(recipe, methods=["random"], sparsities=[0.5], seeds=[0], out=tmp_path)

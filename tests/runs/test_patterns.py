@@ -53,7 +53,8 @@ def test_a_run_has_the_pattern_after_training_and_records_it(tmp_path: Path, cap
     assert Recipe.from_dict(RECIPE.to_dict()) == RECIPE
 
 
-@pytest.mark.parametrize("rounds", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("rounds", [1, 2])
 def test_imp_has_the_pattern(rounds: int, tmp_path: Path) -> None:
     recipe = pruned(method="imp", sparsity=0.5, rounds=rounds)
     result = transfer.run(recipe, out=tmp_path)
