@@ -88,6 +88,7 @@ def test_what_cannot_be_searched() -> None:
         ({}, {"budget": 5}, "budget is 5 epochs; 28 trials .* take 30"),
         ({}, {"methods": ("px", "imp")}, "methods has imp, which prunes by training"),
         ({}, {"methods": ("keep",)}, "methods has keep, which removes nothing"),
+        ({}, {"methods": ("gmp",)}, "methods has gmp, which has its full sparsity only late in a training"),
         ({}, {"methods": ("pxx",)}, "unknown method 'pxx'; did you mean px"),
         ({}, {"methods": ()}, "there is nothing to try"),
         ({}, {"allocations": ("ekr",)}, "unknown allocation 'ekr'; did you mean erk"),

@@ -4,9 +4,15 @@ from collections.abc import Sequence
 
 from checkpoints.errors import InputError, near
 from transfer.pruning import allocation, saliency
-from transfer.recipe import KEEP, Recipe
+from transfer.recipe import GMP, IMP, KEEP, Recipe
 from transfer.runs.grid import Grid, recipes
 from transfer.runs.prepare import check
+
+_UNFIT = {
+    IMP: "prunes by training to the end several times",
+    GMP: "has its full sparsity only late in a training",
+    KEEP: "removes nothing",
+}
 
 
 def candidates(recipe: Recipe, methods: Sequence[str], allocations: Sequence[str]) -> list[Recipe]:
@@ -32,8 +38,7 @@ def candidates(recipe: Recipe, methods: Sequence[str], allocations: Sequence[str
 
 
 def _check_method(name: str) -> None:
-    if name in ("imp", KEEP):
-        why = "prunes by training to the end several times" if name == "imp" else "removes nothing"
-        raise InputError(f"methods has {name}, which {why}, and cannot be searched; leave it out")
+    if name in _UNFIT:
+        raise InputError(f"methods has {name}, which {_UNFIT[name]}, and cannot be searched; leave it out")
     if name not in saliency.methods():
         raise InputError(f"unknown method {name!r}; {near(name, saliency.methods())}")

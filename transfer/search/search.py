@@ -9,11 +9,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from checkpoints.errors import InputError, one_line
+from checkpoints.errors import InputError, one_line, out_of_memory
 from checkpoints.files import write_json
 from transfer import data as datasets
 from transfer import tasks
-from transfer.errors import RunError, out_of_memory
+from transfer.errors import RunError
 from transfer.recipe import Recipe
 from transfer.report import plots
 from transfer.runs.cell import NAMED
