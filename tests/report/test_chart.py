@@ -82,7 +82,7 @@ def test_sparsities_are_spaced_by_the_logarithm_of_density():
     assert found.hits[0]["words"] == "36 % removed\npx: 90.00% (1 seed)\ndense: 90.00% (1 seed)"
 
 
-def spectral(method: str = "px", seed: int = 0, **settings):
+def spectral(method: str = "px", seed: int = 0, /, **settings):
     values = {"dense": [1.0 + seed, 10.0], "pruned": [0.1, 0.5]}
     return dataclasses.replace(record(method, seed=seed), spectrum=values, spectrum_settings=settings)
 
@@ -102,13 +102,13 @@ def test_a_spectrum_is_drawn_where_there_is_one_largest_first():
 
 
 def test_spectra_of_other_seeds_are_named():
-    (found,) = spectra(spectral(seed=0, images=10), spectral(seed=1), spectral("snip", 1, images=10, method="snip"))[:1]
+    (found,) = spectra(spectral(images=10), spectral("px", 1, images=10), spectral("snip", 1, images=10, seed=1))
     assert [line.name for line in found.lines] == ["dense", "px", "snip"]
-    assert found.note == "Seeds: dense 0, px 0, snip 1. Computed with images 10."
+    assert found.note == "Seeds: dense 0, px 0, snip 1."
 
 
 def test_spectra_with_other_settings_are_charts_of_their_own():
-    found = spectra(spectral(images=10, size=8, seed=0), spectral("snip", images=20, size=8))
+    found = spectra(spectral(images=10, size=8), spectral("snip", images=20, size=8))
     assert [([line.name for line in chart.lines], chart.note) for chart in found] == [
         (["dense", "px"], "Seed 0. Computed with images 10."), (["dense", "snip"], "Seed 0. Computed with images 20."),
     ]  # fmt: skip

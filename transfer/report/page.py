@@ -58,9 +58,7 @@ def _styles(sections: Sequence[Section]) -> dict[str, int]:
     return {label: n for n, label in enumerate(dict.fromkeys(label for s in sections for label in s.labels))}
 
 
-def _shown(
-    section: Section, styles: dict[str, int], within: float, command: Callable[[Row], str]
-) -> dict[str, Any]:
+def _shown(section: Section, styles: dict[str, int], within: float, command: Callable[[Row], str]) -> dict[str, Any]:
     found = [drawn(chart) for chart in charts(section, styles)]
     dense = [(DENSE, REFERENCE)] if section.dense else []
     commands = [command(row) for row in section.rows]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -119,10 +120,8 @@ class Record:
         """
         own = self.recipe.prune
         usual = replace(self.recipe, prune=Prune(method=own.method, sparsity=own.sparsity, allocation=own.allocation))
-        try:
+        with suppress(InputError):
             usual = usual.resolved()
-        except InputError:
-            pass
         plain = _way(usual) | {"allocation": Prune().allocation}
         return {name for name, value in self.way.items() if value != plain[name]}
 
