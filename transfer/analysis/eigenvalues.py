@@ -3,7 +3,7 @@
 The kernel is that of :mod:`transfer.analysis.ntk`. A small one is computed and decomposed. Of a large one only products
 Θv = J(Jᵀv) are computed, and ARPACK's Lanczos iteration finds the largest eigenvalues. For a symmetric matrix an
 eigenvalue lies within ‖Θv − λv‖ of each λ with a unit vector v, so that the residual bounds the error, but for the
-rounding of the products.
+rounding of the products: in float32 an activation near 0 may fall to the other side of a ReLU.
 """
 
 import copy
