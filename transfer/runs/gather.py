@@ -65,8 +65,8 @@ def _runs(folder: Path, found: Gathered) -> list[Path]:
     Raises:
         InputError: there are none.
     """
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "is not there"
+    if not os.path.isdir(folder):  # Path's own raises where a folder above cannot be opened
+        what = "is a file" if os.path.exists(folder) else "is not there, or cannot be reached"
         raise InputError(f"{folder} {what}; give run folders, or folders that hold some, such as runs")
     if is_run(folder):
         return [folder]
