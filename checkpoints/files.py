@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from checkpoints.errors import InputError
+
 
 def cache_folder(part: str = "") -> Path:
     """Return $TRANSFER_HOME, else the folder ``part`` of this project's folder in the platform's cache folder."""
@@ -45,6 +47,12 @@ def write_whole(path: Path, content: bytes | str) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def check_folder(out: Path) -> None:
+    """Raise InputError if ``out`` is there and is no folder."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is no folder; choose another --out")
 
 
 def write_json(path: Path, content: Any) -> None:

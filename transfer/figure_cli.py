@@ -11,7 +11,7 @@ import tyro
 
 from checkpoints.errors import InputError, near
 from transfer.data.augment import Augment
-from transfer.recipe import Count, Data, Prune, Recipe, Train
+from transfer.recipe import GMP, IMP, Count, Data, Prune, Recipe, Train
 from transfer.recipe_cli import parse
 
 METHODS = ("px", "snip", "synflow", "magnitude", "random")
@@ -71,6 +71,8 @@ class Spectrum:
 def _spectrum(asked: Spectrum) -> Path:
     if asked.run is None:
         _check(asked.methods, (asked.sparsity,))
+    else:
+        _check_alone(asked)
     from transfer.figures import spectrum
     from transfer.report import tables
 
@@ -85,6 +87,15 @@ def _spectrum(asked: Spectrum) -> Path:
         )  # fmt: skip
     tables.show(spectrum.COLUMNS, spectrum.table(rows))
     return out / "spectrum.png"
+
+
+def _check_alone(asked: Spectrum) -> None:
+    """Raise InputError if a flag is set that the recipe of RUN decides."""
+    own, plain = ({**vars(each), **vars(each.network)} for each in (asked, Spectrum()))
+    for name in (*vars(asked.network), "methods", "sparsity", "rounds"):
+        if own[name] != plain[name]:
+            flag = f"--{name.replace('_', '-')}"
+            raise InputError(f"{flag} is set, but the recipe of {asked.run} decides it; leave {flag} or RUN out")
 
 
 @dataclass(frozen=True)
@@ -158,9 +169,10 @@ SMALL = Recipe(
 
 @dataclass(frozen=True)
 class Rounds:
-    """Accuracy and pruning time against the number of rounds (table 2 of PX), from ordinary runs.
+    """The task's metric and pruning time against the number of rounds (table 2 of PX), from ordinary runs.
 
-    Finished runs are not repeated. Methods of one round by default are run with one only.
+    Finished runs are not repeated. Methods of one round by default are run with one only; imp, whose rounds are
+    trainings, with its own number.
     """
 
     recipe: Annotated[Recipe, tyro.conf.arg(name="")] = SMALL
@@ -184,11 +196,11 @@ def _rounds(asked: Rounds) -> Path:
     from transfer.figures import rounds
     from transfer.report import tables
 
-    rows = rounds.of_methods(
+    rows, metric = rounds.of_methods(
         asked.recipe, asked.methods, rounds=asked.rounds, seeds=asked.seeds or (asked.recipe.seed,),
         runs=asked.runs, out=asked.out, workers=asked.workers,
     )  # fmt: skip
-    tables.show(rounds.columns(rows), rounds.table(rows))
+    tables.show(rounds.columns(rows), rounds.table(rows, metric))
     return asked.out / "rounds.png"
 
 
@@ -233,8 +245,7 @@ def _dynamics(asked: Dynamics) -> Path:
     )
     rows, fits = dynamics.of_widths(start, asked.widths, asked.compressions, asked.out)
     tables.show(dynamics.COLUMNS, dynamics.table(rows))
-    for name, fit in fits.items():
-        print(f"{name}: {fit['a']:.3g} (1 - exp(-{fit['rate']:.3g} Tr Π)), R² {fit['r2']:.3f}")
+    print("\n".join(dynamics.lines(rows, fits)))
     return asked.out / "dynamics.png"
 
 
@@ -249,6 +260,8 @@ def _check(methods: tuple[str, ...], sparsities: tuple[float, ...]) -> None:
     from transfer.pruning.saliency import about
 
     for method in methods:
+        if method in (IMP, GMP):
+            raise InputError(f"{method} prunes while it trains; this figure is of networks before any training")
         about(method)
 
 

@@ -9,6 +9,7 @@ from transfer import tasks
 from transfer.environment import main_process
 from transfer.pruning.patterns import NONE
 from transfer.report import summary, tables
+from transfer.report.units import count
 from transfer.runs.folder import RunFolder
 from transfer.runs.prepare import Setup
 from transfer.runs.report_runs import Report
@@ -37,7 +38,7 @@ def show_result(result: Result) -> None:
     ]
     if m.get("multiply_adds"):
         dense, kept = m["multiply_adds"]["dense"], m["multiply_adds"]["kept"]
-        rows.insert(4, ("multiply-adds", f"{_short(kept)} of {_short(dense)} per image ({kept / dense:.2%})"))
+        rows.insert(4, ("multiply-adds", f"{count(kept)} of {count(dense)} per image ({kept / dense:.2%})"))
     if m.get("absent_classes"):
         rows.insert(-1, ("absent classes", ", ".join(m["absent_classes"])))
     if m.get("empty_layers"):
@@ -119,14 +120,6 @@ def _pruning(setup: Setup) -> str:
 
 def _place(folder: RunFolder) -> str:
     return f"{folder.path} ({folder.state()})"
-
-
-def _short(count: int) -> str:
-    """Return a large count with three digits and a unit."""
-    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return str(count)
 
 
 def _pattern(pattern: str | None) -> str:

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,19 @@ import pytest
 import torch
 
 from checkpoints.errors import InputError
+from checkpoints.files import check_folder
 from tests.analysis.test_ntk import Joined
 from tests.pruning.small_nets import images, randomised
 from transfer import figure_cli
 from transfer.analysis.ntk import ntk
-from transfer.figures import bounds, dynamics, files, rounds, spectrum, units
+from transfer.figures import bounds, dynamics, rounds, spectrum, units
 from transfer.figures.subject import Subject, subject_of
 from transfer.pruning import Masks, path_kernel_trace
 from transfer.pruning.calibration import recalibrate
-from transfer.recipe import Prune, Recipe
-from transfer.report import plots
+from transfer.pruning.rewinding import default_rounds
+from transfer.recipe import Prune, Recipe, Train
+from transfer.report import paper_plots, plots
+from transfer.tasks import Metric
 
 Outcome = tuple[int, str, str]
 Command = Callable[..., Outcome]
@@ -98,16 +102,38 @@ def test_units_are_counted_by_hand(subject: Subject, tmp_path: Path, monkeypatch
 def test_rounds_are_cells_of_ordinary_runs() -> None:
     recipe = Recipe("r", prune=Prune(sparsity=0.5))
     found = rounds.cells(recipe, ["px", "magnitude"], [1, 5], [0, 1])
-    assert [(cell.prune.method, cell.prune.rounds, cell.seed) for cell in found] == [
+    assert [(cell.prune.method, cell.resolved().prune.rounds, cell.seed) for cell in found] == [
         ("px", 1, 0), ("px", 1, 1), ("px", 5, 0), ("px", 5, 1), ("magnitude", 1, 0), ("magnitude", 1, 1),
     ]  # fmt: skip
+
+
+def test_each_cell_of_rounds_has_what_its_method_reads() -> None:
+    recipe = Recipe("r", prune=Prune("px", 0.5, options=("batches=2",), statistics="running"))
+    found = rounds.cells(replace(recipe, prune=replace(recipe.prune, options=())), ["px", "magnitude", "imp"], [2], [0])
+    assert [(c.prune.method, c.prune.statistics, c.resolved().prune.rounds) for c in found] == [
+        ("px", "running", 2), ("magnitude", None, 1), ("imp", None, default_rounds(0.5)),
+    ]  # fmt: skip
+    *_, imp = rounds.cells(Recipe("r", prune=Prune("imp", 0.5, options=("rewind=1",))), ["px", "imp"], [2], [0])
+    assert imp.prune.options == ("rewind=1",)
+
+
+def test_rounds_are_shown_in_the_metric_of_the_task(tmp_path: Path, drawn: list[Any]) -> None:
+    rows = [{"method": "px", "rounds": 1, "mean": 3.25, "std": 0.5, "seconds": 1.0}]
+    degrees = Metric("rmse", "RMSE (degrees)", larger_is_better=False, percent=False)
+    assert rounds.table(rows, degrees) == [("px", "3.25 ± 0.5, 1.00 s")]
+    paper_plots.rounds(rows, degrees, tmp_path / "rounds.png", title="t")
+    axes = drawn[0].axes[0]
+    assert axes.get_title() == "test RMSE (degrees)"
+    assert axes.lines[0].get_ydata().tolist() == [3.25]
 
 
 def test_the_table_of_rounds_is_that_of_the_paper() -> None:
     row = {"method": "px", "rounds": 1, "mean": 0.7615, "std": None, "seconds": 0.14}
     rows = [row, {**row, "rounds": 10, "mean": 0.77, "std": 0.01}, {**row, "method": "random", "mean": 0.5}]
     assert rounds.columns(rows) == ("method", "T = 1", "T = 10")
-    assert rounds.table(rows) == [("px", "76.15, 0.14 s", "77.00 ± 1.00, 0.14 s"), ("random", "50.00, 0.14 s", "")]
+    assert rounds.table(rows, Metric("accuracy", "accuracy")) == [
+        ("px", "76.15%, 0.14 s", "77.00% ± 1.00, 0.14 s"), ("random", "50.00%, 0.14 s", ""),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -118,6 +144,7 @@ def test_the_table_of_rounds_is_that_of_the_paper() -> None:
         (["px"], [1], [0], 0.0, "sparsity is 0"),
         (["pxx"], [1], [0], 0.5, "unknown method"),
         (["px"], [0], [0], 0.5, "prune.rounds is 0"),
+        (["px", "gmp"], [1], [0], 0.5, "gmp prunes while it fine-tunes"),
     ],
 )
 def test_bad_rounds(methods: list[str], counts: list[int], seeds: list[int], sparsity: float, match: str) -> None:
@@ -136,6 +163,9 @@ def test_bad_rounds(methods: list[str], counts: list[int], seeds: list[int], spa
         (("bounds", "--sparsities"), "sparsities"),
         (("spectrum", "--data", "voc-sample", "--methods", "px"), "no class per image"),
         (("spectrum", "nowhere"), "is nowhere the folder of a run"),
+        (("spectrum", "run", "--methods", "px"), "--methods is set, but the recipe of run decides it"),
+        (("spectrum", "run", "--per-class", "3"), "--per-class is set"),
+        (("spectrum", "--methods", "imp"), "imp prunes while it trains"),
         (("rounds", "--rounds", "0"), "0"),
         (("dynamics", "--widths", "10", "--compressions", "1"), "fewer than 3 nets"),
     ],
@@ -160,14 +190,60 @@ def test_help_names_every_figure(command: Command) -> None:
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is no folder"):
-        files.check_folder(tmp_path / "file")
+        check_folder(tmp_path / "file")
 
 
 def test_the_fit_finds_a_curve_again_and_says_when_there_is_none() -> None:
     kernels = np.geomspace(0.01, 100, 12)
     fit = dynamics.fitted(kernels, 3.0 * (1 - np.exp(-0.2 * kernels)))
     assert (fit["a"], fit["rate"], fit["r2"]) == pytest.approx((3.0, 0.2, 1.0), rel=1e-5)
-    assert dynamics.fitted(kernels, [1.0, -1.0] * 6)["r2"] < 0.3
+    poor = dynamics.fitted(kernels, [1.0, -1.0] * 6)
+    assert poor is not None
+    assert poor["r2"] < 0.3
+
+
+def test_no_fit_is_a_result(tmp_path: Path, drawn: list[Any]) -> None:
+    assert dynamics.fitted([1.0, 2.0], [1.0, 2.0]) is None
+    assert dynamics.fitted([1.0, 2.0, 4.0], [3.0, 3.0, 3.0]) is None  # R² is 0 / 0
+    assert dynamics.fitted([1.0, 2.0, 4.0], [1.0, float("nan"), 3.0]) is None
+    rows = [{"width": 5, "path_kernel": kernel} for kernel in (None, 0.0, 1.0)]
+    found = dynamics.lines(rows, {"moved": None, "out": {"a": 1.0, "rate": 0.5, "r2": 0.9}})
+    assert found[0] == "2 of 3 nets are left out of the fits: Tr Π is 0 or beyond floats"
+    assert found[1].startswith("moved: no fit")
+    assert found[2] == "out: 1 (1 - exp(-0.5 Tr Π)), R² 0.900"
+    paper_plots.dynamics([], {"moved": None, "out": None}, tmp_path / "dynamics.png", title="t")
+    assert drawn[0].axes[0].get_title() == "no fit"
+
+
+def test_nets_without_a_path_keep_their_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels = iter((0.0, None, 1.0, 2.0, 4.0))
+    monkeypatch.setattr(dynamics, "_images", lambda _: (None, 2))
+    monkeypatch.setattr(dynamics, "_row", lambda _s, _b, _c, width, power: {
+        "width": width, "compression": power, "path_kernel": next(kernels), dynamics.DISTANCE: 1.0 + width,
+        dynamics.OUTPUTS: 1.0,
+    })  # fmt: skip
+    start = dynamics.Start("digits", "px", 1, 8, 1, 1, 0.1, 0)
+    rows, fits = dynamics.of_widths(start, (1, 2, 3, 4, 5), (1.0,), tmp_path)
+    assert [row["path_kernel"] for row in rows] == [0.0, None, 1.0, 2.0, 4.0]
+    assert (fits[dynamics.DISTANCE] is not None, fits[dynamics.OUTPUTS]) == (True, None)
+    assert len(lines(tmp_path / "dynamics.csv")) == len(dynamics.table(rows)) == 5
+
+
+@pytest.mark.parametrize(
+    ("recipe", "fresh", "reset"),
+    [
+        (Recipe("r", prune=Prune("magnitude", 0.5, ablate="reinit")), True, True),
+        (Recipe("r", train=Train(freeze_norm=True)), False, False),
+        (Recipe("r", train=Train(freeze_norm=True), prune=Prune(recalibrate=True)), False, True),
+    ],
+)
+def test_a_run_is_shown_as_its_fine_tuning_began(subject: Subject, recipe: Recipe, fresh: bool, reset: bool) -> None:
+    masks, _ = subject.masks("magnitude", 0.5)
+    own = replace(subject, recipe=recipe).under(masks)
+    before, after = subject.model.state_dict(), own.state_dict()
+    assert any(not torch.equal(before[name] * mask, after[name]) for name, mask in masks.items()) == fresh
+    changed = [not torch.equal(before[name], after[name]) for name in before if name.endswith("running_mean")]
+    assert set(changed) == {reset}
 
 
 def test_training_is_gradient_descent_over_the_kept_weights() -> None:

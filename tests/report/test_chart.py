@@ -82,12 +82,39 @@ def test_sparsities_are_spaced_by_the_logarithm_of_density():
     assert found.hits[0]["words"] == "36 % removed\npx: 90.00% (1 seed)\ndense: 90.00% (1 seed)"
 
 
+def spectral(method: str = "px", seed: int = 0, /, **settings):
+    values = {"dense": [1.0 + seed, 10.0], "pruned": [0.1, 0.5]}
+    return dataclasses.replace(record(method, seed=seed), spectrum=values, spectrum_settings=settings)
+
+
+def spectra(*runs) -> list[Chart]:
+    (section,), _ = split(runs)
+    found = charts(section, {label: place for place, label in enumerate(section.labels)})
+    return [chart for chart in found if chart.title.startswith("Eigenvalues")]
+
+
 def test_a_spectrum_is_drawn_where_there_is_one_largest_first():
-    plain = [record("dense", 0.0), record("snip"), record("px", seed=1)]
-    own = dataclasses.replace(record("px"), spectrum={"dense": [1.0, 10.0], "pruned": [0.1, 0.5]})
-    (section,), _ = split([*plain, own])
-    (found,) = (chart for chart in charts(section, {"px": 0, "snip": 1}) if chart.title.startswith("Eigenvalues"))
+    (found,) = spectra(record("dense", 0.0), record("snip"), record("px", seed=1), spectral())
     assert {line.name: [(p.x, p.y) for p in line.points] for line in found.lines} == {
         "dense": [(1, 10.0), (2, 1.0)], "px": [(1, 0.5), (2, 0.1)],
     }  # fmt: skip
     assert (found.level, found.note) == (0.9, "Seed 0.")
+
+
+def test_spectra_of_other_seeds_are_named():
+    (found,) = spectra(spectral(images=10), spectral("px", 1, images=10), spectral("snip", 1, images=10, seed=1))
+    assert [line.name for line in found.lines] == ["dense", "px", "snip"]
+    assert found.note == "Seeds: dense 0, px 0, snip 1."
+
+
+def test_spectra_with_other_settings_are_charts_of_their_own():
+    found = spectra(spectral(images=10, size=8), spectral("snip", images=20, size=8))
+    assert [([line.name for line in chart.lines], chart.note) for chart in found] == [
+        (["dense", "px"], "Seed 0. Computed with images 10."), (["dense", "snip"], "Seed 0. Computed with images 20."),
+    ]  # fmt: skip
+
+
+def test_a_sparsity_near_one_has_a_place():
+    (section,), _ = split([record(sparsity=0.99999999), record("snip", 0.99)])
+    found = drawn(charts(section, {"px": 0, "snip": 1})[0])
+    assert [words for _, words in found.x_ticks] == ["99", "99.999999"]

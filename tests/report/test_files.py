@@ -8,6 +8,7 @@ import re
 from tests.report.records import record
 from transfer.report.files import as_csv, as_latex, tex
 from transfer.report.sections import split
+from transfer.report.tables import csv_text
 
 RUNS = [
     *(record("dense", 0.0, seed, value) for seed, value in enumerate((0.95, 0.97))),
@@ -27,6 +28,7 @@ def test_a_line_per_row_with_every_digit():
     assert [float(value) for value in px["values"].split()] == [0.9, 0.94]
     assert math.isclose(float(px["minus_dense"]), -0.04)
     assert float(px["low"]) < -0.04 < float(px["high"])
+    assert (px["label"], px["prune.rounds"], px["prune.ablate"]) == ("px", "100", "")
     assert (px["file_bytes"], rows[2]["mean"], rows[2]["std"], rows[3]["low"]) == ("500.0", "nan", "", "")
 
 
@@ -42,7 +44,22 @@ def test_a_booktabs_table_per_section():
     assert found.count("{") == found.count("}")
 
 
+def test_a_text_is_no_formula_in_a_spreadsheet():
+    texts = ["=1+1", "+1-cmd", "-x", "@sum", "\tx", "a=1", "-0.5 -1e-05", "-inf nan", "", None, -0.5]
+    rows = csv.reader(io.StringIO(csv_text([dict.fromkeys("ab", text) for text in texts])))
+    assert [row[0] for row in rows][1:] == [
+        "'=1+1", "'+1-cmd", "'-x", "'@sum", "'\tx", "a=1", "-0.5 -1e-05", "-inf nan", "", "", "-0.5",
+    ]  # fmt: skip
+
+
+def test_infinity_is_not_nan_in_a_table():
+    sections, _ = split([record(value=math.inf), record("snip", value=-math.inf), record("random", value=math.nan)])
+    cells = [re.search(rf"{method} & \$(.*)\$", as_latex(sections))[1] for method in ("px", "snip", "random")]
+    assert cells == [r"\infty", r"-\infty", r"\mathrm{nan}"]
+
+
 def test_latex_characters_are_escaped():
-    assert tex(r"50% of a_b & {c} \d ~^#$") == (
-        r"50\% of a\_b \& \{c\} \textbackslash{}d \textasciitilde{}\textasciicircum{}\#\$"
+    assert tex(r'50% of a_b & {c} \d ~^#$ <">|') == (
+        r"50\% of a\_b \& \{c\} \textbackslash{}d \textasciitilde{}\textasciicircum{}\#\$ "
+        r"\textless{}\char34{}\textgreater{}\textbar{}"
     )

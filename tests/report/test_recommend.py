@@ -62,6 +62,19 @@ def test_a_value_that_is_no_number_is_not_recommended():
     assert found[1] == "At 90.00%: best mean px, 94.90% ± 0.57. Difference not a number: snip."
 
 
+ABLATED = [record("px", 0.9, seed, 0.99, size=100, prune={"ablate": "shuffle"}) for seed in (0, 1)]
+
+
+def test_ablated_runs_are_compared_but_never_recommended():
+    found = lines(section(*DENSE, *NEAR, *ABLATED), within=1.0)
+    assert "of dense: px at 90.00%" in found[0]
+    assert found[1].startswith("At 90.00%: best mean px, 94.90% ± 0.57. Difference ")
+    assert found[1].endswith("noise: px (ablate shuffle).")
+    assert lines(section(*DENSE, *ABLATED), within=1.0) == [
+        "No pruned model is within 1 percentage point of dense.", "At 90.00%: only ablated runs.",
+    ]  # fmt: skip
+
+
 def test_smaller_is_better(monkeypatch: pytest.MonkeyPatch):
     class Angles(Classification):
         name = "angles"

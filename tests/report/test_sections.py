@@ -8,6 +8,7 @@ import pytest
 from tests.report.records import record
 from tests.report.run_folders import DATA, RECIPE
 from transfer.recipe import Data, Train
+from transfer.report.rows import rows_of
 from transfer.report.sections import split
 
 
@@ -70,7 +71,49 @@ def test_random_weights_follow_from_the_seed():
 def test_ways_of_one_method_are_rows_of_their_own_and_labelled_by_what_differs():
     runs = [record(), record(prune={"allocation": "erk"}), record("snip"), record("dense", 0.0)]
     (section,), _ = split(runs)
-    assert [row.label for row in section.rows] == ["dense", "px (allocation global)", "px (allocation erk)", "snip"]
+    assert [row.label for row in section.rows] == ["dense", "px", "px (allocation erk)", "snip"]
+
+
+@pytest.mark.parametrize(
+    ("method", "prune", "label"),
+    [
+        ("px", {"ablate": "shuffle"}, "px (ablate shuffle)"),
+        ("px", {"pattern": "2:4"}, "px (pattern 2:4)"),
+        ("px", {"recalibrate": True, "exclude": ("fc",)}, "px (recalibrate true, exclude fc)"),
+        ("magnitude", {"allocation": "px"}, "magnitude (allocation px)"),  # whose rounds and statistics it takes
+        ("px", {"statistics": "running", "schedule": "linear", "rounds": 10},
+         "px (rounds 10, schedule linear, statistics running)"),
+        ("px", {"per_class": 5}, "px"),
+        ("mine", {"rounds": 3}, "mine (rounds 3)"),
+        ("dense", {}, "dense"),
+    ],
+)  # fmt: skip
+def test_a_label_names_what_the_method_does_not_do_by_default(method, prune, label):
+    (section,), _ = split([record(method, 0.0 if method == "dense" else 0.9, prune=prune)])
+    assert [row.label for row in section.rows] == [label]
+
+
+def test_pruning_sets_are_named_where_they_differ():
+    (section,), _ = split([record(), record(prune={"per_class": 5}), record("snip", prune={"per_class": 5})])
+    assert [row.label for row in section.rows] == ["px (per_class 10)", "px (per_class 5)", "snip"]
+
+
+def test_rounds_of_imp_are_rows_of_their_own():
+    runs = [record("imp", 0.9), record("imp", 0.99), record("imp", 0.9, value=0.1, prune={"rounds": 3})]
+    (section,), _ = split(runs)
+    assert [(row.label, row.level, row.mean) for row in section.rows] == [
+        ("imp", 0.9, 0.9), ("imp", 0.99, 0.9), ("imp (rounds 3)", 0.9, 0.1),
+    ]  # fmt: skip
+
+
+def test_no_run_is_overwritten():
+    with pytest.raises(AssertionError, match="have one label"):
+        rows_of([record(), record()])
+
+
+def test_a_sparsity_near_one_stays_below_it():
+    assert record(sparsity=0.99999999).level == 0.99999999
+    assert record(sparsity=1 / 3).level == 0.333333
 
 
 def test_a_run_that_is_there_twice_counts_once():

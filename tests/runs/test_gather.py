@@ -11,6 +11,8 @@ from checkpoints import InputError
 from tests.report.run_folders import RECIPE, write_run
 from transfer.pruning import Masks
 from transfer.report.rows import rows_of
+from transfer.runs import run_files
+from transfer.runs.folder import read_json
 from transfer.runs.gather import gather
 
 
@@ -160,7 +162,7 @@ def test_nan_is_a_value(tmp_path):
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda path: None, "is not there; give run folders"),
+        (lambda path: None, "is not there, or cannot be reached; give run folders"),
         (lambda path: path.write_text(""), "is a file; give run folders"),
         (lambda path: path.mkdir(), "holds no run; give run folders"),
         (lambda path: (write_run(path) / "result.json").unlink(), "is finished ("),
@@ -180,3 +182,49 @@ def test_a_task_that_is_not_registered_says_what_to_import(tmp_path):
     run = write_run(tmp_path, recipe=RECIPE, result={"task": "regression", "rmse": 3.0})
     with pytest.raises(InputError, match=r"task 'regression' is unknown.*--import the module that registers it"):
         gather([run])
+
+
+def test_a_run_that_cannot_be_read_is_noted(tmp_path, monkeypatch):
+    write_run(tmp_path)
+    denied = write_run(tmp_path, seed=1, name="denied")
+
+    def reading(path):
+        if path.parent == denied:
+            raise PermissionError(13, "Permission denied")
+        return read_json(path)
+
+    monkeypatch.setattr(run_files, "read_json", reading)
+    found = gather([tmp_path])
+    assert len(found.records) == 1
+    assert faults(found) == [("damaged", "denied", "it cannot be read (Permission denied)")]
+
+
+def test_a_folder_that_cannot_be_opened_is_noted(tmp_path, monkeypatch):
+    write_run(tmp_path)
+    write_run(tmp_path, seed=1, name="closed")
+    monkeypatch.setattr("os.access", lambda path, mode: path.name != "closed")
+    found = gather([tmp_path])
+    assert faults(found) == [("damaged", "closed", "it cannot be opened; mend its permissions")]
+    assert len(found.records) == 1
+
+
+@pytest.mark.parametrize("wrong", [{"sparsity": 1.5}, {"method": "snip"}, {"sparsity_asked": 0.8}, {"sparsity": -0.1}])
+def test_a_result_of_another_recipe_is_damaged(tmp_path, wrong):
+    write_run(tmp_path, seed=1)
+    write_run(tmp_path, result=wrong)
+    (fault,) = gather([tmp_path]).faults
+    assert fault.kind == "damaged"
+    assert "damaged or of another recipe" in fault.what
+
+
+def test_a_kept_backbone_has_weights(tmp_path):
+    write_run(tmp_path, seed=1)
+    write_run(tmp_path, "keep", 0.0, result={"sparsity": 1.0})
+    assert [fault.kind for fault in gather([tmp_path]).faults] == ["damaged"]
+
+
+def test_a_spectrum_has_its_settings(tmp_path):
+    run = write_run(tmp_path)
+    (run / "spectrum.json").write_text(json.dumps({"dense": [2], "pruned": [1], "settings": {"images": 10}}))
+    (record,) = gather([run]).records
+    assert record.spectrum_settings == {"images": 10}

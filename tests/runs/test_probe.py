@@ -10,8 +10,12 @@ import torch
 import transfer
 from checkpoints.errors import InputError
 from transfer.data.dataset import Images
+from transfer.figures.subject import subject_of_run
+from transfer.pruning import Masks
+from transfer.pruning.ablation import redraw_
 from transfer.recipe import Data, Prune, Recipe, Train
 from transfer.runs.probe import _some, probe
+from transfer.runs.start import begin_, masks_of
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -64,6 +68,37 @@ def test_a_run_that_pruned_nothing_or_is_unfinished_is_refused(made: Path, comma
     assert code == 2
     assert "there is no file" in err
     assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "match"),
+    [
+        ("gmp", (), "whose fine-tuning began before it pruned"),
+        ("imp", ("rewind=5",), "of imp with rewind=5: it went on from weights"),
+        ("imp", ("rewind_to=learning-rate",), "which are not kept"),
+    ],
+)
+def test_a_run_whose_start_is_not_kept_is_refused(
+    made: Path, method: str, options: tuple[str, ...], match: str
+) -> None:
+    recipe = Recipe("made", prune=Prune(method, 0.8, options=options))
+    (made / "recipe.json").write_text(json.dumps(recipe.to_dict()))
+    with pytest.raises(InputError, match=match):
+        probe(with_masks(made), ["digits"])
+    with pytest.raises(InputError, match=match):
+        subject_of_run(made, 1)
+
+
+def test_a_run_of_imp_began_from_the_pretrained_weights(made: Path) -> None:
+    assert masks_of(with_masks(made), Recipe("made", prune=Prune("imp", 0.8, options=("rewind=0",)))).kept == 4
+
+
+def test_weights_drawn_anew_are_those_that_the_run_began_with() -> None:
+    recipe, masks = Recipe("r", prune=Prune(ablate="reinit"), seed=3), Masks({"0.weight": torch.eye(4) > 0})
+    ours, its = (torch.nn.Sequential(torch.nn.Linear(4, 4)) for _ in range(2))
+    begin_(ours, masks, recipe)
+    redraw_(its, masks, 3)
+    assert torch.equal(ours[0].weight, its[0].weight)
 
 
 def test_a_segmentation_is_refused(made: Path) -> None:

@@ -130,7 +130,7 @@ def test_the_command(runs, tmp_path, command):
         (["--within", "nan", "RUNS"], "--within is nan; give 0 or more"),
         (["RUNS", "--out", "FILE"], "is a file; give another folder"),
         (["RUNS", "--out", "RUN"], "is the folder of a run; give another folder"),
-        (["nowhere"], "nowhere is not there; give run folders"),
+        (["nowhere"], "nowhere is not there, or cannot be reached; give run folders"),
     ],
 )
 def test_a_mistake_is_one_line(runs, tmp_path, command, words, says):

@@ -17,7 +17,7 @@ from typing import Any
 
 from checkpoints.errors import InputError, near
 
-__all__ = ["Outlook", "load", "names", "outlook", "register", "task"]
+__all__ = ["Outlook", "load", "loader", "names", "outlook", "register", "task"]
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,15 @@ def outlook(name: str) -> Outlook | None:
     """Return what is known of a data set that must be downloaded or provided; None for the others."""
     count = _find(name)[0].classes
     return Outlook(tuple(map(str, range(count)))) if count else None
+
+
+def loader(name: str) -> str | Callable[[Any], Any]:
+    """Return what reads a data set: a registered function, or the name of a module of ``transfer.data.sources``.
+
+    Raises:
+        InputError: the data set is unknown.
+    """
+    return _find(name)[0].load
 
 
 def load(name: str, *, root: Path | None = None) -> Any:

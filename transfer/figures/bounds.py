@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from checkpoints.files import check_folder
 from transfer.analysis.path_bounds import bounds
 from transfer.figures import files
 from transfer.figures.subject import DENSE, Subject
@@ -25,7 +26,7 @@ def of_methods(
         NoPathError: the network has an operation that is not defined on paths.
         ScoreError: a method gave no usable score.
     """
-    files.check_folder(out)
+    check_folder(out)
     rows = [{"method": DENSE, "sparsity": 0.0, **asdict(bounds(subject.under(None), subject.images))}]
     for method in methods:
         for sparsity in sparsities:

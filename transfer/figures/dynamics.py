@@ -4,7 +4,8 @@ For a linear model whose kernel has one eigenvalue, proportional to Tr Π, the d
 and the outputs follow a · (1 − exp(−η · Tr Π · t)). Here the nets are trained themselves, not their linearisations.
 """
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from checkpoints.architectures import FullyConnected
 from checkpoints.errors import InputError
+from checkpoints.files import check_folder
 from transfer import data as datasets
 from transfer.data.pruning_set import pruning_set
 from transfer.errors import TrainingError
@@ -27,7 +29,10 @@ from transfer.report import paper_plots
 NAME = "dynamics"
 DISTANCE, OUTPUTS = "‖θ_t − θ_0‖", "‖f(X, θ_t)‖"
 COLUMNS = ("width", "compression", "Tr Π", DISTANCE, OUTPUTS)
+FEWEST = 3  # nets for a curve of two parameters
 LOOK = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+
+Fit = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,11 @@ class Start:
 
 def of_widths(
     start: Start, widths: Sequence[int], compressions: Sequence[float], out: Path
-) -> tuple[list[dict[str, Any]], dict[str, dict[str, float]]]:
+) -> tuple[list[dict[str, Any]], dict[str, Fit | None]]:
     """Prune and train a net for each width and compression; write and return a row for each, and the two fits.
+
+    Nets whose Tr Π is 0 or beyond floats (None in their rows) are in no fit and not drawn; a fit that least squares
+    does not find is None.
 
     Args:
         start: what all share.
@@ -59,15 +67,16 @@ def of_widths(
         InputError: ``out`` is no folder, a setting cannot be used, or there are fewer than three nets.
         TrainingError: a training diverged.
     """
-    files.check_folder(out)
-    if len(widths) * len(compressions) < 3:
-        raise InputError("there are fewer than 3 nets; a curve with two parameters needs more: give --widths")
+    check_folder(out)
+    if len(widths) * len(compressions) < FEWEST:
+        raise InputError(f"there are fewer than {FEWEST} nets; a curve with two parameters needs more: give --widths")
     batches, classes = _images(start)
     rows = [_row(start, batches, classes, width, power) for width in widths for power in compressions]
-    fits = {name: fitted([r["path_kernel"] for r in rows], [r[name] for r in rows]) for name in (DISTANCE, OUTPUTS)}
+    drawn = [row for row in rows if row["path_kernel"]]
+    fits = {name: fitted([r["path_kernel"] for r in drawn], [r[name] for r in drawn]) for name in (DISTANCE, OUTPUTS)}
     files.write(out, NAME, {"settings": asdict(start), "rows": rows, "fits": fits}, rows)
     title = f"Fully connected nets on {start.data}, {start.method}, {start.steps} steps of {start.lr:g}"
-    paper_plots.dynamics(rows, fits, out / f"{NAME}.png", title=title)
+    paper_plots.dynamics(drawn, fits, out / f"{NAME}.png", title=title)
     return rows, fits
 
 
@@ -77,7 +86,7 @@ def table(rows: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
         (
             str(r["width"]),
             f"10^{r['compression']:g}",
-            f"{r['path_kernel']:.3g}",
+            "beyond floats" if r["path_kernel"] is None else f"{r['path_kernel']:.3g}",
             f"{r[DISTANCE]:.3g}",
             f"{r[OUTPUTS]:.3g}",
         )
@@ -85,25 +94,52 @@ def table(rows: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
     ]
 
 
-def fitted(kernels: Sequence[float], values: Sequence[float]) -> dict[str, float]:
-    """Fit ``a · (1 − exp(−rate · kernel))`` by least squares; return a, rate and R²."""
-    from scipy.optimize import curve_fit
+def lines(rows: Sequence[dict[str, Any]], fits: Mapping[str, Fit | None]) -> list[str]:
+    """Return the fits as text, and how many nets are in none."""
+    out = sum(not row["path_kernel"] for row in rows)
+    left = [f"{out} of {len(rows)} nets are left out of the fits: Tr Π is 0 or beyond floats"] if out else []
+    return left + [f"{name}: {_told(fit)}" for name, fit in fits.items()]
 
+
+def _told(fit: Fit | None) -> str:
+    if fit is None:
+        return f"no fit: least squares found none, or fewer than {FEWEST} nets have a Tr Π"
+    return f"{fit['a']:.3g} (1 - exp(-{fit['rate']:.3g} Tr Π)), R² {fit['r2']:.3f}"
+
+
+def fitted(kernels: Sequence[float], values: Sequence[float]) -> Fit | None:
+    """Fit ``a · (1 − exp(−rate · kernel))`` by least squares; return a, rate and R², or None if none is found."""
+    if len(kernels) < FEWEST:
+        return None
     x, y = np.array(kernels), np.array(values)
 
     def curve(logs: np.ndarray, a: float, log_rate: float) -> np.ndarray:
         saturated: np.ndarray = a * -np.expm1(-np.exp(np.minimum(logs + log_rate, 700.0)))
         return saturated
 
-    best: dict[str, float] = {}
+    found: list[Fit] = []
     for quantile in (0.1, 0.5, 0.9):  # where the curve bends is not known
         begin = (float(y.max()), -float(np.log(np.quantile(x, quantile))))
-        (a, log_rate), _ = curve_fit(curve, np.log(x), y, p0=begin, maxfev=10_000)
-        off = np.square(y - curve(np.log(x), a, log_rate)).sum()
-        r2 = float(1 - off / np.square(y - y.mean()).sum())
-        if not best or r2 > best["r2"]:
-            best = {"a": float(a), "rate": float(np.exp(log_rate)), "r2": r2}
-    return best
+        with np.errstate(all="ignore"):
+            a, log_rate = _least_squares(curve, np.log(x), y, begin)
+            off = np.square(y - curve(np.log(x), a, log_rate)).sum()
+            r2 = 1 - off / np.square(y - y.mean()).sum()
+            found.append({"a": float(a), "rate": float(np.exp(log_rate)), "r2": float(r2)})
+    usable = [fit for fit in found if np.isfinite(list(fit.values())).all()]
+    return max(usable, key=lambda fit: fit["r2"], default=None)
+
+
+def _least_squares(curve: Any, x: np.ndarray, y: np.ndarray, begin: tuple[float, float]) -> tuple[float, float]:
+    """Return the two parameters; nan if the search does not end."""
+    from scipy.optimize import OptimizeWarning, curve_fit
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OptimizeWarning)  # of their covariance, which is not used
+        try:
+            (a, rate), _ = curve_fit(curve, x, y, p0=begin, maxfev=10_000)
+        except (RuntimeError, ValueError):
+            return float("nan"), float("nan")
+    return float(a), float(rate)
 
 
 def _images(start: Start) -> tuple[Any, int]:
@@ -128,7 +164,8 @@ def _row(start: Start, batches: Any, classes: int, width: int, power: float) -> 
     distance, outputs = trained(model, masks, inputs, F.one_hot(targets, classes).float(), start.steps, start.lr)
     if not np.isfinite([distance, outputs]).all():
         raise TrainingError(f"the net of width {width} at compression 10^{power:g} diverged; give a lower --lr")
-    return {"width": width, "compression": power, "path_kernel": kernel, DISTANCE: distance, OUTPUTS: outputs}
+    known = kernel if np.isfinite(kernel) else None
+    return {"width": width, "compression": power, "path_kernel": known, DISTANCE: distance, OUTPUTS: outputs}
 
 
 def trained(

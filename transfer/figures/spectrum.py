@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from checkpoints.files import check_folder
 from transfer.analysis.eigenvalues import Eigenvalues, eigenvalues
 from transfer.figures import files
 from transfer.figures.subject import DENSE, Subject, subject_of_run
@@ -24,7 +25,7 @@ def of_methods(
         InputError: ``out`` is no folder, or a setting cannot be used.
         ScoreError: a method gave no usable score.
     """
-    files.check_folder(out)
+    check_folder(out)
     rows = [_row(DENSE, _found(subject, None, top))]
     for method in methods:
         rows.append(_row(method, _found(subject, subject.masks(method, sparsity, rounds)[0], top)))
@@ -41,7 +42,7 @@ def of_run(folder: Path, *, images: int, top: int, out: Path | None) -> list[dic
     Raises:
         InputError: the run is not finished or pruned nothing, or ``out`` is no folder.
     """
-    files.check_folder(out or folder)
+    check_folder(out or folder)
     subject, masks = subject_of_run(folder, images)
     rows = [_row(DENSE, _found(subject, None, top)), _row(subject.about["method"], _found(subject, masks, top))]
     dense, pruned = (row["values"] for row in rows)

@@ -22,6 +22,7 @@ from transfer.pruning.calibration import recalibrate
 from transfer.recipe import Recipe
 from transfer.runs.folder import read_json
 from transfer.runs.prepare import Setup, prepare
+from transfer.runs.start import begin_, masks_of
 
 DENSE = "dense"
 
@@ -35,12 +36,14 @@ class Subject:
         seen: the pruning set.
         images: test images, (n, 3, S, S), which pruning does not see.
         about: the settings, of JSON types.
+        recipe: of the run that it is of; None = it is of no run.
     """
 
     model: nn.Module
     seen: Any
     images: Tensor
     about: dict[str, Any]
+    recipe: Recipe | None = None
 
     def masks(self, method: str, sparsity: float, rounds: int | None = None) -> tuple[Masks, float]:
         """Return the masks of a method and the seconds they took; ``rounds`` does not apply to one-shot methods."""
@@ -54,14 +57,17 @@ class Subject:
         return masks, time.perf_counter() - start
 
     def under(self, masks: Masks | None) -> nn.Module:
-        """Return the network under the masks, its BatchNorm with the statistics of the pruning set in that network.
+        """Return the network as its fine-tuning begins; masks None = unpruned.
 
-        Fine-tuning begins with these statistics; those stored belong to the unpruned network.
+        Its BatchNorm has the statistics of the pruning set in that network: fine-tuning uses those of its batches, and
+        those stored belong to the unpruned network. A run with train.freeze_norm uses the stored ones, unless it has
+        prune.recalibrate.
         """
-        model = copy.deepcopy(self.model)
+        model, recipe = copy.deepcopy(self.model), self.recipe or Recipe("")
         if masks is not None:
-            masks.apply_(model)
-        recalibrate(model, self.seen)
+            begin_(model, masks, recipe)
+        if not recipe.train.freeze_norm or (masks is not None and recipe.prune.recalibrate):
+            recalibrate(model, self.seen)
         return model
 
 
@@ -105,13 +111,12 @@ def subject_of_run(folder: Path, images: int) -> tuple[Subject, Masks]:
     The images are test images as in :func:`subject_of`, for other tasks the first of the run's pruning set.
 
     Raises:
-        InputError: the run is not finished or pruned nothing, or its data or backbone cannot be used.
+        InputError: the run is not finished, pruned nothing or began from weights that are not kept, or its data or
+            backbone cannot be used.
     """
     read_json(folder / "result.json")
-    if not (folder / "masks.safetensors").exists():
-        raise InputError(f"the run in {folder} pruned nothing; give a run with --prune.sparsity above 0")
-    masks = Masks.load(folder / "masks.safetensors")
-    setup = prepare(Recipe.from_dict(read_json(folder / "recipe.json")))
+    asked = Recipe.from_dict(read_json(folder / "recipe.json"))
+    masks, setup = masks_of(folder, asked), prepare(asked)
     recipe, seen = setup.recipe, setup.pruning_set
     shown = _images_of(setup, images)
     about = {
@@ -121,7 +126,7 @@ def subject_of_run(folder: Path, images: int) -> tuple[Subject, Masks]:
     }  # fmt: skip
     masks.match(setup.model)
     on_device = Masks({name: mask.to(shown.device) for name, mask in masks.items()})
-    return Subject(setup.model.eval(), seen, shown, about), on_device
+    return Subject(setup.model.eval(), seen, shown, about, recipe), on_device
 
 
 def _images_of(setup: Setup, images: int) -> Tensor:

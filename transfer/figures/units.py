@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from checkpoints.files import check_folder
 from transfer.figures import files
 from transfer.figures.subject import Subject
 from transfer.pruning import report
@@ -24,7 +25,7 @@ def of_methods(
         InputError: ``out`` is no folder, or a setting cannot be used.
         ScoreError: a method gave no usable score.
     """
-    files.check_folder(out)
+    check_folder(out)
     rows = []
     for method in methods:
         masks, _ = subject.masks(method, sparsity, rounds)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from importlib import import_module
-from importlib.util import find_spec
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,28 @@ from transfer.report.rows import Row
 _METHOD = ("prune.method", "prune.sparsity")
 
 
-def command(row: Row) -> str:
-    """Return one shell line that makes all runs of a row again."""
-    first, seeds = next(iter(row.runs.values())), list(row.runs)
-    usual = _usual(first.recipe.name)
+def command(row: Row, usual: Recipe | None, modules: Sequence[str] = ()) -> str:
+    """Return one shell line that makes all runs of a row again; without a usual recipe, one for each run.
+
+    Args:
+        row: the runs.
+        usual: the recipe of this project that makes single runs under the name of the runs' recipe; None = there is
+            none, and the settings are read from the run's own file.
+        modules: modules of the user's own that register what the runs need.
+    """
+    recipe, seeds = row.first.recipe, list(row.runs)
     if usual is None:
-        return "\n".join(_from_file(run) for run in row.runs.values())
-    words = ["python", "-m", f"recipes.{first.recipe.name}", *flags(first.recipe, usual)]
+        return "\n".join(_from_file(run, modules) for run in row.runs.values())
+    words = [*_launch(recipe.name.replace("-", "_"), modules), *flags(recipe, usual)]
     if len(seeds) == 1:
         return shlex.join([*words, "--seed", str(seeds[0])])
     return f'for seed in {" ".join(map(str, seeds))}; do {shlex.join(words)} --seed "$seed"; done'
+
+
+def _launch(name: str, modules: Sequence[str]) -> list[str]:
+    """Return the words that start a recipe; the transfer command imports modules, the recipe's own script does not."""
+    imports = [word for module in modules for word in ("--import", module)]
+    return ["transfer", *imports, "run", name] if modules else ["python", "-m", f"recipes.{name}"]
 
 
 def flags(recipe: Recipe, usual: Recipe) -> list[str]:
@@ -46,17 +57,9 @@ def _flag(path: str, value: Any) -> list[str]:
     return [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
 
 
-def _usual(name: str) -> Recipe | None:
-    """Return the recipe of this project that makes single runs and has this name; None if there is none."""
-    if not name.isidentifier() or find_spec("recipes") is None or find_spec(f"recipes.{name}") is None:
-        return None
-    module = import_module(f"recipes.{name}")
-    found = getattr(module, "RECIPE", None)
-    return found if isinstance(found, Recipe) and found.name == name and hasattr(module, "run_recipe") else None
-
-
-def _from_file(run: Record) -> str:
+def _from_file(run: Record, modules: Sequence[str]) -> str:
     """Return a line that reads the settings from the run's own file: for recipes of the user and comparisons."""
     path = str(Path(run.folder) / "recipe.json")
-    code = f"import json, transfer; transfer.run(transfer.Recipe.from_dict(json.load(open({path!r}))), out='runs')"
+    names = ", ".join(("json", "transfer", *modules))
+    code = f"import {names}; transfer.run(transfer.Recipe.from_dict(json.load(open({path!r}))), out='runs')"
     return shlex.join(["python", "-c", code])

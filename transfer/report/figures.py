@@ -6,11 +6,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from transfer.report.chart import REFERENCE, Axis, Chart, Line, Point
+from transfer.report.record import Record, flat, text
 from transfer.report.rows import DENSE, Row
 from transfer.report.sections import Section
 from transfer.report.units import count, file_size
 
 Styles = Mapping[str, int]
+_OF_A_RUN = ("seed", "method", "sparsity", "pruning_set")  # settings of a spectrum in which compared runs may differ
 
 
 def charts(section: Section, styles: Styles) -> list[Chart]:
@@ -21,7 +23,7 @@ def charts(section: Section, styles: Styles) -> list[Chart]:
     for level in section.levels:
         rows = [row for row in section.pruned if row.level == level]
         found += [_density(rows, styles), _living(rows, styles), *_curves(section, rows, styles)]
-        found += [_spectrum(rows, styles)]
+        found += _spectra(rows, styles)
     if not section.levels:
         found += _curves(section, [], styles)
     return [chart for chart in found if any(line.points for line in chart.lines if not line.level)]
@@ -29,7 +31,11 @@ def charts(section: Section, styles: Styles) -> list[Chart]:
 
 def percent(fraction: float) -> str:
     """Return a sparsity in percent, with as many digits as it needs."""
-    return f"{round(100 * fraction, 4):g} %"
+    return f"{_digits(fraction)} %"
+
+
+def _digits(fraction: float) -> str:
+    return f"{100 * fraction:.10g}"
 
 
 def _by_sparsity(section: Section, styles: Styles) -> Chart:
@@ -39,14 +45,14 @@ def _by_sparsity(section: Section, styles: Styles) -> Chart:
     for label in section.labels:
         rows = [row for row in section.pruned if row.label == label]
         lines.append(Line(label, styles[label], [_point(row, -math.log10(1 - row.level)) for row in rows]))
-    ticks = [(-math.log10(1 - level), f"{round(100 * level, 4):g}") for level in section.levels]
+    ticks = [(-math.log10(1 - level), _digits(level)) for level in section.levels]
     axis = Axis("weights removed (%), by the log of the density", ticks=ticks, told=_sparsity)
     return Chart(f"{capital(metric.label)} against sparsity", axis, Axis(metric.axis), [*_dense(section), *lines],
                  note=_spread(section))  # fmt: skip
 
 
 def _sparsity(place: float) -> str:
-    return f"{percent(1 - 10**-place)} removed"
+    return f"{percent(round(1 - 10**-place, 8))} removed"
 
 
 def _against(
@@ -83,7 +89,7 @@ def _dense(section: Section) -> list[Line]:
 
 
 def _point(row: Row, x: float, before: str = "") -> Point:
-    metric = next(iter(row.runs.values())).headline
+    metric = row.first.headline
     seeds = f"{len(row.runs)} seed{'s' * (len(row.runs) != 1)}"
     spread = row.std if row.std is not None and math.isfinite(row.std) else 0.0
     words = f"{before}{metric.text(row.mean, row.std)} ({seeds})"
@@ -161,21 +167,39 @@ def _curve(row: Row, name: str, style: int, scale: Callable[[float], float]) -> 
     return Line(row.label, style, points)
 
 
-def _spectrum(rows: Sequence[Row], styles: Styles) -> Chart:
-    """Eigenvalues by rank, of the first seed of each row that has them; the dense model's from the first of all."""
-    runs = [(row, run) for row in rows for run in row.runs.values() if run.spectrum]
-    firsts = {row.label: (row, run) for row, run in reversed(runs)}
-    lines = [
-        Line(label, styles[label], _ranked(run.spectrum["pruned"]))
-        for label, (_, run) in firsts.items()
-        if run.spectrum
+def _spectra(rows: Sequence[Row], styles: Styles) -> list[Chart]:
+    """Eigenvalues by rank, a chart for each way of computing them: those of other images or numbers do not compare."""
+    groups: dict[tuple[tuple[str, str], ...], dict[str, Record]] = {}
+    for row in rows:
+        for run in row.runs.values():
+            if run.spectrum:
+                groups.setdefault(_computed(run), {}).setdefault(row.label, run)
+    common = set.intersection(*map(set, groups)) if groups else set()
+    return [
+        _spectrum(runs, styles, [f"{name} {value}" for name, value in how if (name, value) not in common])
+        for how, runs in groups.items()
     ]
-    if runs and runs[0][1].spectrum:
-        lines.insert(0, Line(DENSE, REFERENCE, _ranked(runs[0][1].spectrum["dense"])))
+
+
+def _computed(run: Record) -> tuple[tuple[str, str], ...]:
+    """Return what eigenvalues depend on besides the seed and the pruning, as text by name."""
+    settings = flat(run.spectrum_settings)
+    found = {name: text(value) for name, value in settings.items() if name not in _OF_A_RUN}
+    return (*found.items(), ("eigenvalues", str(len((run.spectrum or {}).get("dense", ())))))
+
+
+def _spectrum(runs: Mapping[str, Record], styles: Styles, how: Sequence[str]) -> Chart:
+    """Eigenvalues of the lowest seed of each label that has them, and of the dense network of the first of these."""
+    first = next(iter(runs.values()))
+    found = {DENSE: (REFERENCE, first, "dense")} | {name: (styles[name], run, "pruned") for name, run in runs.items()}
+    lines = [Line(name, style, _ranked((run.spectrum or {})[of])) for name, (style, run, of) in found.items()]
+    seeds = {name: run.seed for name, (_, run, _) in found.items()}
+    same = len(set(seeds.values())) == 1
+    told = f"Seed {first.seed}." if same else f"Seeds: {', '.join(f'{name} {seed}' for name, seed in seeds.items())}."
+    note = " ".join([told, *([f"Computed with {', '.join(how)}."] if how else [])])
     x = Axis("rank (log)", log=True, told=lambda rank: f"eigenvalue {rank:g}")
-    note = f"Seed {runs[0][1].seed}." if runs else ""
     return Chart("Eigenvalues of the neural tangent kernel", x, Axis("eigenvalue (log)", log=True), lines,
-                 rows[0].level, note, marked=False)  # fmt: skip
+                 first.level, note, marked=False)  # fmt: skip
 
 
 def _ranked(values: Sequence[float]) -> list[Point]:

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from transfer.report.noise import paired
+from transfer.report.record import text
 from transfer.report.rows import Row, best
 from transfer.report.sections import Section
+from transfer.report.tables import csv_text
 
 _TEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "_": r"\_", "%": r"\%",
-    "&": r"\&", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "±": r"$\pm$",
+    "&": r"\&", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "±": r"$\pm$", "<": r"\textless{}",
+    ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\char34{}",
 }  # fmt: skip
 
 
 def as_csv(sections: Sequence[Section]) -> str:
     """Return one line per row of every section; numbers as they are, unknown ones empty."""
     lines = [_csv_row(number, section, row) for number, section in enumerate(sections, 1) for row in section.rows]
-    text = io.StringIO()
-    table = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")
-    table.writeheader()
-    table.writerows(lines)
-    return text.getvalue()
+    return csv_text(lines)
 
 
 def _csv_row(number: int, section: Section, row: Row) -> dict[str, Any]:
@@ -34,7 +31,9 @@ def _csv_row(number: int, section: Section, row: Row) -> dict[str, Any]:
     low, high = gap.interval if gap and gap.interval else (None, None)
     return {
         "section": number, "task": section.task.name, "data": section.task.data_line(section.records[0].result),
-        "backbone": section.records[0].recipe.backbone, "method": row.label, "sparsity_asked": row.level,
+        "backbone": section.records[0].recipe.backbone, "label": row.label, "method": row.first.method,
+        **{f"prune.{name}": None if value is None else text(value) for name, value in row.first.way.items()},
+        "sparsity_asked": row.level,
         "sparsity": row.sparsity, "kept": row.kept, "metric": section.headline.name, "n": len(row.runs),
         "seeds": " ".join(map(str, row.values)), "values": " ".join(map(repr, row.values.values())),
         "mean": row.mean, "std": row.std, "minus_dense": gap.mean if gap else None, "low": low, "high": high,
@@ -85,12 +84,14 @@ def _cell(section: Section, row: Row | None, bold: bool) -> str:
 
 
 def _number(section: Section, value: float | None) -> str:
-    if value is None or not math.isfinite(value):
+    if value is None or math.isnan(value):
         return r"\mathrm{nan}"
+    if math.isinf(value):
+        return r"\infty" if value > 0 else r"-\infty"
     plotted = section.headline.plotted(value)
     return f"{plotted:.2f}" if section.headline.percent else f"{plotted:.4g}"
 
 
-def tex(text: str) -> str:
+def tex(words: str) -> str:
     """Return text with LaTeX's own characters escaped."""
-    return re.sub("|".join(map(re.escape, _TEX)), lambda found: _TEX[found[0]], text)
+    return re.sub("|".join(map(re.escape, _TEX)), lambda found: _TEX[found[0]], words)

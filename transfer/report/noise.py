@@ -11,11 +11,16 @@ import numpy as np
 from transfer.tasks import Metric
 
 CONFIDENCE = 0.95
+ROUNDING = 1e-12  # relative: 0.3 - 0.2 and 0.2 - 0.1 are equal
 
 
 @dataclass(frozen=True)
 class Paired:
-    """A mean difference over n seeds, and the t interval of that mean; None with one seed or a value that is nan."""
+    """A mean difference over n seeds, and the t interval of that mean.
+
+    None with one seed, with differences that are all equal (of which no spread can be estimated), or a value that is
+    nan.
+    """
 
     n: int
     mean: float
@@ -25,7 +30,8 @@ class Paired:
     def verdict(self) -> str:
         """What the difference is worth."""
         if self.interval is None:
-            return "noise unknown" if math.isfinite(self.mean) else "not a number"
+            unknown = "noise unknown" + (", differences are equal" if self.n > 1 else "")
+            return unknown if math.isfinite(self.mean) else "not a number"
         low, high = self.interval
         return "within noise" if low <= 0 <= high else "beyond noise"
 
@@ -49,7 +55,7 @@ def paired(values: Mapping[int, float], other: Mapping[int, float]) -> Paired | 
     if not len(found):
         return None
     mean, n = float(found.mean()), len(found)
-    if n == 1 or not math.isfinite(mean):
+    if n == 1 or not math.isfinite(mean) or np.ptp(found) <= ROUNDING * np.abs(found).max():
         return Paired(n, mean, None)
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * found.std(ddof=1) / math.sqrt(n))
     return Paired(n, mean, (mean - half, mean + half))

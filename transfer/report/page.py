@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from transfer.report import again, recommend, summary
+from transfer.report import recommend, summary
 from transfer.report.chart import MARKS, REFERENCE, drawn
 from transfer.report.figures import charts, percent
 from transfer.report.noise import CONFIDENCE
-from transfer.report.rows import DENSE
+from transfer.report.rows import DENSE, Row
 from transfer.report.sections import Section
 
 FOLDER = Path(__file__).parent / "page"
@@ -18,7 +18,9 @@ COLOURS = 6
 DASHES = 4
 
 
-def page(sections: Sequence[Section], faults: Sequence[Any], source: str, within: float) -> str:
+def page(
+    sections: Sequence[Section], faults: Sequence[Any], source: str, within: float, command: Callable[[Row], str]
+) -> str:
     """Return the page.
 
     Args:
@@ -26,6 +28,7 @@ def page(sections: Sequence[Section], faults: Sequence[Any], source: str, within
         faults: rows with where, kind, cell and what, of runs that are not shown.
         source: where the runs are from, in one line.
         within: the distance of the recommendation.
+        command: returns the shell lines that make the runs of a row again.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -35,7 +38,7 @@ def page(sections: Sequence[Section], faults: Sequence[Any], source: str, within
         title=f"Pruning before fine-tuning: {_recipes(sections)}",
         source=source,
         faults=faults,
-        sections=[_shown(section, styles, within) for section in sections],
+        sections=[_shown(section, styles, within, command) for section in sections],
         method=_method(),
         percent=percent,
         style_of=style_of,
@@ -55,10 +58,10 @@ def _styles(sections: Sequence[Section]) -> dict[str, int]:
     return {label: n for n, label in enumerate(dict.fromkeys(label for s in sections for label in s.labels))}
 
 
-def _shown(section: Section, styles: dict[str, int], within: float) -> dict[str, Any]:
+def _shown(section: Section, styles: dict[str, int], within: float, command: Callable[[Row], str]) -> dict[str, Any]:
     found = [drawn(chart) for chart in charts(section, styles)]
     dense = [(DENSE, REFERENCE)] if section.dense else []
-    commands = [again.command(row) for row in section.rows]
+    commands = [command(row) for row in section.rows]
     lines = recommend.lines(section, within)
     return {
         "title": section.title, "differs": section.differs, "recommendation": lines[0], "lines": lines,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from transfer.report import plots
+from transfer.tasks import Metric
 
 FLOOR = 1e-8  # eigenvalues below this part of the largest are rounding
 
@@ -62,8 +63,8 @@ def units(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
     plots._write(figure, path)
 
 
-def rounds(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
-    """Plot accuracy and seconds against rounds, one line per method; a method of one round is a single dot.
+def rounds(rows: Sequence[Mapping[str, Any]], metric: Metric, path: Path, *, title: str) -> None:
+    """Plot a metric and seconds against rounds, one line per method; a method of one round is a single dot.
 
     Rows hold method, rounds, mean, std (None of one seed) and seconds.
     """
@@ -75,11 +76,11 @@ def rounds(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None
     for method in _names(rows):
         own = [row for row in rows if row["method"] == method]
         counts, colour = [row["rounds"] for row in own], plots.COLOURS.get(method)
-        spread = [100 * row["std"] for row in own] if own[0]["std"] is not None else None
-        means = [100 * row["mean"] for row in own]
+        spread = [metric.plotted(row["std"]) for row in own] if own[0]["std"] is not None else None
+        means = [metric.plotted(row["mean"]) for row in own]
         left.errorbar(counts, means, spread, marker="o", markersize=4, capsize=3, color=colour, label=method)
         right.plot(counts, [row["seconds"] for row in own], "o-", markersize=4, color=colour)
-    _tidy(left, "test accuracy (%)")
+    _tidy(left, metric.axis)
     _tidy(right, "seconds of pruning")
     counts = sorted({row["rounds"] for row in rows})
     for axes in (left, right):
@@ -92,11 +93,11 @@ def rounds(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None
 
 
 def dynamics(
-    rows: Sequence[Mapping[str, Any]], fits: Mapping[str, Mapping[str, float]], path: Path, *, title: str
+    rows: Sequence[Mapping[str, Any]], fits: Mapping[str, Mapping[str, float] | None], path: Path, *, title: str
 ) -> None:
     """Plot each quantity of ``fits`` against Tr Π (log), a colour for each width, with the fitted curve and its R².
 
-    Rows hold width, path_kernel and each quantity.
+    Rows hold width, path_kernel (above 0) and each quantity; a fit is None where there is none.
     """
     import numpy as np
     from matplotlib import colormaps
@@ -106,16 +107,17 @@ def dynamics(
     figure.suptitle(title, fontsize=9)
     widths = list(dict.fromkeys(row["width"] for row in rows))
     kernels = np.array([row["path_kernel"] for row in rows])
-    line = np.geomspace(kernels.min(), kernels.max(), 200)
+    line = np.geomspace(kernels.min(), kernels.max(), 200) if len(kernels) else kernels
     for axes, (name, fit) in zip(figure.subplots(1, len(fits)), fits.items(), strict=True):
-        _tidy(axes, f"R² = {fit['r2']:.3f}")
+        _tidy(axes, f"R² = {fit['r2']:.3f}" if fit else "no fit")
         for place, width in enumerate(widths):
             own = [row for row in rows if row["width"] == width]
             colour = colormaps["viridis"](0.9 * place / max(1, len(widths) - 1))
             axes.plot(
                 [r["path_kernel"] for r in own], [r[name] for r in own], "o", color=colour, label=f"width {width}"
             )
-        axes.plot(line, fit["a"] * -np.expm1(-fit["rate"] * line), "--", color=plots.COLOURS["dense"], label="fit")
+        if fit:
+            axes.plot(line, fit["a"] * -np.expm1(-fit["rate"] * line), "--", color=plots.COLOURS["dense"], label="fit")
         axes.set(xlabel="Tr Π at the start", ylabel=name, xscale="log")
     figure.legend(*axes.get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside right center")
     plots._write(figure, path)

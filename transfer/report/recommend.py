@@ -23,6 +23,8 @@ class Rival:
 def recommendation(section: Section, within: float) -> str:
     """Return the smallest file within a distance of dense, in the metric's own terms, in one or two sentences.
 
+    Ablated runs are no models, and are left out.
+
     Args:
         section: the runs.
         within: the most that the mean may lose, in percentage points for a metric that is a percentage, otherwise in
@@ -33,10 +35,11 @@ def recommendation(section: Section, within: float) -> str:
     distance = f"{within:g} {points if metric.percent else metric.label}"
     if dense is None:
         return "There is no dense run to compare with; run the recipe with --prune.sparsity 0 and report again."
-    lost = {id(row): loss(section, row) for row in section.pruned}
-    near = [row for row in section.pruned if lost[id(row)] <= within + 1e-9]
+    models = [row for row in section.pruned if not row.ablated]
+    lost = {id(row): loss(section, row) for row in models}
+    near = [row for row in models if lost[id(row)] <= within + 1e-9]
     if not near:
-        found = [row for row in section.pruned if math.isfinite(lost[id(row)])]
+        found = [row for row in models if math.isfinite(lost[id(row)])]
         nearest = min(found, key=lambda row: lost[id(row)], default=None)
         more = f" The nearest is {_told(nearest, dense, section)}" if nearest else ""
         return f"No pruned model is within {distance} of dense.{more}"
@@ -74,6 +77,8 @@ def lines(section: Section, within: float) -> list[str]:
 def _level(section: Section, level: float) -> str:
     metric, rows = section.headline, [row for row in section.pruned if row.level == level]
     first, name = best(rows), f"At {level:.2%}"
+    if all(row.ablated for row in rows):
+        return f"{name}: only ablated runs."
     if first is None:
         return f"{name}: no value is a number."
     if len(rows) == 1:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from checkpoints.errors import InputError
 from transfer import tasks
-from transfer.recipe import KEEP, Recipe
+from transfer.recipe import KEEP, Prune, Recipe
 from transfer.tasks import Metric, Task
 
 _MACHINE = ("device", "precision", "processes")
@@ -35,6 +37,7 @@ class Record:
         dense_bytes: of the file of weights; None if it is not there.
         sparse_bytes: of the same weights in a sparse file; None if they are not there.
         spectrum: eigenvalues of the NTK under "dense" and "pruned"; None if they were not computed.
+        spectrum_settings: what they were computed with; empty if unknown.
     """
 
     folder: Path
@@ -48,6 +51,7 @@ class Record:
     dense_bytes: int | None = None
     sparse_bytes: int | None = None
     spectrum: Mapping[str, Sequence[float]] | None = None
+    spectrum_settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def task(self) -> type[Task]:
@@ -77,8 +81,14 @@ class Record:
     @property
     def level(self) -> float:
         """The sparsity that was asked for; for a backbone that was pruned before, the one that it has."""
-        kept = self.method == KEEP
-        return round(float(self.result["sparsity" if kept else "sparsity_asked"]), 6)
+        exact = float(self.result["sparsity" if self.method == KEEP else "sparsity_asked"])
+        rounded = round(exact, 6)
+        return rounded if rounded < 1 else exact
+
+    @property
+    def ablated(self) -> bool:
+        """Whether the pruning was undone in part, to see what it is worth: no model to be recommended."""
+        return self.recipe.prune.ablate is not None
 
     @property
     def seed(self) -> int:
@@ -100,8 +110,20 @@ class Record:
     @cached_property
     def way(self) -> dict[str, Any]:
         """How the run prunes besides method and sparsity: settings by name."""
-        own = [path for path in self.settings if path.startswith("prune.") and path not in _PLACE]
-        return {path.removeprefix("prune."): self.settings[path] for path in own}
+        return _way(self.recipe)
+
+    @cached_property
+    def unusual(self) -> set[str]:
+        """Names in :attr:`way` of what is not as the method has it by default.
+
+        Of a method that is not registered, what is not as in a recipe without settings.
+        """
+        own = self.recipe.prune
+        usual = replace(self.recipe, prune=Prune(method=own.method, sparsity=own.sparsity, allocation=own.allocation))
+        with suppress(InputError):
+            usual = usual.resolved()
+        plain = _way(usual) | {"allocation": Prune().allocation}
+        return {name for name, value in self.way.items() if value != plain[name]}
 
     @cached_property
     def protocol(self) -> dict[str, str]:
@@ -121,6 +143,11 @@ class Record:
         """Return a short digest of the data."""
         content = json.dumps(self.data, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12] if self.data else "unknown"
+
+
+def _way(recipe: Recipe) -> dict[str, Any]:
+    own = flat(recipe.to_dict())
+    return {path.removeprefix("prune."): own[path] for path in own if path.startswith("prune.") and path not in _PLACE}
 
 
 def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -13,6 +13,7 @@ import numpy as np
 from transfer.report.record import Record, text
 
 DENSE = "dense"
+_OF_THE_SET = ("per_class", "images", "batch")  # of the pruning set: recipes choose them, methods do not
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Row:
     """Runs of one way of pruning at one sparsity, by their seeds.
 
     Attributes:
-        label: the method, with the settings in which it differs from other rows of the method.
+        label: the method, with what is not as the method has it by default, or differs from other rows of the method.
         level: the sparsity asked for.
         runs: by seed.
     """
@@ -32,7 +33,17 @@ class Row:
     @property
     def dense(self) -> bool:
         """Whether nothing was pruned."""
-        return next(iter(self.runs.values())).dense
+        return self.first.dense
+
+    @property
+    def ablated(self) -> bool:
+        """Whether the pruning was undone in part."""
+        return self.first.ablated
+
+    @property
+    def first(self) -> Record:
+        """The run of the lowest seed."""
+        return next(iter(self.runs.values()))
 
     @property
     def values(self) -> dict[int, float]:
@@ -101,34 +112,34 @@ def rows_of(records: Sequence[Record]) -> list[Row]:
     found: dict[tuple[str, float], dict[int, Record]] = {}
     names = _varying(records)
     for record in records:
-        found.setdefault((_label(record, names), record.level), {})[record.seed] = record
+        runs = found.setdefault((_label(record, names), record.level), {})
+        assert record.seed not in runs, f"{record.folder} and {runs[record.seed].folder} have one label"
+        runs[record.seed] = record
     order = {label: place for place, (label, _) in enumerate(found)}
     rows = [Row(label, level, dict(sorted(runs.items()))) for (label, level), runs in found.items()]
     return sorted(rows, key=lambda row: (not row.dense, order[row.label], row.level))
 
 
 def best(rows: Sequence[Row]) -> Row | None:
-    """Return the row with the best mean; None if no mean is a number."""
+    """Return the row with the best mean, ablated ones aside; None if no mean is a number."""
     found: Row | None = None
     for row in rows:
-        metric = next(iter(row.runs.values())).headline
-        if math.isfinite(row.mean) and (found is None or metric.better(row.mean, found.mean)):
+        metric = row.first.headline
+        if not row.ablated and math.isfinite(row.mean) and (found is None or metric.better(row.mean, found.mean)):
             found = row
     return found
 
 
 def _varying(records: Sequence[Record]) -> dict[str, list[str]]:
-    """Return, by method, the settings in which its runs differ; imp's number of rounds follows from the sparsity."""
+    """Return, by method, which settings of the pruning set its runs differ in."""
     seen: dict[str, dict[str, set[str]]] = {}
     for record in records:
-        for name, value in record.way.items():
-            seen.setdefault(record.method, {}).setdefault(name, set()).add(json.dumps(value))
-    return {
-        method: [name for name, values in ways.items() if len(values) > 1 and (method, name) != ("imp", "rounds")]
-        for method, ways in seen.items()
-    }
+        for name in _OF_THE_SET:
+            seen.setdefault(record.method, {}).setdefault(name, set()).add(json.dumps(record.way[name]))
+    return {method: [name for name, values in ways.items() if len(values) > 1] for method, ways in seen.items()}
 
 
-def _label(record: Record, names: Mapping[str, Sequence[str]]) -> str:
-    more = ", ".join(f"{name} {text(record.way[name])}" for name in names[record.method])
+def _label(record: Record, varying: Mapping[str, Sequence[str]]) -> str:
+    named = (record.unusual - set(_OF_THE_SET)) | set(varying[record.method])
+    more = ", ".join(f"{name} {text(value)}" for name, value in record.way.items() if name in named)
     return f"{DENSE if record.dense else record.method}{f' ({more})' if more else ''}"

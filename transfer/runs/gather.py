@@ -65,15 +65,15 @@ def _runs(folder: Path, found: Gathered) -> list[Path]:
     Raises:
         InputError: there are none.
     """
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "is not there"
+    if not os.path.isdir(folder):  # Path's own raises where a folder above cannot be opened
+        what = "is a file" if os.path.exists(folder) else "is not there, or cannot be reached"
         raise InputError(f"{folder} {what}; give run folders, or folders that hold some, such as runs")
     if is_run(folder):
         return [folder]
     if any((folder / name).is_file() for name in _LISTS):
         runs = _listed(folder, found)
     else:
-        inside = sorted(path for path in folder.iterdir() if path.is_dir())
+        inside = _inside(folder, found)
         runs = [path for path in inside if is_run(path)]
         for path in inside:
             _listed(path, found)
@@ -82,14 +82,29 @@ def _runs(folder: Path, found: Gathered) -> list[Path]:
     return runs
 
 
+def _inside(folder: Path, found: Gathered) -> list[Path]:
+    """Return the folders in a folder; note those that cannot be opened.
+
+    Raises:
+        InputError: the folder itself cannot be.
+    """
+    try:
+        inside = sorted(path for path in folder.iterdir() if path.is_dir())
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read ({error.strerror or error}); mend its permissions") from error
+    closed = [path for path in inside if not os.access(path, os.R_OK | os.X_OK)]
+    found.faults += [Fault("damaged", path.name, "it cannot be opened; mend its permissions") for path in closed]
+    return [path for path in inside if path not in closed]
+
+
 def _listed(folder: Path, found: Gathered) -> list[Path]:
     """Return the runs that a comparison or a sweep lists and that are there; note those that are not, and failures."""
     runs: list[Path] = []
     for path in (folder / name for name in _LISTS if (folder / name).is_file()):
         try:
             names, failed, cells = _names(path)
-        except InputError as error:
-            found.faults.append(Fault("damaged", str(path), str(error)))
+        except (InputError, OSError) as error:
+            found.faults.append(Fault("damaged", str(path), one_line(str(error))))
             continue
         found.faults += [Fault("failed", name, one_line(what), _named(folder, name, cells)) for name, what in failed]
         there = [folder.parent / name for name in names]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import checkpoints
 from checkpoints.errors import InputError
-from checkpoints.files import write_whole
+from checkpoints.files import check_folder, write_whole
 from transfer import tasks
 from transfer.data.image_io import decode
 from transfer.data.preprocess import Preprocess
@@ -127,8 +127,7 @@ def predict(
 
 
 def _check_targets(images: Sequence[Path], out: Path, suffixes: Sequence[str]) -> None:
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is no folder; choose another --out")
+    check_folder(out)
     targets = [target for path in images for target in _targets(path, out, suffixes)]
     twice = sorted({target.name for target in targets if targets.count(target) > 1})
     if twice:

@@ -1,7 +1,5 @@
 """Linear probes of a run's backbone: does what was pruned for one task still serve another?"""
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from checkpoints.errors import InputError
-from checkpoints.files import write_json, write_whole
+from checkpoints.files import check_folder, write_json, write_whole
 from transfer import data as datasets
 from transfer.analysis.heads import HEADS, features
 from transfer.data.dataset import Dataset, Split
@@ -22,9 +20,11 @@ from transfer.log import track
 from transfer.pruning import Masks
 from transfer.pruning.calibration import recalibrate
 from transfer.recipe import Recipe
+from transfer.report.tables import csv_text
 from transfer.runs.finished import load_run
 from transfer.runs.folder import read_json
 from transfer.runs.prepare import Setup
+from transfer.runs.start import begin_, masks_of
 
 NAME = "probe"
 TASK = "classification"
@@ -73,7 +73,8 @@ def probe(
     Raises:
         InputError: the run or a data set cannot be used; found before any features are computed.
     """
-    recipe, masks = _check_run(run)
+    recipe = _check_run(run)
+    masks = masks_of(run, recipe)
     _check_names(names, images, out)
     loaded = {name: _load(name, images) for name in names}
     setup, tuned = load_run(run)
@@ -90,12 +91,12 @@ def probe(
     }  # fmt: skip
     folder = out or run
     write_json(folder / f"{NAME}.json", {"settings": settings, "rows": rows})
-    write_whole(folder / f"{NAME}.csv", _csv(rows))
+    write_whole(folder / f"{NAME}.csv", csv_text(rows))
     return Probe(folder, rows)
 
 
-def _check_run(run: Path) -> tuple[Recipe, Masks]:
-    result = read_json(run / "result.json")
+def _check_run(run: Path) -> Recipe:
+    read_json(run / "result.json")
     recipe = Recipe.from_dict(read_json(run / "recipe.json"))
     task = datasets.task(recipe.data.name)
     if task != TASK:
@@ -103,13 +104,7 @@ def _check_run(run: Path) -> tuple[Recipe, Masks]:
             f"the run in {run} is a {task} of {recipe.data.name}; probes are for runs of {TASK}, whose trunk ends in "
             "pooled features"
         )
-    masks = run / "masks.safetensors"
-    if not masks.exists():
-        raise InputError(
-            f"the run in {run} pruned nothing (sparsity {result.get('sparsity', 0)}); give a run with "
-            "--prune.sparsity above 0"
-        )
-    return recipe, Masks.load(masks)
+    return recipe
 
 
 def _check_names(names: Sequence[str], images: int, out: Path | None) -> None:
@@ -120,8 +115,8 @@ def _check_names(names: Sequence[str], images: int, out: Path | None) -> None:
             raise InputError(f"data {name!r} is for {datasets.task(name)}; a linear head needs one class per image")
     if images < 1:
         raise InputError(f"images is {images}; give 1 or more")
-    if out is not None and out.exists() and not out.is_dir():
-        raise InputError(f"{out} is no folder; choose another --out")
+    if out is not None:
+        check_folder(out)
 
 
 def _load(name: str, images: int) -> Dataset:
@@ -146,10 +141,10 @@ def _backbones(setup: Setup, tuned: nn.Module, masks: Masks) -> Iterator[tuple[s
 
     yield "dense", fresh()
     pruned = fresh()
-    masks.apply_(pruned)
+    begin_(pruned, masks, setup.recipe)
     yield "pruned", pruned
     renewed = fresh()
-    masks.apply_(renewed)
+    begin_(renewed, masks, setup.recipe)
     if recalibrate(renewed, setup.pruning_set):
         yield "pruned, own BatchNorm", renewed
     yield "pruned and fine-tuned", tuned
@@ -184,11 +179,3 @@ def _batches(setup: Setup, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
             interpolation=backbone.interpolation, device=setup.accelerator.device, workers=setup.recipe.data.workers,
         )
     )  # fmt: skip
-
-
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    table = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    return text.getvalue()

@@ -9,12 +9,13 @@ import torch
 
 from transfer.distributed import from_main
 from transfer.pruning import Masks, prune
-from transfer.pruning.ablation import redraw_, shuffled
+from transfer.pruning.ablation import shuffled
 from transfer.pruning.calibration import recalibrate
 from transfer.pruning.prunable import prunable
 from transfer.recipe import EXPONENTIAL, GMP, IMP, KEEP
 from transfer.runs.folder import RunFolder, read_json
 from transfer.runs.prepare import Setup
+from transfer.runs.start import begin_
 from transfer.training import History
 from transfer.training.gmp import Gradual, gradual
 from transfer.training.imp import imp
@@ -75,9 +76,7 @@ def prune_model(setup: Setup, folder: RunFolder, progress: bool) -> tuple[Prunin
         elif asked.method == KEEP:
             found = Masks({name: w != 0 for name, w in prunable(setup.model, asked.exclude).items()})
         masks = found or _rounds(setup, images, folder, progress)
-        masks.apply_(setup.model)
-        if asked.ablate == "reinit":
-            redraw_(setup.model, masks, setup.recipe.seed)
+        begin_(setup.model, masks, setup.recipe)
     if asked.recalibrate and images is not None:
         recalibrate(setup.model, images)
     if main and not path.exists():

@@ -9,12 +9,15 @@ from pathlib import Path
 
 from checkpoints.errors import InputError
 from checkpoints.files import write_whole
+from transfer.report import again
 from transfer.report.files import as_csv, as_latex
 from transfer.report.page import page
 from transfer.report.recommend import lines
+from transfer.report.rows import Row
 from transfer.report.sections import Section, split
 from transfer.runs.gather import gather
 from transfer.runs.run_files import Fault, is_run
+from transfer.runs.usual import modules_of, usual_recipe
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,16 @@ def report(
     faults = [*found.faults, *(Fault("twice", folder, why) for folder, why in twice)]
     seen = f"{len(found.records)} finished runs in {', '.join(map(str, folders))}"
     content = {
-        "report.html": page(sections, faults, seen, within),
+        "report.html": page(sections, faults, seen, within, _command),
         "report.csv": as_csv(sections),
         "report.tex": as_latex(sections),
     }
     return Report(sections, faults, _write(out, content), within)
+
+
+def _command(row: Row) -> str:
+    recipe = row.first.recipe
+    return again.command(row, usual_recipe(recipe.name), modules_of(recipe))
 
 
 def _write(out: Path, content: dict[str, str]) -> list[Path]:

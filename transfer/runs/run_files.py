@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any, Literal
 
 from checkpoints.errors import InputError, one_line
 from transfer import tasks
-from transfer.recipe import Recipe
+from transfer.recipe import KEEP, Recipe
 from transfer.report.record import Record
 from transfer.runs.file_sizes import file_sizes
 from transfer.runs.folder import read_json
@@ -32,8 +34,8 @@ class Fault:
 
 
 def is_run(folder: Path) -> bool:
-    """Return whether a folder is one of a run, finished or not."""
-    return any((folder / name).is_file() for name in _OF_A_RUN)
+    """Return whether a folder is one of a run, finished or not; one that cannot be opened is none."""
+    return any(os.path.isfile(folder / name) for name in _OF_A_RUN)
 
 
 def read_run(folder: Path) -> tuple[Record | None, list[Fault]]:
@@ -42,7 +44,7 @@ def read_run(folder: Path) -> tuple[Record | None, list[Fault]]:
     Raises:
         UnknownTask: its task is not registered; an import mends that.
     """
-    if not (folder / "result.json").is_file():
+    if not os.path.isfile(folder / "result.json"):
         return None, [Fault("unfinished", folder.name, _how_far(folder), cell_of(folder))]
     try:
         recipe, result = Recipe.from_dict(read_json(folder / "recipe.json")), read_json(folder / "result.json")
@@ -53,14 +55,16 @@ def read_run(folder: Path) -> tuple[Record | None, list[Fault]]:
         raise
     except InputError as error:
         return None, [Fault("damaged", folder.name, str(error), cell_of(folder))]
+    except OSError as error:
+        return None, [Fault("damaged", folder.name, one_line(f"it cannot be read ({error.strerror or error})"))]
     return _record(folder, recipe, result)
 
 
 def cell_of(folder: Path) -> str:
-    """Return method, sparsity and seed of a run that is not finished; nothing if its recipe is not there."""
+    """Return method, sparsity and seed of a run that is not finished; nothing if its recipe cannot be read."""
     try:
         recipe = Recipe.from_dict(read_json(folder / "recipe.json"))
-    except InputError:
+    except (InputError, OSError):
         return ""
     what = "dense" if recipe.prune.dense else f"{recipe.prune.method} {recipe.prune.sparsity:.2%}"
     return f"{what}, seed {recipe.seed}"
@@ -86,8 +90,18 @@ def _check(recipe: Recipe, result: Any) -> None:
         raise InputError(f"result.json has no {absent[0]}; remove the folder and run again")
     numbers = all(_is_number(result[name]) for name in ("sparsity_asked", "sparsity", "kept", "total"))
     types = isinstance(result["task"], str) and isinstance(result.get("versions", {}), dict)
-    if not numbers or not types or not 0 <= result["sparsity_asked"] < 1 or result["seed"] != recipe.seed:
+    if not numbers or not types or not _in_range(result) or not _of(recipe, result):
         raise InputError("result.json is damaged or of another recipe; remove the folder and run again")
+
+
+def _in_range(result: Mapping[str, Any]) -> bool:
+    most = 1 if result["method"] != KEEP else math.nextafter(1, 0)  # a chart has no place for a network without weights
+    return 0 <= result["sparsity_asked"] < 1 and 0 <= result["sparsity"] <= most
+
+
+def _of(recipe: Recipe, result: Mapping[str, Any]) -> bool:
+    own = recipe.prune
+    return (result["seed"], result["method"], result["sparsity_asked"]) == (recipe.seed, own.method, own.sparsity)
 
 
 def _check_for(task: type[Task], result: Mapping[str, Any]) -> None:
@@ -126,12 +140,13 @@ def _record(folder: Path, recipe: Recipe, result: Mapping[str, Any]) -> tuple[Re
     parts = _Parts(folder, [])
     prune_s, train_s = parts.read("timing.json", _timing, (None, None))
     dense_bytes, sparse_bytes = parts.read("model.safetensors", file_sizes, (None, None))
+    spectrum, computed = parts.read("spectrum.json", _spectrum, (None, {}), usual=False)
     record = Record(
         folder, recipe, result,
         data=parts.read("origin.json", lambda path: dict(read_json(path)["data"]), {}),
         layers=parts.read("layers.csv", _layers, ()), epochs=parts.read("metrics.jsonl", _epochs, ()),
         prune_s=prune_s, train_s=train_s, dense_bytes=dense_bytes, sparse_bytes=sparse_bytes,
-        spectrum=parts.read("spectrum.json", _spectrum, None, usual=False),
+        spectrum=spectrum, spectrum_settings=computed,
     )  # fmt: skip
     return record, parts.faults
 
@@ -146,7 +161,7 @@ class _Parts:
     def read(self, name: str, reader: Any, absent: Any, *, usual: bool = True) -> Any:
         """Return what a file holds; ``absent``, noted where the file is ``usual``, if it is not there or damaged."""
         path = self.folder / name
-        if not path.is_file():
+        if not os.path.isfile(path):
             if usual:
                 self._note(name, "is not there")
             return absent
@@ -183,9 +198,10 @@ def _numbers(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     yield from ((name, value) for name, value in row.items() if _is_number(value))
 
 
-def _spectrum(path: Path) -> dict[str, list[float]]:
+def _spectrum(path: Path) -> tuple[dict[str, list[float]], dict[str, Any]]:
     content = read_json(path)
-    return {name: _eigenvalues(content[name]) for name in ("dense", "pruned")}
+    values = {name: _eigenvalues(content[name]) for name in ("dense", "pruned")}
+    return values, dict(content.get("settings", {}))
 
 
 def _eigenvalues(values: Iterable[Any]) -> list[float]:

@@ -4,13 +4,13 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, filter_trackers
 
 from checkpoints.errors import InputError, near
 from transfer.recipe import Recipe
+from transfer.report.record import flat
 from transfer.training import History
 
 
@@ -56,8 +56,5 @@ def log(name: str | None, accelerator: Accelerator, history: History) -> None:
 
 def _flat(recipe: Recipe) -> dict[str, int | float | str | bool]:
     """Return the recipe's settings by dotted path, as types that every tracker accepts."""
-    settings: dict[str, Any] = {}
-    for key, value in recipe.to_dict().items():
-        settings |= {f"{key}.{name}": item for name, item in value.items()} if isinstance(value, dict) else {key: value}
     plain = (int, float, str, bool)
-    return {name: item if isinstance(item, plain) else json.dumps(item) for name, item in settings.items()}
+    return {name: v if isinstance(v, plain) else json.dumps(v) for name, v in flat(recipe.to_dict()).items()}
