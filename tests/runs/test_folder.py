@@ -16,9 +16,9 @@ from filelock import FileLock
 
 import transfer
 from checkpoints import InputError
-from checkpoints.files import write_json, write_whole
+from checkpoints.files import read_json, write_json, write_whole
 from transfer.recipe import Data, Prune, Recipe, Train
-from transfer.runs.folder import Origin, RunFolder, folder_name, read_json
+from transfer.runs.folder import Origin, RunFolder, folder_name
 
 RECIPE = Recipe(
     name="My Recipe",

@@ -8,7 +8,8 @@ import pytest
 from checkpoints import InputError
 from tests.sweeps.small import RECIPE
 from transfer.recipe import Recipe
-from transfer.runs.grid import Grid, recipes, unique
+from transfer.runs.combinations import recipes, unique
+from transfer.runs.grid import Grid
 from transfer.sweeps.cells import naming, planned
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from checkpoints import InputError
+from checkpoints.files import read_json
 from tests.sweeps.small import RECIPE
 from transfer.errors import TrainingError
 from transfer.runs.cell import Cell
-from transfer.runs.folder import read_json
 from transfer.runs.grid import Grid
 from transfer.runs.run import Result
 from transfer.runs.worker import Done, Failed

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from checkpoints import InputError
+from checkpoints.files import read_json
 from tests.conftest import Outcome
 from tests.sweeps.small import RECIPE
 from transfer.errors import TrainingError
 from transfer.recipe import Prune
 from transfer.runs import cell as cells
 from transfer.runs.cell import Cell
-from transfer.runs.folder import read_json
 from transfer.runs.grid import Grid
 from transfer.runs.shelf import Shelf
 from transfer.runs.workers import Outcomes
