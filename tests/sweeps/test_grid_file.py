@@ -20,7 +20,7 @@ def test_the_papers_grids_are_valid(name: str) -> None:
     assert len(unique(list(last))) == len(last)
     for each in last:
         check(each)
-    backbones, kernel = len(found.grid.backbones or ('',)), "kernel" in name
+    backbones, kernel = len(found.grid.backbones or ("",)), "kernel" in name
     assert len(all_) == backbones * 3 * (1 + (6 * 6 if kernel else 7 * 9))
     assert kernel or found.grid.sparsities == PX
     if kernel:

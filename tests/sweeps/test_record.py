@@ -65,3 +65,10 @@ def test_a_damaged_record_is_one_line(content: str, tmp_path: Path) -> None:
     (folder / "sweep.json").write_text(content)
     with pytest.raises(InputError, match=r"sweep\.json is (no record of a sweep|not JSON)"):
         record.changes(folder, RECIPE, GRID)
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/b", "/root"])
+def test_the_folder_lies_under_out_whatever_the_recipe_is_called(name: str) -> None:
+    folder = record.folder_of(replace(RECIPE, name=name), GRID, Path("runs"), "mine")
+    assert folder.parent == Path("runs")
+    assert ".." not in folder.parts
