@@ -90,7 +90,7 @@ def _acquire(lock: FileLock, folder: Path, patience: float) -> None:
             lock.acquire()
             return
         if patience:
-            warnings.warn(f"another process is running in {folder}; waiting up to {patience:g} s for it", stacklevel=6)
+            warnings.warn(f"another process is running in {folder}; waiting up to {patience:g} s for it", stacklevel=2)
         lock.acquire(timeout=patience)
     except Timeout as error:
         hint = f"; if none is, remove {lock.lock_file}" if _has_text(Path(lock.lock_file)) else ""

@@ -90,7 +90,9 @@ def sweep(
         save = partial(record.write, folder, recipe, grid, cells)
         save()
         held = _run(open_(cells), engine or local(None), places, save)
-        _run(held, engine or local(None), places, save)
+        if held:
+            _log.info("once more: %s, which other processes held", "; ".join(str(each.cell) for each in held))
+            _run(held, engine or local(None), places, save)
     return Sweep(folder, cells, same)
 
 
