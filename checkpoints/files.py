@@ -58,3 +58,17 @@ def check_folder(out: Path) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON with sorted keys, so that equal content gives equal bytes; whole or not at all."""
     write_whole(path, json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        InputError: the file is absent or not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise InputError(f"there is no file {path}; is {path.parent} the folder of a run?") from error
+    except (ValueError, RecursionError) as error:  # Python's limit on digits of an int raises a plain ValueError
+        raise InputError(f"{path} is not JSON ({error}); remove the folder and run again") from error

@@ -52,6 +52,8 @@ def imported(trace: str) -> set[str]:
         (("-c", COMMAND[2], "evaluate", "--help"), "--best"),
         (("-c", COMMAND[2], "figure", "rounds", "--help"), "--seeds"),
         (("-c", COMMAND[2], "probe", "--help"), "--images"),
+        (("-c", COMMAND[2], "sweep", "--grid", "paper-cifar10", "--help"), "--gpus-per-cell"),
+        (("-c", COMMAND[2], "sweep", "--grid", "list"), "paper-voc2012"),
         (("-c", COMMAND[2], "backbones", "--help"), "list, fetch or verify"),
         (("-m", "recipes.digits", "--help"), "Handwritten digits from the embedded backbone"),
         (("-m", "recipes.quickstart", "--help"), "--seeds"),

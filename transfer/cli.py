@@ -207,9 +207,7 @@ def _run(words: list[str]) -> None:
         return
     if not words or words[0].startswith("-"):
         raise InputError(f"say which recipe: transfer run RECIPE [flags]; known: {', '.join(_recipes())}")
-    name = words[0].replace("-", "_")
-    if name not in _recipes():
-        raise InputError(f"unknown recipe {words[0]!r}; {near(name, _recipes())}")
+    name = find_recipe.module(words[0])
     import runpy
 
     sys.argv = [f"transfer run {name}", *words[1:]]

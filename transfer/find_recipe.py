@@ -1,10 +1,13 @@
 """Recipes by name, or in a file of a run."""
 
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from checkpoints.errors import InputError, near
+from checkpoints.files import read_json
 from transfer.recipe import Prune, Recipe
 
 
@@ -28,12 +31,42 @@ def find(text: str) -> Recipe:
     """
     if is_file(text):
         return read(Path(text))
-    name = text.replace("-", "_")
-    if name not in names():
-        raise InputError(f"unknown recipe {text!r}; {near(text, names())}, or give a recipe.json or a run's folder")
-    found = import_module(f"recipes.{name}").RECIPE
+    found = import_module(f"recipes.{module(text)}").RECIPE
     assert isinstance(found, Recipe)
     return found
+
+
+def module(text: str) -> str:
+    """Return the module of a recipe, by its name with dashes or underscores.
+
+    Raises:
+        InputError: there is none.
+    """
+    name = text.replace("-", "_")
+    if name not in names():
+        raise InputError(f"unknown recipe {text!r}; {near(name, names())}, or give a recipe.json or a run's folder")
+    return name
+
+
+def find_to_vary(text: str) -> Recipe:
+    """Return a recipe as :func:`find` does; of a run folder's, without settings that are only its method's defaults.
+
+    Raises:
+        InputError: there is none.
+    """
+    recipe = find(text)
+    of_a_run = is_file(text) and (Path(text).is_dir() or Path(text).name == "recipe.json")
+    return _without_defaults(recipe) if of_a_run else recipe
+
+
+def _without_defaults(recipe: Recipe) -> Recipe:
+    run = recipe.resolved()
+    for name in ("rounds", "schedule", "statistics"):
+        unset: dict[str, Any] = {name: None}
+        changed = replace(recipe, prune=replace(recipe.prune, **unset))
+        if changed.resolved() == run:
+            recipe = changed
+    return recipe
 
 
 def read(path: Path) -> Recipe:
@@ -42,9 +75,7 @@ def read(path: Path) -> Recipe:
     Raises:
         InputError: there is no recipe.
     """
-    from transfer.runs.folder import read_json
-
     recipe = Recipe.from_dict(read_json(path / "recipe.json" if path.is_dir() else path))
     if recipe.prune.method == "dense":  # a run folder's: its pruning was reset, rounds too
-        return Recipe(**{**vars(recipe), "prune": Prune(sparsity=0.0)})
+        return replace(recipe, prune=Prune(sparsity=0.0))
     return recipe

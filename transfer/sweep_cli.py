@@ -12,6 +12,7 @@ from checkpoints.errors import InputError
 from transfer import find_recipe, log
 from transfer.recipe import Recipe
 from transfer.recipe_cli import parse
+from transfer.runs.grid import Grid
 
 USAGE = """usage: transfer sweep RECIPE [flags]
        transfer sweep --grid NAME|FILE [flags]
@@ -78,6 +79,7 @@ def main(words: Sequence[str]) -> None:
     if default is None:
         return
     asked = parse(Sweeping, default, words[words[0][:1] != "-" :], prog="transfer sweep")
+    _refuse_idle(asked)
     log.show(asked.verbosity)
     if asked.dry_run:
         _plan(asked)
@@ -85,6 +87,21 @@ def main(words: Sequence[str]) -> None:
         _commands(asked)
     else:
         _sweep(asked)
+
+
+def _refuse_idle(asked: Sweeping) -> None:
+    """Raise InputError for a flag that another one leaves without effect."""
+    local, plain = asked.engine == "local", Sweeping(asked.recipe)
+    for name, other, idle in (
+        ("dry_run", "--commands", asked.commands),
+        ("engine", "--commands", asked.commands),
+        ("workers", "--commands", asked.commands),
+        ("address", "--engine local", local),
+        ("gpus_per_cell", "--engine local", local),
+        ("cpus_per_cell", "--engine local", local),
+    ):
+        if idle and getattr(asked, name) != getattr(plain, name):
+            raise InputError(f"--{name.replace('_', '-')} does nothing with {other}; leave one of them out")
 
 
 def _default(words: Sequence[str]) -> Sweeping | None:
@@ -98,7 +115,7 @@ def _default(words: Sequence[str]) -> Sweeping | None:
         if recipe is None:
             known = ", ".join(find_recipe.names())
             raise InputError(f"say which recipe: transfer sweep RECIPE [flags], or --grid NAME; known: {known}")
-        return Sweeping(find_recipe.find(recipe))
+        return Sweeping(find_recipe.find_to_vary(recipe))
     from transfer.sweeps import grid_file
 
     found = grid_file.load(name, recipe)
@@ -122,9 +139,7 @@ def _list() -> None:
     tables.show(("grid", "what"), [(name, grid_file.load(name).about) for name in grid_file.names()])
 
 
-def _grid(asked: Sweeping) -> Any:
-    from transfer.runs.grid import Grid
-
+def _grid(asked: Sweeping) -> Grid:
     return Grid(
         asked.methods, asked.sparsities, asked.backbones, asked.statistics, asked.allocations, asked.seeds
     )  # fmt: skip

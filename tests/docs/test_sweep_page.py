@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from transfer.runs.grid import recipes
+from transfer.runs.combinations import recipes
 from transfer.sweeps import grid_file
 
 PAGE = (Path(__file__).parents[2] / "docs" / "experiments.md").read_text()

@@ -9,17 +9,29 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from tests import processes
 from transfer import cli
 
 WORDS = (
-    "sweep", "digits", "--backbone", "random:resnet20", "--data.size", "8", "--prune.rounds", "2", "--methods",
-    "magnitude", "--sparsities", "0.5", "0.7", "0.8", "0.9", "0.95", "--seeds", "0", "1", "--prune.per-class", "2",
-    "--train.epochs", "1", "--train.warmup", "0", "--train.precision", "no", "--train.save-minutes", "0",
-    "--label", "killed",
+    "sweep", "digits", "--backbone", "random:resnet20", "--data.size", "8", "--data.workers", "0", "--methods",
+    "magnitude", "random", "--sparsities", "0.5", "--seeds", "0", "1", "2", "3", "--prune.per-class", "1",
+    "--train.epochs", "1", "--train.batch", "4", "--train.warmup", "0", "--train.precision", "no",
+    "--train.save-minutes", "0", "--label", "killed",
 )  # fmt: skip
 OWN = {"timing.json", "environment.json", "log.txt", ".lock"}  # times, and what each start said
+
+
+def few(folder: Path) -> Path:
+    """Make a data set of two classes with four training and two test images each."""
+    for number, name in enumerate(("a", "b")):
+        for part, count in (("train", 4), ("val", 2)):
+            (folder / part / name).mkdir(parents=True)
+            for image in range(count):
+                color = (200 * number, 10 * image, 100)
+                Image.new("RGB", (8, 8), color).save(folder / part / name / f"{image}.png")
+    return folder
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -49,9 +61,11 @@ def contents(out: Path) -> dict[str, bytes]:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 def test_kills_of_a_worker_and_of_the_sweep_change_no_byte(tmp_path: Path, ended: Callable[..., object]) -> None:
-    out = tmp_path / "out"
-    words = (*WORDS, "--out", str(out), "--workers", "2")
-    first = processes.start(processes.module, "transfer", *words, folder=tmp_path / "first", group=True)
+    out, words = tmp_path / "out", (*WORDS, "--data.name", f"imagefolder:{few(tmp_path / 'images')}")
+    begun = (*words, "--out", str(out))
+    first = processes.start(
+        processes.module, "transfer", *begun, "--workers", "2", folder=tmp_path / "first", group=True
+    )
     (process,) = first.processes
     assert process.pid is not None
     until(lambda: len(list(out.glob("*/result.json"))) >= 2 or process.exitcode is not None)
@@ -63,12 +77,12 @@ def test_kills_of_a_worker_and_of_the_sweep_change_no_byte(tmp_path: Path, ended
     process.join()
     assert "its worker process died (exit code -9); a fresh one goes on from what was saved" in first.err
     assert len(list(out.glob("*/result.json"))) < 12
-    processes.run(processes.module, "transfer", *words, folder=tmp_path / "second")
+    processes.run(processes.module, "transfer", *begun, "--workers", "1", folder=tmp_path / "second")
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        ended(lambda: cli.main([*WORDS, "--out", str(tmp_path / "whole"), "--workers", "1", "--verbosity", "quiet"]))
+        ended(lambda: cli.main([*words, "--out", str(tmp_path / "whole"), "--workers", "1", "--verbosity", "quiet"]))
     finally:
         torch.set_num_threads(threads)
     found, whole = contents(out), contents(tmp_path / "whole")

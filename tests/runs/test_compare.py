@@ -1,12 +1,15 @@
 """What a comparison runs: the same for all methods, each method's own options and rounds."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from checkpoints import InputError
 from transfer.recipe import Prune, Recipe
+from transfer.runs import compare
 from transfer.runs.compare import cells
+from transfer.runs.run import Result
 
 RECIPE = Recipe(name="several", prune=Prune(method="px", sparsity=0.9, rounds=20))
 
@@ -31,3 +34,10 @@ def test_options_are_for_the_recipes_own_method():
 def test_what_cannot_be_compared(methods):
     with pytest.raises(InputError, match="give one or more, each once"):
         cells(RECIPE, methods, [0.9], [0])
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/b", "/root"])
+def test_the_folder_lies_under_out_whatever_the_recipe_is_called(name: str) -> None:
+    folder = compare._folder(replace(RECIPE, name=name), [Result(Path("runs/a"), {})], Path("runs"))
+    assert folder.parent == Path("runs")
+    assert ".." not in folder.parts

@@ -16,9 +16,9 @@ from filelock import FileLock
 
 import transfer
 from checkpoints import InputError
-from checkpoints.files import write_json, write_whole
+from checkpoints.files import read_json, write_json, write_whole
 from transfer.recipe import Data, Prune, Recipe, Train
-from transfer.runs.folder import Origin, RunFolder, folder_name, read_json
+from transfer.runs.folder import Held, Origin, RunFolder, folder_name
 
 RECIPE = Recipe(
     name="My Recipe",
@@ -81,6 +81,8 @@ def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
         assert other.stdout is not None
         other.stdout.readline()
         with pytest.raises(InputError, match="another process is running in") as caught, folder.opened():
+            pass
+        with pytest.warns(UserWarning, match="waiting up to 0.1 s"), pytest.raises(Held), folder.opened(0.1):
             pass
         other.communicate("\n")
     assert "\n" not in str(caught.value)

@@ -2,6 +2,8 @@
 
 import multiprocessing
 import sys
+import traceback
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from transfer.errors import TrainingError
 from transfer.pruning import CollapseWarning, saliency
 from transfer.recipe import Data, Prune, Recipe, Train
 from transfer.report.board import Board
+from transfer.runs import cell as cell_module
 from transfer.runs import workers
 from transfer.runs.cell import Cell
 from transfer.runs.compare import Comparison, compare
@@ -208,3 +211,28 @@ def test_the_workers_import_what_the_command_was_told_to(tmp_path: Path, monkeyp
 def test_a_module_that_is_not_there_is_one_line() -> None:
     with pytest.raises(InputError, match=r"there is no module ages\.py to import; give its name without \.py"):
         plugins.load("ages.py")
+
+
+def test_a_failed_cell_does_not_hold_its_memory_during_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Model:
+        pass
+
+    models: list[weakref.ref[Model]] = []
+    alive: list[int] = []
+
+    def run(*_: object, **__: object) -> Result:
+        alive.append(sum(model() is not None for model in models))
+        model = Model()
+        models.append(weakref.ref(model))
+        try:
+            raise torch.OutOfMemoryError("full")
+        except torch.OutOfMemoryError as error:
+            raise TrainingError("stopped") from error
+
+    monkeypatch.setattr(cell_module, "run", run)
+    kept = dict(workers.outcomes([Cell(RECIPE, tmp_path)] * 3, workers=1, shelf=Shelf()))
+    assert [str(each) for each in kept.values()] == ["px 98.20%, seed 0: stopped"] * 3
+    assert "in run" in "".join(traceback.format_exception(kept[0]))  # type: ignore[arg-type]
+    assert alive == [0, 0, 0]

@@ -29,6 +29,7 @@ from torch import nn
 import checkpoints
 import transfer
 from checkpoints.backbone import Backbone, Card
+from checkpoints.files import read_json
 from checkpoints.sparse import table
 from tests.checkpoints.sparse_weights import pruned
 from transfer.data.image_io import decode, read_mask
@@ -38,7 +39,6 @@ from transfer.data.sources.idx import read_idx
 from transfer.data.sources.tiny_imagenet import SIDE, decoded, read_index
 from transfer.pruning.masks import Masks
 from transfer.recipe import Recipe
-from transfer.runs.folder import read_json
 from transfer.training.checkpoint import KEYS, State, load_weights, save_weights
 
 from .mutations import mutate, mutate_values

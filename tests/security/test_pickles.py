@@ -20,12 +20,12 @@ from torchvision import datasets
 
 import checkpoints
 from checkpoints.errors import InputError
+from checkpoints.files import read_json
 from transfer import data
 from transfer.data.sources import fashion_mnist
 from transfer.errors import RunError
 from transfer.pruning.masks import Masks
 from transfer.recipe import Recipe
-from transfer.runs.folder import read_json
 from transfer.training.checkpoint import State, load_weights
 
 from .readers import STATE, saved

@@ -7,8 +7,9 @@ import pytest
 
 from checkpoints import InputError
 from tests.sweeps.small import RECIPE
-from transfer.recipe import Recipe
-from transfer.runs.grid import Grid, recipes, unique
+from transfer.recipe import Prune, Recipe
+from transfer.runs.combinations import recipes, unique
+from transfer.runs.grid import Grid
 from transfer.sweeps.cells import naming, planned
 
 
@@ -79,3 +80,16 @@ def test_what_cannot_be_swept_is_one_line(grid: Grid, line: str) -> None:
     with pytest.raises(InputError, match=line) as caught:
         planned(RECIPE, grid, Path("runs"))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.9])
+def test_a_recipe_that_keeps_a_backbones_zeros_has_one_such_cell_a_seed(sparsity: float) -> None:
+    recipe = replace(RECIPE, prune=Prune("keep", sparsity))
+    cells, same = planned(recipe, Grid(sparsities=(0.5, 0.9), seeds=(0, 1)), Path("runs"))
+    assert [str(each.cell) for each in cells] == ["dense, seed 0", "dense, seed 1", "keep, seed 0", "keep, seed 1"]
+    assert same == 0
+
+
+def test_sparsities_that_are_close_have_names_of_their_own() -> None:
+    cells, _ = planned(RECIPE, Grid(("px",), (0.98201, 0.98204)), Path("runs"))
+    assert [str(each.cell) for each in cells[1:]] == ["px 98.201%, seed 0", "px 98.204%, seed 0"]

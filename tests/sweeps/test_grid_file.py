@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from checkpoints import InputError
-from transfer.runs.grid import recipes, unique
+from transfer.runs.combinations import recipes, unique
 from transfer.runs.prepare import check
 from transfer.sweeps import grid_file
 

@@ -6,14 +6,16 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from checkpoints import InputError
+from checkpoints.files import read_json
 from tests.sweeps.small import RECIPE
 from transfer.errors import TrainingError
 from transfer.runs.cell import Cell
-from transfer.runs.folder import read_json
 from transfer.runs.grid import Grid
 from transfer.runs.run import Result
 from transfer.runs.worker import Done, Failed
@@ -143,3 +145,15 @@ def test_a_cell_of_two_processes(tmp_path: Path) -> None:
     assert ray_engine.launched(cell, 2) is None
     (result,) = tmp_path.glob("*/result.json")
     assert read_json(result)["processes"] == 2
+
+
+def test_a_cell_runs_in_the_folder_of_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    monkeypatch.setattr(ray_engine, "answer", lambda *_: Failed(TrainingError, (os.getcwd(),)))
+    given: dict[str, Any] = {"tried": frozenset(), "modules": (), "threads": torch.get_num_threads(), "processes": 1}
+    found, _ = ray_engine.run_cell(Cell(RECIPE, Path("runs")), folder=str(tmp_path / "there"), **given)
+    assert found == Failed(TrainingError, (str(tmp_path / "there"),))
+    found, _ = ray_engine.run_cell(Cell(RECIPE, Path("runs"), "a"), folder=str(tmp_path / "gone"), **given)
+    assert isinstance(found, Failed)
+    assert str(found.error()).startswith(f"a: folder {tmp_path}/gone, where the sweep was started, is not on this node")

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from checkpoints import InputError
+from checkpoints.files import read_json
 from tests.sweeps.small import RECIPE
-from transfer.runs.folder import read_json
 from transfer.runs.grid import Grid
 from transfer.sweeps import record
 from transfer.sweeps.cells import planned
@@ -27,7 +27,7 @@ def test_what_it_holds(tmp_path: Path) -> None:
     folder = written(tmp_path)
     assert folder == tmp_path / "small-sweep-mine"
     found = read_json(folder / "sweep.json")
-    assert found["runs"][1] == "small-random:resnet20-magnitude-0.5-s0"
+    assert found["runs"][1] == "small-random-resnet20-magnitude-0.5-s0"
     assert found["failed"] == [{"run": found["runs"][1], "error": "magnitude 50.00%, seed 0: no"}]
     assert [each["status"] for each in found["cells"]] == ["open", "failed", "open"]
     assert found["recipe"] == RECIPE.to_dict()
@@ -65,3 +65,10 @@ def test_a_damaged_record_is_one_line(content: str, tmp_path: Path) -> None:
     (folder / "sweep.json").write_text(content)
     with pytest.raises(InputError, match=r"sweep\.json is (no record of a sweep|not JSON)"):
         record.changes(folder, RECIPE, GRID)
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/b", "/root"])
+def test_the_folder_lies_under_out_whatever_the_recipe_is_called(name: str) -> None:
+    folder = record.folder_of(replace(RECIPE, name=name), GRID, Path("runs"), "mine")
+    assert folder.parent == Path("runs")
+    assert ".." not in folder.parts

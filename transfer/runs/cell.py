@@ -8,10 +8,12 @@ import torch
 from checkpoints.errors import InputError, out_of_memory
 from transfer.errors import RunError, ScoreError, TrainingError
 from transfer.recipe import Recipe
+from transfer.runs.folder import Held
+from transfer.runs.naming import called
 from transfer.runs.run import Result, run
 from transfer.runs.shelf import Shelf
 
-NAMED = (InputError, ScoreError, TrainingError, RunError, torch.OutOfMemoryError)  # one line each, of a known run
+NAMED = (Held, InputError, ScoreError, TrainingError, RunError, torch.OutOfMemoryError)  # one line each, of a known run
 PATIENCE = 60.0  # seconds for a process of an earlier start that was told to end, and is saving
 
 
@@ -24,11 +26,7 @@ class Cell:
     name: str | None = None
 
     def __str__(self) -> str:
-        if self.name is not None:
-            return self.name
-        prune = self.recipe.prune
-        what = f"{prune.method} {prune.sparsity:.2%}" if prune.sparsity else "dense"
-        return f"{what}, seed {self.recipe.seed}"
+        return called(self.recipe) if self.name is None else self.name
 
     def run(self, shelf: Shelf, *, progress: bool = False) -> Result:
         """Run the recipe, resume it, or return the result of an earlier start.

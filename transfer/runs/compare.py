@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from checkpoints.errors import InputError
 from checkpoints.files import write_json, write_whole
 from transfer.environment import main_process
 from transfer.pruning.patterns import NONE
@@ -17,7 +16,9 @@ from transfer.report import plots, tables
 from transfer.report.advice import advice
 from transfer.runs import predictor
 from transfer.runs.cell import Cell
-from transfer.runs.grid import Grid, recipes
+from transfer.runs.combinations import recipes
+from transfer.runs.folder import slug
+from transfer.runs.grid import Grid, check_lists
 from transfer.runs.prepare import check, dry_run, prepare
 from transfer.runs.run import Result
 from transfer.runs.shelf import Shelf
@@ -81,9 +82,7 @@ def cells(recipe: Recipe, methods: Sequence[str], sparsities: Sequence[float], s
     Raises:
         InputError: a list is empty, repeats a value or names the method keep, or a recipe is invalid.
     """
-    for name, values in (("methods", methods), ("sparsities", sparsities), ("seeds", seeds)):
-        if not values or len(set(values)) != len(values):
-            raise InputError(f"{name} are {list(values)}; give one or more, each once")
+    check_lists(methods=methods, sparsities=sparsities, seeds=seeds)
     found = recipes(recipe, Grid(tuple(methods), tuple(sparsities), seeds=tuple(seeds)))
     for cell in found:
         check(cell)
@@ -113,9 +112,7 @@ def compare(
     results = run_cells(named, workers=number, shelf=shelf, progress=progress and main_process())
     rows = [_row([r.metrics for r in results[i : i + len(seeds)]]) for i in range(0, len(results), len(seeds))]
     task, metrics = setup.task, results[0].metrics
-    names = "\n".join(sorted(result.folder.name for result in results))
-    folder = out / f"{recipe.name}-comparison-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
-    data = task.data_line(metrics)
+    data, folder = task.data_line(metrics), _folder(recipe, results, out)
     found = Comparison(folder, type(task), data, rows, results, advice(rows, type(task), todo))
     if not main_process():
         return found
@@ -131,6 +128,11 @@ def compare(
         predictors = {_title(result): predictor.load(result.folder) for result in shown}
         task.pictures(setup.dataset, predictors, folder / "predictions.png")
     return found
+
+
+def _folder(recipe: Recipe, results: Sequence[Result], out: Path) -> Path:
+    names = "\n".join(sorted(result.folder.name for result in results))
+    return out / f"{slug(recipe.name)}-comparison-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
 
 
 def _title(result: Result) -> str:

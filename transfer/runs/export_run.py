@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from checkpoints.errors import InputError, out_of_memory, reason
+from checkpoints.files import read_json
 from transfer.errors import RunError
 from transfer.export import forms
 from transfer.export.difference import CLOSE, gap
@@ -19,7 +20,6 @@ from transfer.export.forms import Form, Run
 from transfer.export.program import Program, program
 from transfer.export.table import savings
 from transfer.runs import predictor
-from transfer.runs.folder import read_json
 from transfer.runs.predictor import Predictor
 
 _ORIGIN = ("backbone", "licence", "card", "dataset", "method", "sparsity")

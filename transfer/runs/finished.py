@@ -7,10 +7,10 @@ from typing import Any
 from torch import nn
 
 from checkpoints.errors import InputError
+from checkpoints.files import read_json
 from transfer.data import identity
 from transfer.recipe import Recipe
 from transfer.runs import predictor
-from transfer.runs.folder import read_json
 from transfer.runs.prepare import Setup, prepare
 from transfer.training.checkpoint import load_weights
 from transfer.training.evaluation import counted

@@ -5,16 +5,18 @@ import hashlib
 import io
 import json
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import FileLock, Timeout
 
 from checkpoints.errors import InputError
+from checkpoints.files import read_json as read_json
 from checkpoints.files import write_json, write_whole
 from transfer.data import identity
 from transfer.recipe import Recipe
@@ -49,12 +51,61 @@ def folder_name(recipe: Recipe, origin: Origin) -> str:
 
     The hash covers all settings and inputs that affect results, and nothing of the machine.
     """
+    content = json.dumps([recipe.decisive(), asdict(origin)], sort_keys=True)
+    return f"{name_without_hash(recipe)}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+
+
+def name_without_hash(recipe: Recipe) -> str:
+    """Return the part of :func:`folder_name` that needs neither backbone nor data."""
     prune = recipe.prune
     pruning = f"{prune.method}-{prune.sparsity:g}" if prune.sparsity else prune.method if not prune.dense else "dense"
-    content = json.dumps([recipe.decisive(), asdict(origin)], sort_keys=True)
-    short = hashlib.sha256(content.encode()).hexdigest()[:8]
-    slugs = [_slug(recipe.name), _slug(recipe.backbone), pruning, f"s{recipe.seed}", short]
-    return "-".join(slugs)
+    return "-".join([slug(recipe.name), slug(recipe.backbone), pruning, f"s{recipe.seed}"])
+
+
+class Held(InputError):
+    """Another process uses a folder."""
+
+
+@contextmanager
+def locked(folder: Path, patience: float = 0.0) -> Iterator[None]:
+    """Create a folder and hold its lock; wait ``patience`` seconds for a process that still holds it, and say so.
+
+    Raises:
+        Held: another process is using it.
+        InputError: it cannot be created or locked.
+    """
+    lock = FileLock(folder / ".lock", timeout=0.0)
+    try:
+        with _writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            _acquire(lock, folder, patience)
+        yield
+    finally:
+        lock.release()
+
+
+def _acquire(lock: FileLock, folder: Path, patience: float) -> None:
+    try:
+        with suppress(Timeout):
+            lock.acquire()
+            return
+        if patience:
+            warnings.warn(f"another process is running in {folder}; waiting up to {patience:g} s for it", stacklevel=2)
+        lock.acquire(timeout=patience)
+    except Timeout as error:
+        hint = f"; if none is, remove {lock.lock_file}" if _has_text(Path(lock.lock_file)) else ""
+        raise Held(f"another process is running in {folder}; wait for it, or choose another --out{hint}") from error
+    except NotImplementedError as error:
+        raise InputError(f"the file system of {folder} has no locks; choose an --out on another") from error
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or folder
+        raise InputError(f"cannot write to {where} ({error.strerror}); choose another --out") from error
 
 
 class RunFolder:
@@ -69,34 +120,15 @@ class RunFolder:
         """Create the folder and hold its lock; wait ``patience`` seconds for a process that still holds it.
 
         Raises:
-            InputError: it cannot be created, another process is using it, or it holds a run of another recipe, of other
-                data or of other weights.
+            InputError: it cannot be created, another process is using it (:class:`Held`), or it holds a run of another
+                recipe, of other data or of other weights.
         """
-        lock = FileLock(self.path / ".lock", timeout=patience)
-        try:
-            self._take(lock)
+        with locked(self.path, patience):
+            with _writing(self.path):
+                for stale in self.path.rglob(".*.tmp"):  # left by a process that was killed while writing
+                    stale.unlink(missing_ok=True)
+                self._claim()
             yield self
-        finally:
-            lock.release()
-
-    def _take(self, lock: BaseFileLock) -> None:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-            for stale in self.path.rglob(".*.tmp"):  # left by a process that was killed while writing
-                stale.unlink(missing_ok=True)
-            self._claim()
-        except Timeout as error:
-            hint = f"; if none is, remove {lock.lock_file}" if _has_text(Path(lock.lock_file)) else ""
-            raise InputError(
-                f"another process is running in {self.path}; wait for it, or choose another --out{hint}"
-            ) from error
-        except NotImplementedError as error:
-            raise InputError(f"the file system of {self.path} has no locks; choose an --out on another") from error
-        except OSError as error:
-            raise InputError(
-                f"cannot write to {error.filename or self.path} ({error.strerror}); choose another --out"
-            ) from error
 
     def _claim(self) -> None:
         found = read_json(self.file("recipe.json")) if self.file("recipe.json").exists() else None
@@ -173,21 +205,8 @@ def told(finished: datetime, folder: Path) -> str:
     return f"finished on {finished:%Y-%m-%d at %H:%M}; remove {folder} to run it again"
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        InputError: the file is absent or not JSON.
-    """
-    try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise InputError(f"there is no file {path}; is {path.parent} the folder of a run?") from error
-    except (ValueError, RecursionError) as error:  # Python's limit on digits of an int raises a plain ValueError
-        raise InputError(f"{path} is not JSON ({error}); remove the folder and run again") from error
-
-
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
+    """Return a text as a part of a folder's name."""
     return re.sub(r"[^a-z0-9.]+", "-", text.lower().replace("/", "-")).strip("-.")[-40:]
 
 

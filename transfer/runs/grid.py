@@ -1,13 +1,11 @@
-"""The recipes of a comparison or a sweep: one recipe under every combination of lists of settings."""
+"""The lists of a comparison or a sweep."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from checkpoints.errors import InputError
-from transfer.pruning import saliency
-from transfer.recipe import KEEP, Recipe
 
 
 @dataclass(frozen=True)
@@ -26,51 +24,12 @@ class Grid:
         return {name: list(values) for name, values in dataclasses.asdict(self).items()}
 
 
-def recipes(recipe: Recipe, grid: Grid) -> list[Recipe]:
-    """Return per backbone the dense recipe, then every method under all that it reads, each with all seeds.
-
-    A list that a method does not read, such as the statistics of ``magnitude``, makes equal recipes: :func:`unique`.
+def check_lists(**lists: Sequence[Any]) -> None:
+    """Refuse lists that are empty or repeat a value.
 
     Raises:
-        InputError: the method keep is named. The recipes are not checked.
+        InputError: one is or does; the line names it.
     """
-    if KEEP in grid.methods:
-        raise InputError(
-            f"methods are {list(grid.methods)}; {KEEP} removes nothing, so that there is nothing to compare"
-        )
-    seeds = grid.seeds or (recipe.seed,)
-    return [
-        dataclasses.replace(pruned, backbone=backbone, seed=seed)
-        for backbone in grid.backbones or (recipe.backbone,)
-        for pruned in _pruned(recipe, grid)
-        for seed in seeds
-    ]
-
-
-def unique(all_: Sequence[Recipe]) -> list[Recipe]:
-    """Return the recipes without those that would be the same run as an earlier one."""
-    return list({str(each.resolved().decisive()): each for each in reversed(all_)}.values())[::-1]
-
-
-def _pruned(recipe: Recipe, grid: Grid) -> Iterator[Recipe]:
-    own = recipe.prune
-    yield _with(recipe, "dense", 0.0, own.allocation, own.statistics)
-    for method in grid.methods or (own.method,):
-        for allocation in grid.allocations or (own.allocation,):
-            for statistics in grid.statistics or (own.statistics,):
-                for sparsity in grid.sparsities or (own.sparsity,):
-                    if sparsity:
-                        yield _with(recipe, method, sparsity, allocation, statistics)
-
-
-def _with(recipe: Recipe, method: str, sparsity: float, allocation: str, statistics: str | None) -> Recipe:
-    """Return the recipe with a pruning; one-shot methods stay so, options are those of the recipe's own method."""
-    guide = saliency.guide(method, allocation)
-    one_shot = guide in saliency.methods() and saliency.about(guide).rounds == 1
-    changes: dict[str, Any] = {
-        "method": method, "sparsity": sparsity, "allocation": allocation,
-        "rounds": None if one_shot else recipe.prune.rounds,
-        "options": recipe.prune.options if method == recipe.prune.method else (),
-        "statistics": statistics if saliency.statistics(method, allocation) else None,
-    }  # fmt: skip
-    return dataclasses.replace(recipe, prune=dataclasses.replace(recipe.prune, **changes))
+    for name, values in lists.items():
+        if not values or len(set(values)) != len(values):
+            raise InputError(f"{name} are {list(values)}; give one or more, each once")

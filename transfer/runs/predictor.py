@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import checkpoints
 from checkpoints.errors import InputError
-from checkpoints.files import check_folder, write_whole
+from checkpoints.files import check_folder, read_json, write_whole
 from transfer import tasks
 from transfer.data.image_io import decode
 from transfer.data.preprocess import Preprocess
@@ -19,7 +19,6 @@ from transfer.data.sources.imagefolder import images_in
 from transfer.errors import RunError
 from transfer.log import track
 from transfer.recipe import Data, Recipe
-from transfer.runs.folder import read_json
 from transfer.runs.prepare import Setup
 from transfer.tasks import Task
 from transfer.training.checkpoint import load_weights

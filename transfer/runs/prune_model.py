@@ -7,13 +7,14 @@ from typing import Any
 
 import torch
 
+from checkpoints.files import read_json
 from transfer.distributed import from_main
 from transfer.pruning import Masks, prune
 from transfer.pruning.ablation import shuffled
 from transfer.pruning.calibration import recalibrate
 from transfer.pruning.prunable import prunable
 from transfer.recipe import EXPONENTIAL, GMP, IMP, KEEP
-from transfer.runs.folder import RunFolder, read_json
+from transfer.runs.folder import RunFolder
 from transfer.runs.prepare import Setup
 from transfer.runs.start import begin_
 from transfer.training import History

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from checkpoints.files import read_json
 from transfer import log
 from transfer.analysis.flops import multiply_adds
 from transfer.distributed import from_main
@@ -15,7 +16,7 @@ from transfer.precision import precision_of
 from transfer.recipe import Recipe
 from transfer.runs import tracking
 from transfer.runs.conclude import conclude, described, layer_rows
-from transfer.runs.folder import RunFolder, read_json, told
+from transfer.runs.folder import RunFolder, told
 from transfer.runs.prepare import Setup, prepare
 from transfer.runs.prune_model import prune_model
 from transfer.runs.shelf import Shelf

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import traceback
 import warnings
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
@@ -83,13 +84,25 @@ def outcomes(cells: Sequence[Cell], *, workers: int, shelf: Shelf, progress: boo
 
 def _here(cells: Sequence[Cell], shelf: Shelf, board: Board, progress: bool) -> Outcomes:
     for number, cell in enumerate(cells):
-        board.begin(str(cell))
-        try:
-            outcome: Outcome = cell.run(shelf, progress=progress)
-        except Exception as error:
-            outcome = error
+        yield number, _attempt(cell, shelf, board, progress)
+
+
+def _attempt(cell: Cell, shelf: Shelf, board: Board, progress: bool) -> Outcome:
+    board.begin(str(cell))
+    try:
+        return cell.run(shelf, progress=progress)
+    except Exception as error:
+        _forget_locals(error)
+        return error
+    finally:
         board.end(str(cell))
-        yield number, outcome
+
+
+def _forget_locals(error: BaseException | None) -> None:
+    """Let go of what the frames of an error and of its causes hold, such as a model; the tracebacks stay readable."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,10 @@ from pathlib import Path
 from checkpoints.errors import InputError
 from transfer.recipe import Recipe
 from transfer.runs.cell import Cell
-from transfer.runs.folder import RunFolder
-from transfer.runs.grid import Grid, recipes, unique
+from transfer.runs.combinations import recipes, unique
+from transfer.runs.folder import RunFolder, name_without_hash
+from transfer.runs.grid import Grid
+from transfer.runs.naming import pruning
 from transfer.runs.prepare import check, dry_run, prepare
 from transfer.runs.shelf import Shelf, alike
 from transfer.sweeps.places import Places, State, state
@@ -29,13 +31,14 @@ class Planned:
         return state(self.folder) if self.folder else "new"
 
     @property
+    def failed(self) -> bool:
+        """Whether it could not run, and no other process has finished it meanwhile."""
+        return self.error is not None and self.state != "done"
+
+    @property
     def run(self) -> str:
         """Name of the run folder; without its hash if the backbone or the data are not there."""
-        if self.folder:
-            return self.folder.path.name
-        prune = self.cell.recipe.prune
-        how = f"{prune.method}-{prune.sparsity:g}" if prune.sparsity else "dense"
-        return f"{self.cell.recipe.name}-{self.cell.recipe.backbone}-{how}-s{self.cell.recipe.seed}".replace("/", "-")
+        return self.folder.path.name if self.folder else name_without_hash(self.cell.recipe.resolved())
 
 
 def planned(recipe: Recipe, grid: Grid, out: Path) -> tuple[list[Planned], int]:
@@ -59,8 +62,7 @@ def naming(grid: Grid) -> Callable[[Recipe], str]:
 
     def name(recipe: Recipe) -> str:
         prune = recipe.prune
-        what = [f"{prune.method} {prune.sparsity:.2%}" if prune.sparsity else "dense"]
-        what = [recipe.backbone] * (len(grid.backbones) > 1) + what
+        what = [*[recipe.backbone] * (len(grid.backbones) > 1), pruning(recipe)]
         if len(grid.allocations) > 1 and prune.sparsity:
             what.append(f"allocation {prune.allocation}")
         if len(grid.statistics) > 1 and prune.sparsity and prune.statistics:

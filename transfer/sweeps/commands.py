@@ -1,5 +1,6 @@
 """One shell command per unfinished cell, for the job array of a cluster."""
 
+import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ from transfer.runs.grid import Grid
 from transfer.runs.shelf import Shelf
 from transfer.sweeps import record
 from transfer.sweeps.cells import open_, planned
-from transfer.sweeps.sweep import prepare
+from transfer.sweeps.places import Places
+from transfer.sweeps.sweep import prepared
 
 
 def commands(recipe: Recipe, grid: Grid, *, out: Path, label: str | None = None) -> Iterator[str]:
@@ -21,20 +23,20 @@ def commands(recipe: Recipe, grid: Grid, *, out: Path, label: str | None = None)
     Backbone and data are downloaded here, so that the jobs do not all do it.
 
     Raises:
-        InputError: a setting is invalid, or no cell can run.
+        InputError: a setting is invalid, no cell can run, or the same sweep is running.
     """
     folder, (cells, _) = record.folder_of(recipe, grid, out, label), planned(recipe, grid, out)
-    prepare(cells, out, Shelf())
-    record.write(folder, recipe, grid, cells)
-    for each in open_(cells):
-        file = folder / "cells" / f"{each.run}.json"
-        write_json(file, each.cell.recipe.to_dict())
-        yield command(file, out)
+    with prepared(cells, folder, Places(out, Shelf())):
+        record.write(folder, recipe, grid, cells)
+        for each in open_(cells):
+            file = folder / "cells" / f"{each.run}.json"
+            write_json(file, each.cell.recipe.to_dict())
+            yield command(file, out)
 
 
-def command(file: Path, out: Path, launcher: tuple[str, ...] = ()) -> str:
-    """Return the command that runs the recipe in a file."""
-    return shlex.join(words(file, out, launcher))
+def command(file: Path, out: Path) -> str:
+    """Return the command that runs the recipe in a file, from this folder: relative paths keep their meaning."""
+    return shlex.join(["env", "-C", os.getcwd(), *words(file.absolute(), out.absolute())])
 
 
 def words(file: Path, out: Path, launcher: tuple[str, ...] = ()) -> list[str]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from transfer.errors import ScoreError
-from transfer.pruning import methods, saliency, score
-from transfer.recipe import Recipe
+from transfer.pruning import saliency, score
+from transfer.recipe import GMP, IMP, KEEP, Recipe
 from transfer.runs.prepare import Setup
 from transfer.training.optim import optimizer
 
@@ -49,8 +49,13 @@ def measured(setup: Setup) -> Costs:
         with suppress(ScoreError):  # noise may be unusable where real images are not
             score(guide, setup.model, batches, loss=setup.task.loss, exclude=recipe.prune.exclude)
 
-    scored = not recipe.prune.dense and guide in methods()
-    return Costs(_second(train, setup) / batch, _second(rate, setup) / batch if scored else 0.0)
+    return Costs(_second(train, setup) / batch, _second(rate, setup) / batch if scored(recipe) else 0.0)
+
+
+def scored(recipe: Recipe) -> bool:
+    """Return whether a run scores weights before it trains; imp and gmp go by magnitude, keep takes what is zero."""
+    prune = recipe.prune
+    return not prune.dense and prune.method not in (IMP, GMP, KEEP)
 
 
 def seconds(recipe: Recipe, costs: Costs, *, train: int, test: int, classes: int, per_class: bool) -> float:
@@ -66,11 +71,11 @@ def seconds(recipe: Recipe, costs: Costs, *, train: int, test: int, classes: int
     """
     prune = recipe.prune
     training = (recipe.train.epochs * train + max(recipe.train.epochs, 1) * test * TEST) * costs.train
-    if prune.dense:
-        return training
     rounds = prune.rounds or 1
-    if prune.method == "imp":
+    if prune.method == IMP:
         return training * (rounds + 1)
+    if not scored(recipe):
+        return training
     pruning_set = min(train, prune.per_class * classes if per_class else prune.images)
     return training + rounds * pruning_set * costs.score
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from checkpoints.errors import InputError, near
-from transfer.find_recipe import find
+from transfer.find_recipe import find_to_vary
 from transfer.recipe import Recipe
 from transfer.runs.grid import Grid
 
@@ -51,7 +51,7 @@ def load(name: str, recipe: str | None = None) -> GridFile:
         raise InputError(f'{where} names no recipe; write recipe = "digits", or give one before --grid')
     try:
         return GridFile(
-            str(content.get("about", "")), changed(find(asked), content.get("set", {})),
+            str(content.get("about", "")), changed(find_to_vary(asked), content.get("set", {})),
             _lists({key: content[key] for key in LISTS if key in content}),
         )  # fmt: skip
     except InputError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 from transfer.data import Outlook
 from transfer.log import duration
 from transfer.recipe import Recipe
+from transfer.runs.cell import Cell
 from transfer.runs.grid import Grid
 from transfer.runs.prepare import Setup, dry_run
 from transfer.runs.shelf import Shelf
@@ -34,17 +35,17 @@ def plan(recipe: Recipe, grid: Grid, out: Path) -> tuple[list[tuple[str, ...]], 
     return rows, [*_counts(cells, same), *(f"absent: {line}" for line in absent), *_refused(cells), *_sum(cells, times)]
 
 
-def _times(cells: Sequence[Planned], shelf: Shelf) -> Iterator[tuple[str, float | None]]:
-    """Yield the seconds of each open cell, by its name; None where the images are not there to be counted."""
+def _times(cells: Sequence[Planned], shelf: Shelf) -> Iterator[tuple[Cell, float | None]]:
+    """Yield the seconds of each open cell; None where the images are not there to be counted."""
     costs: dict[str, tuple[estimate.Costs, Setup]] = {}
     todo = open_(cells)
     for each in todo:
         backbone = each.cell.recipe.backbone
         if backbone not in costs:
             alike = [other.cell.recipe for other in todo if other.cell.recipe.backbone == backbone]
-            setup, _ = dry_run(next((other for other in alike if not other.prune.dense), alike[0]), shelf)
+            setup, _ = dry_run(next(filter(estimate.scored, alike), alike[0]), shelf)
             costs[backbone] = estimate.measured(setup), setup
-        yield str(each.cell), _seconds(each.cell.recipe, *costs[backbone])
+        yield each.cell, _seconds(each.cell.recipe, *costs[backbone])
 
 
 def _seconds(recipe: Recipe, costs: estimate.Costs, setup: Setup) -> float | None:
@@ -61,8 +62,8 @@ def _state(each: Planned) -> str:
     return "cannot run" if each.error else each.state
 
 
-def _about(times: dict[str, float | None], each: Planned) -> str:
-    found = times.get(str(each.cell))
+def _about(times: dict[Cell, float | None], each: Planned) -> str:
+    found = times.get(each.cell)
     return "-" if found is None else duration(found)
 
 
@@ -81,7 +82,7 @@ def _refused(cells: Sequence[Planned]) -> list[str]:
     return [f"{each.cell} cannot run: {each.error}" for each in cells if each.error]
 
 
-def _sum(cells: Sequence[Planned], times: dict[str, float | None]) -> list[str]:
+def _sum(cells: Sequence[Planned], times: dict[Cell, float | None]) -> list[str]:
     if not times:
         return []
     known = [each for each in times.values() if each is not None]

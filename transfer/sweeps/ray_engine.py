@@ -50,14 +50,21 @@ def connected(*, address: str = "auto", workers: int | None = None, gpus: float 
     if cpus < 1 or (workers is not None and workers < 1):
         raise InputError(f"cpus-per-cell is {cpus} and workers {workers}; give 1 or more")
     ray = _ray()
-    with _own_sigterm():
-        _connect(ray, address, None if workers is None else workers * cpus)
+
+    def connect() -> None:
+        with _own_sigterm():
+            _connect(ray, address, None if workers is None else workers * cpus)
+
+    connect()
+    there = os.getcwd()
     task = ray.remote(max_retries=RETRIES, num_gpus=gpus, num_cpus=cpus)(run_cell)
 
     def run(cells: Sequence[Cell], shelf: Shelf) -> Outcomes:
+        if not ray.is_initialized():  # it has ended with the cells before
+            connect()
         submit = functools.partial(
             task.remote, tried=frozenset(shelf.tried), modules=tuple(plugins.imported), threads=cpus,
-            processes=max(1, int(gpus)),
+            processes=max(1, int(gpus)), folder=there,
         )  # fmt: skip
         return _outcomes(ray, submit, cells, workers or len(cells))
 
@@ -93,7 +100,7 @@ def _outcome(ray: Any, ready: Any, cell: Cell) -> Outcome:
 
 
 def run_cell(
-    cell: Cell, *, tried: frozenset[str], modules: tuple[str, ...], threads: int, processes: int
+    cell: Cell, *, tried: frozenset[str], modules: tuple[str, ...], threads: int, processes: int, folder: str
 ) -> tuple[Done | Failed, list[str]]:
     """Run a cell in a process of the cluster; return the answer and what it warned of.
 
@@ -103,7 +110,13 @@ def run_cell(
         modules: what that process was told to import.
         threads: torch threads.
         processes: how many processes train together; more than one are started by torchrun.
+        folder: the working folder of the process that submits, to which relative paths belong.
     """
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        what = f"{cell}: folder {folder}, where the sweep was started, is not on this node ({error.strerror})"
+        return Failed(InputError, (what,)), []
     torch.set_num_threads(threads)
     for module in modules:
         plugins.load(module)

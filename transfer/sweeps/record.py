@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from checkpoints.errors import InputError
-from checkpoints.files import write_json
+from checkpoints.files import read_json, write_json
 from transfer.recipe import Recipe
-from transfer.runs.folder import read_json
+from transfer.runs.folder import slug
 from transfer.runs.grid import Grid
 from transfer.sweeps.cells import Planned
 
@@ -26,7 +26,7 @@ def folder_of(recipe: Recipe, grid: Grid, out: Path, label: str | None) -> Path:
     if label is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", label):
         raise InputError(f"label is {label!r}; give letters, digits, dots and dashes")
     content = json.dumps([recipe.decisive(), grid.to_dict()], sort_keys=True)
-    return out / f"{recipe.name}-sweep-{label or hashlib.sha256(content.encode()).hexdigest()[:8]}"
+    return out / f"{slug(recipe.name)}-sweep-{label or hashlib.sha256(content.encode()).hexdigest()[:8]}"
 
 
 def write(folder: Path, recipe: Recipe, grid: Grid, cells: Sequence[Planned]) -> None:
@@ -37,7 +37,7 @@ def write(folder: Path, recipe: Recipe, grid: Grid, cells: Sequence[Planned]) ->
         "grid": grid.to_dict(),
         "cells": rows,
         "runs": [each.run for each in cells],
-        "failed": [{"run": each.run, "error": each.error} for each in cells if each.error],
+        "failed": [{"run": each.run, "error": each.error} for each in cells if each.failed],
     }
     write_json(folder / NAME, content)
 
@@ -77,4 +77,4 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def _status(each: Planned) -> str:
-    return "failed" if each.error else "done" if each.state == "done" else "open"
+    return "failed" if each.failed else "done" if each.state == "done" else "open"

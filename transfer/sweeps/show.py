@@ -1,8 +1,8 @@
 """Show a sweep that has ended on the terminal."""
 
+from checkpoints.files import read_json
 from transfer import tasks
 from transfer.report import tables
-from transfer.runs.folder import read_json
 from transfer.sweeps.cells import Planned
 from transfer.sweeps.plan import told_same
 from transfer.sweeps.sweep import Sweep
@@ -20,8 +20,10 @@ def show(sweep: Sweep) -> None:
 
 def _reached(each: Planned) -> str:
     """Return the headline metric of a cell."""
-    if each.error or not each.folder:
+    if each.failed:
         return "failed"
+    if not each.folder:
+        return "done"
     m = read_json(each.folder.file("result.json"))
     headline = tasks.find(m["task"]).headline
     return f"{headline.label} {headline.text(m[headline.name])}"

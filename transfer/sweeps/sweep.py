@@ -5,8 +5,8 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from checkpoints.errors import InputError, one_line, out_of_memory
 from transfer.recipe import Recipe
 from transfer.runs import workers
 from transfer.runs.cell import NAMED, Cell
+from transfer.runs.folder import Held, locked
 from transfer.runs.grid import Grid
 from transfer.runs.shelf import Shelf
 from transfer.sweeps import record
@@ -39,7 +40,7 @@ class Sweep:
     @property
     def failed(self) -> list[Planned]:
         """The cells that failed or could not run."""
-        return [each for each in self.cells if each.error]
+        return [each for each in self.cells if each.failed]
 
 
 def local(number: int | None, *, progress: bool = False) -> Engine:
@@ -63,7 +64,8 @@ def sweep(
     """Run every cell of the grid that is not finished, each in its own run folder; resume an interrupted sweep.
 
     Every backbone gets its dense model with each seed. Cells that are the same run are run once. What became of each
-    cell is in ``sweep.json`` at any moment. Warns of what changed since an earlier start of the same label.
+    cell is in ``sweep.json`` at any moment. Warns of what changed since an earlier start of the same label. A cell that
+    another process is running is tried once more after all others.
 
     Args:
         recipe: the recipe.
@@ -73,37 +75,67 @@ def sweep(
         engine: where cells run; None = :func:`local` with as many workers as suit this machine.
 
     Raises:
-        InputError: a setting is invalid, or no cell can run and none has finished; found before anything is written.
+        InputError: a setting is invalid, no cell can run and none has finished, or the same sweep is running already;
+            found before anything is written.
         OSError: the record cannot be written.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("a launcher started several processes; start a sweep once, with --workers or --engine ray")
-    folder, shelf = record.folder_of(recipe, grid, out, label), Shelf()
+    folder, places = record.folder_of(recipe, grid, out, label), Places(out, Shelf())
     cells, same = planned(recipe, grid, out)
-    changed = record.changes(folder, recipe, grid)
-    if changed:
-        warnings.warn(f"{folder.name} has changed since its last start: {changed}", stacklevel=2)
-    prepare(cells, out, shelf)
-    save = partial(record.write, folder, recipe, grid, cells)
-    save()
-    todo = open_(cells)
-    if todo:
-        with closing((engine or local(None))([each.cell for each in todo], shelf)) as ended:
-            for number, outcome in ended:
-                cell = todo[number]
-                cell.error = _told(outcome) if isinstance(outcome, Exception) else None
-                _log.info("%s: %s", cell.cell, f"failed: {cell.error}" if cell.error else "done")
-                save()
+    with prepared(cells, folder, places):
+        changed = record.changes(folder, recipe, grid)
+        if changed:
+            warnings.warn(f"{folder.name} has changed since its last start: {changed}", stacklevel=2)
+        save = partial(record.write, folder, recipe, grid, cells)
+        save()
+        held = _run(open_(cells), engine or local(None), places, save)
+        if held:
+            _log.info("once more: %s, which other processes held", "; ".join(str(each.cell) for each in held))
+            _run(held, engine or local(None), places, save)
     return Sweep(folder, cells, same)
 
 
-def prepare(cells: Sequence[Planned], out: Path, shelf: Shelf) -> None:
+def _run(todo: Sequence[Planned], engine: Engine, places: Places, save: Callable[[], None]) -> list[Planned]:
+    """Run cells; return those that another process holds."""
+    held: list[Planned] = []
+    if not todo:
+        return held
+    with closing(engine([each.cell for each in todo], places.shelf)) as ended:
+        for number, outcome in ended:
+            cell = todo[number]
+            cell.error = _told(outcome) if isinstance(outcome, Exception) else None
+            locate([cell], places)
+            held += [cell] * isinstance(outcome, Held)
+            _log.info("%s: %s", cell.cell, f"failed: {cell.error}" if cell.failed else "done")
+            save()
+    return held
+
+
+@contextmanager
+def prepared(cells: Sequence[Planned], folder: Path, places: Places) -> Iterator[None]:
+    """Do what :func:`prepare` does and hold the lock of the sweep's folder, which is made only if a cell can run.
+
+    Raises:
+        InputError: no cell can run and none has finished, or another process holds the lock.
+    """
+    with ExitStack() as stack:
+        known = folder.exists()
+        if known:
+            stack.enter_context(locked(folder))
+        prepare(cells, places)
+        if not known:
+            stack.enter_context(locked(folder))
+        yield
+
+
+def prepare(cells: Sequence[Planned], places: Places) -> None:
     """Find the run folders, try what is open, and download what it needs.
 
     Raises:
         InputError: no cell can run, and none has finished.
     """
-    places = Places(out, shelf)
+    shelf = places.shelf
     locate(cells, places)
     begun = open_(cells)
     try_(cells, shelf)
