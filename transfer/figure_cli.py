@@ -251,9 +251,9 @@ def _dynamics(asked: Dynamics) -> Path:
 
 def _check(methods: tuple[str, ...], sparsities: tuple[float, ...]) -> None:
     """Raise InputError unless there are methods and sparsities, each known and given once."""
-    for name, values in (("methods", methods), ("sparsities", sparsities)):
-        if not values or len(set(values)) != len(values):
-            raise InputError(f"{name} are {list(values)}; give one or more, each once")
+    from transfer.runs.grid import check_lists
+
+    check_lists(methods=methods, sparsities=sparsities)
     for sparsity in sparsities:
         if not 0 < sparsity < 1:
             raise InputError(f"sparsity is {sparsity}; give a fraction removed, above 0 and below 1")

@@ -8,11 +8,11 @@ import pytest
 from safetensors.numpy import load_file
 
 from checkpoints import InputError
+from checkpoints.files import read_json
 from tests.report.run_folders import RECIPE, write_run
 from transfer.pruning import Masks
 from transfer.report.rows import rows_of
 from transfer.runs import run_files
-from transfer.runs.folder import read_json
 from transfer.runs.gather import gather
 
 

@@ -16,6 +16,7 @@ from filelock import FileLock
 from PIL import Image
 
 from checkpoints import InputError
+from checkpoints.files import read_json
 from tests import processes
 from tests.conftest import Outcome
 from tests.search import fake
@@ -23,7 +24,6 @@ from tests.sweeps.small import RECIPE as SMALL
 from transfer import find_recipe
 from transfer.errors import RunError, TrainingError
 from transfer.recipe import Prune, Recipe, Train
-from transfer.runs.folder import read_json
 from transfer.search import search as searches
 from transfer.search.search import planned, search
 

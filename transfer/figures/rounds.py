@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from checkpoints.errors import InputError
-from checkpoints.files import check_folder
+from checkpoints.files import check_folder, read_json
 from transfer import tasks
 from transfer.figures import files
 from transfer.recipe import GMP, IMP, Recipe
 from transfer.report import paper_plots
 from transfer.runs.cell import Cell
-from transfer.runs.folder import read_json
-from transfer.runs.grid import Grid, recipes, unique
+from transfer.runs.combinations import recipes, unique
+from transfer.runs.grid import Grid, check_lists
 from transfer.runs.prepare import check, dry_run
 from transfer.runs.run import Result
 from transfer.runs.shelf import Shelf
@@ -32,9 +32,7 @@ def cells(recipe: Recipe, methods: Sequence[str], rounds: Sequence[int], seeds: 
     Raises:
         InputError: a list is empty or repeats a value, or a recipe cannot be run.
     """
-    for name, values in (("methods", methods), ("rounds", rounds), ("seeds", seeds)):
-        if not values or len(set(values)) != len(values):
-            raise InputError(f"{name} are {list(values)}; give one or more, each once")
+    check_lists(methods=methods, rounds=rounds, seeds=seeds)
     if not recipe.prune.sparsity:
         raise InputError("prune.sparsity is 0; give a fraction removed, above 0 and below 1")
     if GMP in methods:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import checkpoints
 from checkpoints.errors import InputError
+from checkpoints.files import read_json
 from transfer import data as datasets
 from transfer.data.dataset import Dataset
 from transfer.data.pruning_set import pruning_set
@@ -20,7 +21,6 @@ from transfer.models import classifier
 from transfer.pruning import CollapseWarning, Masks, default_rounds, prune
 from transfer.pruning.calibration import recalibrate
 from transfer.recipe import Recipe
-from transfer.runs.folder import read_json
 from transfer.runs.prepare import Setup, prepare
 from transfer.runs.start import begin_, masks_of
 

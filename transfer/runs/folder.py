@@ -1,8 +1,6 @@
 """Run folders: named by their settings, locked against a second process, with atomically written files."""
 
-import csv
 import hashlib
-import io
 import json
 import re
 import warnings
@@ -16,10 +14,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from checkpoints.errors import InputError
-from checkpoints.files import read_json as read_json
-from checkpoints.files import write_json, write_whole
+from checkpoints.files import read_json, write_json, write_whole
 from transfer.data import identity
 from transfer.recipe import Recipe
+from transfer.report.tables import csv_text
 from transfer.training.checkpoint import State
 
 
@@ -193,11 +191,7 @@ class RunFolder:
 
     def write_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write rows with the same keys as CSV."""
-        text = io.StringIO()
-        table = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
-        write_whole(self.file(name), text.getvalue())
+        write_whole(self.file(name), csv_text(rows))
 
 
 def told(finished: datetime, folder: Path) -> str:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from checkpoints.errors import InputError, one_line
+from checkpoints.files import read_json
 from transfer.log import track
 from transfer.report.record import Record
-from transfer.runs.folder import read_json
 from transfer.runs.run_files import Fault, cell_of, is_run, read_run
 
 _LISTS = ("comparison.json", "sweep.json")

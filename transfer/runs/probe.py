@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from checkpoints.errors import InputError
-from checkpoints.files import check_folder, write_json, write_whole
+from checkpoints.files import check_folder, read_json, write_json, write_whole
 from transfer import data as datasets
 from transfer.analysis.heads import HEADS, features
 from transfer.data.dataset import Dataset, Split
@@ -22,7 +22,6 @@ from transfer.pruning.calibration import recalibrate
 from transfer.recipe import Recipe
 from transfer.report.tables import csv_text
 from transfer.runs.finished import load_run
-from transfer.runs.folder import read_json
 from transfer.runs.prepare import Setup
 from transfer.runs.start import begin_, masks_of
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from checkpoints.errors import InputError, one_line
+from checkpoints.files import read_json
 from transfer import tasks
 from transfer.recipe import KEEP, Recipe
 from transfer.report.record import Record
 from transfer.runs.file_sizes import file_sizes
-from transfer.runs.folder import read_json
+from transfer.runs.naming import called
 from transfer.tasks import Task
 
 _OF_A_RUN = ("recipe.json", "origin.json", "result.json")
@@ -66,8 +67,7 @@ def cell_of(folder: Path) -> str:
         recipe = Recipe.from_dict(read_json(folder / "recipe.json"))
     except (InputError, OSError):
         return ""
-    what = "dense" if recipe.prune.dense else f"{recipe.prune.method} {recipe.prune.sparsity:.2%}"
-    return f"{what}, seed {recipe.seed}"
+    return called(recipe)
 
 
 def _how_far(folder: Path) -> str:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from checkpoints.errors import InputError, near
 from transfer.pruning import allocation, saliency
 from transfer.recipe import GMP, IMP, KEEP, Recipe
-from transfer.runs.grid import Grid, recipes
+from transfer.runs.combinations import recipes
+from transfer.runs.grid import Grid
 from transfer.runs.prepare import check
 
 _UNFIT = {
