@@ -38,15 +38,37 @@ def group(number: int) -> list[str]:
     return found
 
 
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def compare(out: Path, workers: int) -> None:
+    """Run the comparison to its end."""
+    words = [*COMMAND, str(out), "--workers", str(workers)]
+    subprocess.run(words, env=environment(), check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs of a comparison that was never stopped."""
+    out = tmp_path_factory.mktemp("whole")
+    compare(out, workers=1)
+    return out
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
-@pytest.mark.parametrize("sent", WORDS)
-@pytest.mark.parametrize("every", [False, True], ids=["parent", "group"])
-def test_it_leaves_no_process_and_goes_on_to_the_same_bytes(sent: signal.Signals, every: bool, tmp_path: Path) -> None:
-    environment, out = {**os.environ, "OMP_NUM_THREADS": "1"}, tmp_path / "stopped"
+@pytest.mark.parametrize(
+    ("sent", "every"), [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGKILL, False)],
+    ids=["a terminal's Ctrl-C", "SIGTERM", "SIGKILL"],
+)  # fmt: skip
+def test_it_leaves_no_process_and_goes_on_to_the_same_bytes(
+    sent: signal.Signals, every: bool, whole: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "stopped"
     with subprocess.Popen(
         [*COMMAND, str(out), "--workers", "2"],
-        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
     ) as process:  # fmt: skip
         until(lambda: len(list(out.glob("*/state.pt"))) == 2 or process.poll() is not None)
         assert process.poll() is None
@@ -58,11 +80,10 @@ def test_it_leaves_no_process_and_goes_on_to_the_same_bytes(sent: signal.Signals
     assert printed.count("\n") == bool(words)
     until(lambda: not group(process.pid), 30)
     assert not list(out.glob("*/result.json"))
-    for folder, number in ((out, "2"), (tmp_path / "whole", "1")):
-        subprocess.run([*COMMAND, str(folder), "--workers", number], env=environment, check=True, capture_output=True)
+    compare(out, workers=2)
     names = [
         path.relative_to(out) for path in out.glob("*/*.json*") if path.stem in ("result", "metrics", "comparison")
     ]
     assert len(names) == 5
     for name in names:
-        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+        assert (out / name).read_bytes() == (whole / name).read_bytes(), name
