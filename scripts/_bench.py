@@ -29,6 +29,16 @@ def options(description: str | None) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
+def parsed(parser: argparse.ArgumentParser, table: Callable[[Path], str]) -> argparse.Namespace | None:
+    """Parse the options; with ``--table FILE``, which is added, print the table of a file and return None."""
+    parser.add_argument("--table", type=Path, metavar="FILE")
+    found = parser.parse_args()
+    if found.table is None:
+        return found
+    print(table(found.table), end="")
+    return None
+
+
 def in_turns(calls: Mapping[str, Callable[[], T]], turns: int) -> dict[str, list[T]]:
     """Call all functions in turn; return the results of each per turn, after one uncounted warm-up turn."""
     found: dict[str, list[T]] = {name: [] for name in calls}

@@ -63,10 +63,8 @@ def main() -> None:
     parser.add_argument("--sparsities", nargs="+", type=float, default=list(GRID))
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--table", type=Path, metavar="FILE")
-    options = parser.parse_args()
-    if options.table is not None:
-        print(table(options.table), end="")
+    options = _bench.parsed(parser, table)
+    if options is None:
         return
     torch.set_num_threads(options.threads)
     for way in options.ways:

@@ -60,10 +60,8 @@ def main() -> None:
     parser.add_argument("--patterns", nargs="*", choices=["2:4"], default=["2:4"])
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--table", type=Path, metavar="FILE")
-    options = parser.parse_args()
-    if options.table is not None:
-        print(table(options.table), end="")
+    options = _bench.parsed(parser, table)
+    if options is None:
         return
     torch.set_num_threads(options.threads)
     made = embedded if options.network == "embedded" else resnet50

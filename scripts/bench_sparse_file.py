@@ -50,10 +50,8 @@ def main() -> None:
     parser.add_argument("--masks", nargs="+", choices=["random", "magnitude"], default=["random", "magnitude"])
     parser.add_argument("--dtype", choices=["float16", "bfloat16"], help="of the values (default: as they are)")
     parser.add_argument("--turns", type=int, default=15, help="turns of loading (default 15)")
-    parser.add_argument("--table", type=Path, metavar="FILE")
-    options = parser.parse_args()
-    if options.table is not None:
-        print(table(options.table), end="")
+    options = _bench.parsed(parser, table)
+    if options is None:
         return
     if options.turns < 1 or not all(0 <= sparsity < 1 for sparsity in options.sparsities):
         parser.error("--turns is 1 or more, --sparsities are in [0, 1)")

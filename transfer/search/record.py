@@ -1,8 +1,6 @@
 """The files of a search: ``search.json`` and ``search.csv`` at any moment, ``best.json`` at its end."""
 
-import csv
 import hashlib
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +8,8 @@ from typing import Any
 
 from checkpoints.files import write_json, write_whole
 from transfer.recipe import Recipe
+from transfer.report.tables import csv_text
+from transfer.runs.folder import slug
 from transfer.search.plan import Plan
 from transfer.search.study import Trial
 from transfer.tasks import Metric
@@ -23,7 +23,7 @@ def folder_of(recipe: Recipe, out: Path) -> Path:
     Neither the budget nor the lists count, so that a search with others goes on from the trials that are there.
     """
     content = json.dumps(recipe.decisive(), sort_keys=True)
-    return out / f"{recipe.name}-search-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+    return out / f"{slug(recipe.name)}-search-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
 
 
 def write(folder: Path, recipe: Recipe, plan: Plan, metric: Metric, trials: Sequence[Trial]) -> None:
@@ -42,7 +42,7 @@ def write(folder: Path, recipe: Recipe, plan: Plan, metric: Metric, trials: Sequ
         ],
     }
     write_json(folder / NAME, content)
-    write_whole(folder / TABLE, _csv(rows))
+    write_whole(folder / TABLE, csv_text(rows))
 
 
 def spent(trials: Sequence[Trial]) -> int:
@@ -56,11 +56,3 @@ def _row(trial: Trial, metric: Metric) -> dict[str, Any]:
         "method": trial.method, "allocation": trial.allocation, "rung": trial.rung, "epochs": len(trial.epochs),
         metric.name: last.get(metric.name), "loss": last.get("test_loss"), "state": trial.state, "error": trial.error,
     }  # fmt: skip
-
-
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    return text.getvalue()

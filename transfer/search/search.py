@@ -3,11 +3,9 @@
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from checkpoints.errors import InputError, one_line, out_of_memory
 from checkpoints.files import write_json
@@ -17,6 +15,7 @@ from transfer.errors import RunError
 from transfer.recipe import Recipe
 from transfer.report import plots
 from transfer.runs.cell import NAMED
+from transfer.runs.folder import Held, locked
 from transfer.runs.prepare import dry_run, prepare
 from transfer.search import record
 from transfer.search.candidates import candidates
@@ -150,10 +149,10 @@ def _alone(folder: Path) -> Iterator[None]:
     Raises:
         InputError: another process holds it, or the folder cannot be made.
     """
-    lock = FileLock(folder / ".lock", timeout=0)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with lock:
-            yield
-    except Timeout as error:
-        raise InputError(f"another process is searching in {folder}; wait for it, or choose another --out") from error
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder))
+        except Held as error:
+            where = f"another process is searching in {folder}"
+            raise InputError(f"{where}; wait for it, or choose another --out") from error
+        yield

@@ -10,6 +10,7 @@ from typing import Any
 from checkpoints.errors import InputError
 from checkpoints.files import read_json, write_json
 from transfer.recipe import Recipe
+from transfer.report.record import flat
 from transfer.runs.folder import slug
 from transfer.runs.grid import Grid
 from transfer.sweeps.cells import Planned
@@ -53,7 +54,7 @@ def changes(folder: Path, recipe: Recipe, grid: Grid) -> str:
     was = read_json(folder / NAME)
     if not (isinstance(was, dict) and isinstance(was.get("grid"), dict) and isinstance(was.get("recipe"), dict)):
         raise InputError(f"{folder / NAME} is no record of a sweep; remove it, the runs are kept")
-    old, new = dict(_flat(was["recipe"])), dict(_flat(recipe.to_dict()))
+    old, new = flat(was["recipe"]), flat(recipe.to_dict())
     found = [
         f"{key} {old.get(key)} is now {new.get(key)}" for key in sorted({*old, *new}) if old.get(key) != new.get(key)
     ]
@@ -66,14 +67,6 @@ def _lists(was: Mapping[str, Any], now: Mapping[str, list[Any]]) -> Iterator[str
         signs = [f"+{each}" for each in values if each not in old] + [f"-{each}" for each in old if each not in values]
         if signs:
             yield f"{name} {' '.join(signs)}"
-
-
-def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in content.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _status(each: Planned) -> str:
