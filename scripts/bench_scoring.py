@@ -8,9 +8,9 @@ round      a px round against plain no-grad forwards of the same batches: ``furt
            batch in forwards (goal: 2.2 at most), ``fixed_s`` the cost of a round apart from its batches,
            ``fixed_forwards`` in forwards (goal: 0.5 at 224 px), ``round_forwards`` that of one batch. Rounds of one
            and of three batches and the forwards take turns; medians.
-rounds     rounds of prune, selection and masks included, on ResNet-50 at 224 px with 100 images in two batches, against
-           plain forwards of these images: ``round_forwards`` is the cost of one more round in forwards, of which
-           ``hundred_rounds`` take a hundred times as many (goal: 215 at most).
+rounds     rounds of prune, selection and masks included, on ResNet-50 at 224 px with 100 images in five batches and in
+           two, against plain forwards of these batches: ``round_forwards`` is the cost of one more round in forwards,
+           of which ``hundred_rounds`` take a hundred times as many (goal: 215 at most).
 method     the same two figures for every method: ``goal`` is the most a further batch should cost, ``floor`` a low
            estimate of the cost of the method's passes. For a method that uses no image beyond the first, a further
            batch costs nothing but noise.
@@ -80,7 +80,8 @@ def main() -> None:
             for size, batch in settings:
                 round_cost("px", arch, size, batch, args.repeats, args.device)
     if args.only in (None, "rounds"):
-        rounds_cost("resnet50", 224, 50, args.repeats, args.device)
+        for batch in (20, 50):
+            rounds_cost("resnet50", 224, batch, args.repeats, args.device)
     if args.only in (None, "method"):
         for arch, size, batch in METHOD_CASES:
             for method in args.methods:
@@ -126,18 +127,18 @@ def round_cost(method: str, arch: str, size: int, batch: int, repeats: int, devi
 
 
 def rounds_cost(arch: str, size: int, batch: int, repeats: int, device: str) -> None:
-    """Compare further rounds of px over two batches with forwards."""
-    model, batches = build(arch, size, batch, device)
+    """Compare further rounds of px over 100 images with forwards."""
+    model, batches = build(arch, size, batch, device, count=100 // batch)
     fresh = copy.deepcopy(model.state_dict())
 
     def forwards() -> None:
         with torch.no_grad():
-            for images, _ in batches[:2]:
+            for images, _ in batches:
                 model(images)
 
     def pruned(rounds: int) -> None:
         model.load_state_dict(fresh)
-        prune(model, batches[:2], method="px", sparsity=0.982, rounds=rounds)
+        prune(model, batches, method="px", sparsity=0.982, rounds=rounds)
 
     calls = {"forwards": forwards, "one": partial(pruned, 1), "two": partial(pruned, 2)}
     with warnings.catch_warnings():
@@ -145,7 +146,7 @@ def rounds_cost(arch: str, size: int, batch: int, repeats: int, device: str) -> 
         found = take_turns(calls, repeats, device)
     share = (found["two"] - found["one"]) / found["forwards"]
     report(
-        "px rounds", arch=arch, size=size, batch=batch, images=2 * batch, forwards_s=found["forwards"],
+        "px rounds", arch=arch, size=size, batch=batch, images=100, forwards_s=found["forwards"],
         one_round_s=found["one"], two_rounds_s=found["two"], round_forwards=round(share, 3),
         hundred_rounds=round(100 * share, 1), goal=215, device=device,
     )  # fmt: skip
@@ -268,11 +269,13 @@ def selection(repeats: int, device: str) -> None:
     )  # fmt: skip
 
 
-def build(arch: str, size: int, batch: int, device: str) -> tuple[nn.Module, list[tuple[Tensor, Tensor]]]:
-    """Return a model and three batches of random images."""
+def build(
+    arch: str, size: int, batch: int, device: str, count: int = 3
+) -> tuple[nn.Module, list[tuple[Tensor, Tensor]]]:
+    """Return a model and batches of random images."""
     model = _bench.model(arch).eval().to(device)
     labels = torch.arange(batch, device=device) % 10
-    return model, [(torch.randn(batch, 3, size, size, device=device), labels) for _ in range(3)]
+    return model, [(torch.randn(batch, 3, size, size, device=device), labels) for _ in range(count)]
 
 
 def peak_of(call: Callable[[], object], device: str) -> int:

@@ -150,11 +150,13 @@ class Report:
     """
 
     folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Run folders, folders that hold some (runs), and the folders of comparisons and sweeps."""
+    """Run folders, folders that hold some (runs), the folders of comparisons and sweeps, and zips that --pack wrote."""
     out: Path = Path("report")
     """Folder to write to; a report that is there is replaced."""
     within: float = 1.0
     """How much worse than dense the recommended model may be, in percentage points or the metric's own unit."""
+    pack: Path | None = None
+    """Also write a zip of what a report reads of these runs, without weights: to keep, send, or report on again."""
 
 
 @dataclass(frozen=True)
@@ -295,7 +297,7 @@ def _report(words: list[str]) -> None:
     from transfer.runs.report_runs import report
 
     log.show("info")
-    terminal.show_report(report(asked.folders, out=asked.out, within=asked.within, progress=True))
+    terminal.show_report(report(asked.folders, out=asked.out, within=asked.within, pack=asked.pack, progress=True))
 
 
 def _figure(words: list[str]) -> None:

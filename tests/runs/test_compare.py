@@ -19,6 +19,12 @@ def test_one_shot_methods_stay_so_and_the_others_have_the_recipes_rounds():
     assert found == {"random": None, "snip": None, "px": 20}
 
 
+def test_rounds_that_are_asked_for_the_recipes_own_method_are_kept():
+    recipe = replace(RECIPE, prune=replace(RECIPE.prune, method="fisher"))
+    found = {c.prune.method: c.prune.rounds for c in cells(recipe, ["snip", "fisher"], [0.9], [0])[1:]}
+    assert found == {"snip": None, "fisher": 20}
+
+
 def test_under_a_methods_allocation_all_have_its_rounds():
     recipe = replace(RECIPE, prune=replace(RECIPE.prune, allocation="px"))
     assert {c.resolved().prune.rounds for c in cells(recipe, ["random", "snip", "px"], [0.9], [0])[1:]} == {20}

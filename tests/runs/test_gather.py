@@ -163,7 +163,7 @@ def test_nan_is_a_value(tmp_path):
     ("make", "says"),
     [
         (lambda path: None, "is not there, or cannot be reached; give run folders"),
-        (lambda path: path.write_text(""), "is a file; give run folders"),
+        (lambda path: path.write_text(""), "is neither a folder nor a zip; give run folders"),
         (lambda path: path.mkdir(), "holds no run; give run folders"),
         (lambda path: (write_run(path) / "result.json").unlink(), "is finished ("),
         (lambda path: comparison(path, runs=["../x"]), "'../x' is no folder's name"),

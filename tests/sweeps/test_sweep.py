@@ -106,7 +106,7 @@ def test_under_a_launcher_it_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
 def test_the_plan_tells_the_time_of_measured_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(estimate, "measured", lambda setup: estimate.Costs(train=0.01, score=0.1))
     recipe = replace(RECIPE, train=replace(RECIPE.train, epochs=3))
-    rows, lines = plan(recipe, GRID, tmp_path / "runs")
+    rows, lines = plan(replace(recipe, prune=replace(recipe.prune, rounds=None)), GRID, tmp_path / "runs")
     training = 3 * (1437 + 360 / 3) * 0.01  # digits: 1,437 training and 360 test images
     assert [row[2] for row in rows] == ["47 s", "49 s", "49 s"]
     assert [training, training + 2 * 10 * 0.1] == pytest.approx([46.71, 48.71])

@@ -59,7 +59,10 @@ def _flag(path: str, value: Any) -> list[str]:
 
 def _from_file(run: Record, modules: Sequence[str]) -> str:
     """Return a line that reads the settings from the run's own file: for recipes of the user and comparisons."""
-    path = str(Path(run.folder) / "recipe.json")
-    names = ", ".join(("json", "transfer", *modules))
-    code = f"import {names}; transfer.run(transfer.Recipe.from_dict(json.load(open({path!r}))), out='runs')"
+    folder, names = Path(run.folder), ["json", "transfer", *modules]
+    opened = f"open({str(folder / 'recipe.json')!r})"
+    if folder.parent.suffix == ".zip":
+        names.append("zipfile")
+        opened = f"zipfile.ZipFile({str(folder.parent)!r}).open({folder.name + '/recipe.json'!r})"
+    code = f"import {', '.join(names)}; transfer.run(transfer.Recipe.from_dict(json.load({opened})), out='runs')"
     return shlex.join(["python", "-c", code])

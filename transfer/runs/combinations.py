@@ -52,13 +52,13 @@ def _pruned(recipe: Recipe, grid: Grid) -> Iterator[Recipe]:
 
 
 def _with(recipe: Recipe, method: str, sparsity: float, allocation: str, statistics: str | None) -> Recipe:
-    """Return the recipe with a pruning; one-shot methods stay so, options are those of the recipe's own method."""
-    guide = saliency.guide(method, allocation)
-    one_shot = guide in saliency.methods() and saliency.about(guide).rounds == 1
+    """Return the recipe with a pruning: options are for its own method, rounds for that and all that is iterative."""
+    guide, own = saliency.guide(method, allocation), recipe.prune.method
+    one_shot = own not in (method, guide) and guide in saliency.methods() and saliency.about(guide).rounds == 1
     changes: dict[str, Any] = {
         "method": method, "sparsity": sparsity, "allocation": allocation,
         "rounds": None if one_shot else recipe.prune.rounds,
-        "options": recipe.prune.options if method == recipe.prune.method else (),
+        "options": recipe.prune.options if method == own else (),
         "statistics": statistics if saliency.statistics(method, allocation) else None,
     }  # fmt: skip
     return dataclasses.replace(recipe, prune=dataclasses.replace(recipe.prune, **changes))

@@ -14,15 +14,17 @@ from transfer.log import track
 from transfer.report.record import Record
 from transfer.runs.run_files import Fault, cell_of, is_run, read_run
 
-_LISTS = ("comparison.json", "sweep.json")
+LISTS = ("comparison.json", "sweep.json")
 
 
 @dataclass
 class Gathered:
-    """The finished runs of some folders, and what is wrong with others."""
+    """The finished runs of some folders, what is wrong with others, and the folders: of all runs, and of lists."""
 
     records: list[Record] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    runs: list[Path] = field(default_factory=list)
+    lists: list[Path] = field(default_factory=list)
 
 
 def gather(folders: Sequence[Path], *, progress: bool = False) -> Gathered:
@@ -35,7 +37,8 @@ def gather(folders: Sequence[Path], *, progress: bool = False) -> Gathered:
     for folder in map(_with_name, folders):
         for run in _runs(folder, found):
             runs.setdefault(run.resolve(), run)
-    for run in track(list(runs.values()), "reading runs", shown=progress):
+    found.runs = list(runs.values())
+    for run in track(found.runs, "reading runs", shown=progress):
         record, faults = read_run(run)
         found.records += [record] if record else []
         found.faults += faults
@@ -66,11 +69,11 @@ def _runs(folder: Path, found: Gathered) -> list[Path]:
         InputError: there are none.
     """
     if not os.path.isdir(folder):  # Path's own raises where a folder above cannot be opened
-        what = "is a file" if os.path.exists(folder) else "is not there, or cannot be reached"
+        what = "is neither a folder nor a zip" if os.path.exists(folder) else "is not there, or cannot be reached"
         raise InputError(f"{folder} {what}; give run folders, or folders that hold some, such as runs")
     if is_run(folder):
         return [folder]
-    if any((folder / name).is_file() for name in _LISTS):
+    if any((folder / name).is_file() for name in LISTS):
         runs = _listed(folder, found)
     else:
         inside = _inside(folder, found)
@@ -100,12 +103,13 @@ def _inside(folder: Path, found: Gathered) -> list[Path]:
 def _listed(folder: Path, found: Gathered) -> list[Path]:
     """Return the runs that a comparison or a sweep lists and that are there; note those that are not, and failures."""
     runs: list[Path] = []
-    for path in (folder / name for name in _LISTS if (folder / name).is_file()):
+    for path in (folder / name for name in LISTS if (folder / name).is_file()):
         try:
             names, failed, cells = _names(path)
         except (InputError, OSError) as error:
             found.faults.append(Fault("damaged", str(path), one_line(str(error))))
             continue
+        found.lists += [folder] if folder not in found.lists else []
         found.faults += [Fault("failed", name, one_line(what), _named(folder, name, cells)) for name, what in failed]
         there = [folder.parent / name for name in names]
         runs += [run for run in there if is_run(run)]

@@ -15,6 +15,7 @@ from transfer.report.page import page
 from transfer.report.recommend import lines
 from transfer.report.rows import Row
 from transfer.report.sections import Section, split
+from transfer.runs import pack as packs
 from transfer.runs.gather import gather
 from transfer.runs.run_files import Fault, is_run
 from transfer.runs.usual import modules_of, usual_recipe
@@ -35,19 +36,21 @@ class Report:
 
 
 def report(
-    folders: Sequence[Path], *, out: Path = Path("report"), within: float = 1.0, progress: bool = False
-) -> Report:
+    folders: Sequence[Path], *, out: Path = Path("report"), within: float = 1.0, pack: Path | None = None,
+    progress: bool = False,
+) -> Report:  # fmt: skip
     """Write ``report.html``, ``report.csv`` and ``report.tex`` of runs into the folder ``out``.
 
     Args:
-        folders: run folders, folders that hold run folders, and the folders of comparisons and sweeps.
+        folders: run folders, folders that hold run folders, the folders of comparisons and sweeps, and zips of runs.
         out: folder to write to; a report that is there is replaced.
         within: how much worse than dense the recommended model may be: percentage points, or the metric's own unit.
+        pack: also write a zip of what a report reads of these runs, without weights; None = do not.
         progress: show a progress bar.
 
     Raises:
         InputError: before anything is written: a folder holds no run, none is finished, a task is not registered,
-            ``within`` is no distance, or ``out`` cannot be written.
+            ``within`` is no distance, ``out`` or ``pack`` cannot be written, or a zip is damaged.
     """
     if not folders:
         raise InputError("say which runs: transfer report FOLDER..., such as transfer report runs")
@@ -55,7 +58,13 @@ def report(
         raise InputError(f"--within is {within}; give 0 or more, in percentage points or the metric's unit")
     if is_run(out) or (out.exists() and not out.is_dir()):
         raise InputError(f"--out {out} is {'the folder of a run' if out.is_dir() else 'a file'}; give another folder")
-    found = gather(folders, progress=progress)
+    if pack and (pack.is_dir() or pack.suffix != ".zip"):
+        raise InputError(f"--pack is {pack}; give a file whose name ends in .zip")
+    with packs.unpacked(folders) as places:
+        found = gather(list(places.values()), progress=progress)
+        if pack:
+            packs.pack(found, pack)
+        found = packs.renamed(found, places)
     sections, twice = split(found.records)
     faults = [*found.faults, *(Fault("twice", folder, why) for folder, why in twice)]
     seen = f"{len(found.records)} finished runs in {', '.join(map(str, folders))}"
@@ -64,7 +73,7 @@ def report(
         "report.csv": as_csv(sections),
         "report.tex": as_latex(sections),
     }
-    return Report(sections, faults, _write(out, content), within)
+    return Report(sections, faults, [*_write(out, content), *([pack] if pack else [])], within)
 
 
 def _command(row: Row) -> str:

@@ -20,6 +20,11 @@ from transfer.runs.file_sizes import file_sizes
 from transfer.runs.naming import called
 from transfer.tasks import Task
 
+TEXTS = (
+    "recipe.json", "origin.json", "result.json", "layers.csv", "metrics.jsonl", "timing.json", "spectrum.json",
+)  # fmt: skip
+SIZES = "sizes.json"
+_WEIGHTS = "model.safetensors"
 _OF_A_RUN = ("recipe.json", "origin.json", "result.json")
 _NEEDED = ("task", "method", "sparsity_asked", "sparsity", "kept", "total", "seed", "dataset")
 
@@ -139,7 +144,8 @@ def _record(folder: Path, recipe: Recipe, result: Mapping[str, Any]) -> tuple[Re
     """Return a run's record; a file beside the result that cannot be read is left out and noted."""
     parts = _Parts(folder, [])
     prune_s, train_s = parts.read("timing.json", _timing, (None, None))
-    dense_bytes, sparse_bytes = parts.read("model.safetensors", file_sizes, (None, None))
+    packed = not os.path.isfile(folder / _WEIGHTS) and os.path.isfile(folder / SIZES)
+    dense_bytes, sparse_bytes = parts.read(*((SIZES, _sizes) if packed else (_WEIGHTS, file_sizes)), (None, None))
     spectrum, computed = parts.read("spectrum.json", _spectrum, (None, {}), usual=False)
     record = Record(
         folder, recipe, result,
@@ -178,6 +184,11 @@ class _Parts:
 def _timing(path: Path) -> tuple[float, float]:
     content = read_json(path)
     return float(content["prune_s"]), float(sum(content["epochs_s"]))
+
+
+def _sizes(path: Path) -> tuple[int, int]:
+    content = read_json(path)
+    return int(content["dense_bytes"]), int(content["sparse_bytes"])
 
 
 def _layers(path: Path) -> list[dict[str, Any]]:
