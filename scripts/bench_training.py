@@ -10,8 +10,9 @@ take turns in one run.
 that what a loop does once does not count. ``plain`` is the loop of a textbook, ``timm`` the
 same with timm's ClassificationTask, optimizer factory and average meter, ``ours`` is ``finetune`` with dense weights
 and ``masked`` with 98.2 % of them held at 0. ``ratio`` is the speed relative to ``plain`` (goal: 1.0 or more);
-``hold_share`` is what holding masks adds to a step, as a fraction (goal: below 0.01). ``compiled``, with ``--compile``,
-is ``plain`` with the network compiled as by ``train.compile``; compiling takes a minute or two and is not counted.
+``hold_share`` is what holding masks adds to a step, as a fraction (goal: below 0.01); both are medians over the turns.
+``compiled``, with ``--compile``, is ``plain`` with the network compiled as by ``train.compile``; compiling takes a minute
+or two and is not counted.
 
 ``epoch``: an epoch of ResNet-20 on 32 px images, augmented (pad 4, crop, flip): ``torchvision`` is a DataLoader with
 torchvision's transforms and 2 workers with the plain loop, ``ours`` is ``Batches`` with ``finetune``; ``ratio`` is the
@@ -129,12 +130,12 @@ def step(options: argparse.Namespace) -> None:
         return (many - few) / options.steps
 
     found = _bench.in_turns({name: partial(each, loop) for name, loop in loops.items()}, options.turns)
-    medians = {name: statistics.median(seconds) for name, seconds in found.items()}
     hold = statistics.median(masked / dense - 1 for masked, dense in zip(found["masked"], found["ours"], strict=True))
     shown = {"arch": options.arch, "size": options.size, "device": device}
-    for name, seconds in medians.items():
+    for name, seconds in found.items():
         extra = {"hold_share": hold} if name == "masked" else {}
-        _tell("step", name, seconds, options.batch, medians["plain"] / seconds, **shown, **extra)
+        ratio = statistics.median(plain / own for plain, own in zip(found["plain"], seconds, strict=True))
+        _tell("step", name, statistics.median(seconds), options.batch, ratio, turns=options.turns, **shown, **extra)
 
 
 def epoch(options: argparse.Namespace) -> None:

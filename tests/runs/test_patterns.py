@@ -104,6 +104,14 @@ def test_a_backbone_is_pruned_to_the_pattern(tmp_path: Path) -> None:
     assert all(most_of_four(weights[name]) <= 2 for name in found.masks)
 
 
+def test_the_head_which_a_backbone_leaves_behind_need_not_suit_the_pattern(tmp_path: Path) -> None:
+    blocks = replace(RECIPE.prune, pattern="4x1")  # the ten rows of the head are no multiple of four
+    with pytest.raises(InputError, match="fc"):
+        dry_run(replace(RECIPE, prune=blocks))
+    found = prune_backbone("embedded", RECIPE.data, blocks, out=tmp_path / "pruned.safetensors")
+    assert all(mask.view(-1, 4, *mask.shape[1:]).float().std(1).max() == 0 for mask in found.masks.values())
+
+
 @pytest.mark.parametrize(
     ("recipe", "says"),
     [

@@ -9,7 +9,7 @@ import checkpoints
 from checkpoints.errors import InputError
 from transfer import data as datasets
 from transfer.models.classifier import heads
-from transfer.pruning import Masks, prune
+from transfer.pruning import Masks, patterns, prune
 from transfer.pruning.calibration import recalibrate
 from transfer.recipe import EXPONENTIAL, GMP, IMP, KEEP, Data, Prune, Recipe
 from transfer.runs.prepare import prepare
@@ -50,9 +50,11 @@ def prune_backbone(backbone: str, data: Data, pruning: Prune, *, seed: int = 0, 
             f"data.name is {data.name}, whose task is {datasets.task(data.name)}; a backbone is pruned with a data set "
             "of labelled images"
         )
-    setup = prepare(Recipe(name="prune", backbone=backbone, data=data, prune=pruning, seed=seed))
+    patterns.check(pruning.pattern, pruning.sparsity)
+    anywhere = dataclasses.replace(pruning, pattern=patterns.NONE)  # the head, which is not pruned, need not suit it
+    setup = prepare(Recipe(name="prune", backbone=backbone, data=data, prune=anywhere, seed=seed))
     head = tuple(heads(setup.model, setup.backbone.arch))
-    asked = setup.recipe.prune
+    asked = dataclasses.replace(setup.recipe.prune, pattern=pruning.pattern)
     masks = prune(
         setup.model, setup.pruning_set,
         method=asked.method, sparsity=asked.sparsity, rounds=asked.rounds, schedule=asked.schedule or EXPONENTIAL,

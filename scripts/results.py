@@ -1,0 +1,68 @@
+"""Markdown tables of the measurements in benchmarks/: of runs packed by ``transfer report --pack``, and over rounds.
+
+    python scripts/results.py benchmarks/digits.zip                  # the metric, by way of pruning and sparsity
+    python scripts/results.py benchmarks/digits.zip --noise 0.982    # differences to the best at that sparsity
+    python scripts/results.py benchmarks/digits-rounds.json          # of `transfer figure rounds`
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from checkpoints.files import read_json
+from transfer import data, tasks
+from transfer.figures import rounds
+from transfer.report import summary, tables
+from transfer.report.sections import Section, split
+from transfer.runs.gather import gather
+from transfer.runs.pack import unpacked
+
+
+def main() -> None:
+    """Print what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path, help="a zip of runs, or the rounds.json of a figure")
+    parser.add_argument("--noise", type=float, metavar="SPARSITY", help="each way beside the best at this sparsity")
+    asked = parser.parse_args()
+    if asked.file.suffix == ".json":
+        print(over_rounds(asked.file))
+        return
+    for section in sections(asked.file):
+        print(accuracies(section) if asked.noise is None else noise(section, asked.noise), end="")
+
+
+def sections(path: Path) -> Sequence[Section]:
+    """Return what a report shows of a zip."""
+    with unpacked([path]) as places:
+        return split(gather(list(places.values())).records)[0]
+
+
+def accuracies(section: Section) -> str:
+    """Return the metric by way and sparsity, the best of each sparsity in bold."""
+    found = summary.matrix(section)
+    width = len(found["columns"]) - 1
+    rows = []
+    for label, cells in found["rows"]:
+        told = [f"**{cell.words}**" if cell.best else cell.words for cell in cells]
+        rows.append((label, *(told * width if len(told) < width else told)))
+    return tables.markdown(found["columns"], rows)
+
+
+def noise(section: Section, level: float) -> str:
+    """Return difference, interval and verdict of each way beside the best at a sparsity."""
+    rows = [row for row in summary.noise(section) if row[1] == summary.percent(level)]
+    return tables.markdown(
+        ("way", "best", "difference", "95 % interval", "verdict"), [(row[0], row[2], *row[3:5], row[6]) for row in rows]
+    )
+
+
+def over_rounds(path: Path) -> str:
+    """Return the metric and the seconds of pruning by method and number of rounds."""
+    content = read_json(path)
+    rows, recipe = content["rows"], content["settings"]["recipe"]
+    metric = tasks.find(data.task(recipe["data"]["name"])).headline
+    return tables.markdown(rounds.columns(rows), rounds.table(rows, metric)).rstrip("\n")
+
+
+if __name__ == "__main__":
+    main()
