@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,6 +19,9 @@ from .container import Container
 from .limits import assert_within
 from .table import Dense, Row, Rows, Sparse
 from .words import words
+
+
+THREADS = min(4, os.cpu_count() or 1)
 
 
 def load_sparse(path: str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -40,8 +45,10 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise InputError(f"{path} is {'a folder' if path.is_dir() else 'not there'}; give a sparse file")
     try:
         container = Container(path)
-        tensors = {name: _tensor(container, name, row) for name, row in _rows(container).items()}
-        return tensors, _metadata(container)
+        rows = _rows(container)
+        with ThreadPoolExecutor(THREADS) as pool:  # NumPy, torch, zlib and zstandard let other threads work meanwhile
+            found = list(pool.map(partial(_tensor, container), rows, rows.values()))
+        return dict(zip(rows, found, strict=True)), _metadata(container)
     except _Refused as error:
         raise InputError(f"{path} {error}") from None
     except PermissionError as error:
