@@ -7,12 +7,12 @@ All loops of a comparison train the same network on the same images with the sam
 take turns in one run.
 
 ``step``: a step of ``--arch`` on batches that are ready: the time of ``2 * --steps`` steps less that of ``--steps``, so
-that what a loop does once does not count. ``plain`` is the loop of a textbook, ``timm`` the
-same with timm's ClassificationTask, optimizer factory and average meter, ``ours`` is ``finetune`` with dense weights
-and ``masked`` with 98.2 % of them held at 0. ``ratio`` is the speed relative to ``plain`` (goal: 1.0 or more);
-``hold_share`` is what holding masks adds to a step, as a fraction (goal: below 0.01); both are medians over the turns.
-``compiled``, with ``--compile``, is ``plain`` with the network compiled as by ``train.compile``; compiling takes a minute
-or two and is not counted.
+that what a loop does once does not count. ``plain`` is the loop of a textbook, ``timm`` the same with timm's
+ClassificationTask, optimizer factory and average meter, ``ours`` is ``finetune`` with dense weights and ``masked`` with
+98.2 % of them held at 0. ``ratio`` is the speed relative to ``plain`` (goal: 1.0 or more), a median over the turns.
+``hold_ms`` is what holding masks adds to a step, timed alone, and ``hold_share`` the same as a fraction of a plain step
+(goal: below 0.01). ``compiled``, with ``--compile``, is ``plain`` with the network compiled as by ``train.compile``;
+compiling takes a minute or two and is not counted.
 
 ``epoch``: an epoch of ResNet-20 on 32 px images, augmented (pad 4, crop, flip): ``torchvision`` is a DataLoader with
 torchvision's transforms and 2 workers with the plain loop, ``ours`` is ``Batches`` with ``finetune``; ``ratio`` is the
@@ -130,12 +130,29 @@ def step(options: argparse.Namespace) -> None:
         return (many - few) / options.steps
 
     found = _bench.in_turns({name: partial(each, loop) for name, loop in loops.items()}, options.turns)
-    hold = statistics.median(masked / dense - 1 for masked, dense in zip(found["masked"], found["ours"], strict=True))
+    hold = statistics.median(held(model(), masks, device, options.turns))
     shown = {"arch": options.arch, "size": options.size, "device": device}
+    plain_s = statistics.median(found["plain"])
     for name, seconds in found.items():
-        extra = {"hold_share": hold} if name == "masked" else {}
+        extra = {"hold_ms": 1000 * hold, "hold_share": hold / plain_s} if name == "masked" else {}
         ratio = statistics.median(plain / own for plain, own in zip(found["plain"], seconds, strict=True))
         _tell("step", name, statistics.median(seconds), options.batch, ratio, turns=options.turns, **shown, **extra)
+
+
+def held(model: nn.Module, masks: Masks, device: str, turns: int) -> list[float]:
+    """Return the seconds of what holding masks adds to a step: pruned gradients and weights set to 0."""
+    hold = masks.hold(model, torch.optim.SGD(model.parameters()))
+    for parameter, _ in hold._pruned:
+        parameter.grad = torch.ones_like(parameter)
+
+    @torch.no_grad()
+    def fill() -> None:
+        for parameter, pruned in hold._pruned:
+            if parameter.grad is not None:
+                parameter.grad.masked_fill_(pruned, 0.0)
+            parameter.masked_fill_(pruned, 0.0)
+
+    return [_bench.seconds_of(fill, device) for _ in range(turns + 1)][1:]
 
 
 def epoch(options: argparse.Namespace) -> None:

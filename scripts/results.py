@@ -2,6 +2,7 @@
 
     python scripts/results.py benchmarks/digits.zip                  # the metric, by way of pruning and sparsity
     python scripts/results.py benchmarks/digits.zip --noise 0.982    # differences to the best at that sparsity
+    python scripts/results.py benchmarks/quickstart.zip --columns sparsity "weights kept" accuracy "empty layers"
     python scripts/results.py benchmarks/digits-rounds.json          # of `transfer figure rounds`
 """
 
@@ -13,6 +14,7 @@ from checkpoints.files import read_json
 from transfer import data, tasks
 from transfer.figures import rounds
 from transfer.report import summary, tables
+from transfer.report.figures import percent
 from transfer.report.sections import Section, split
 from transfer.runs.gather import gather
 from transfer.runs.pack import unpacked
@@ -23,12 +25,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, help="a zip of runs, or the rounds.json of a figure")
     parser.add_argument("--noise", type=float, metavar="SPARSITY", help="each way beside the best at this sparsity")
+    parser.add_argument("--columns", nargs="+", help="one line per way and sparsity, with these columns of the report")
     asked = parser.parse_args()
     if asked.file.suffix == ".json":
         print(over_rounds(asked.file))
         return
     for section in sections(asked.file):
-        print(accuracies(section) if asked.noise is None else noise(section, asked.noise), end="")
+        if asked.columns:
+            print(lines(section, ["method", *asked.columns]), end="")
+        else:
+            print(accuracies(section) if asked.noise is None else noise(section, asked.noise), end="")
 
 
 def sections(path: Path) -> Sequence[Section]:
@@ -48,9 +54,20 @@ def accuracies(section: Section) -> str:
     return tables.markdown(found["columns"], rows)
 
 
+def lines(section: Section, names: Sequence[str]) -> str:
+    """Return columns of the report's table of all rows.
+
+    Raises:
+        ValueError: the report has no such column.
+    """
+    places = [summary.columns(section).index(name) for name in names]
+    rows = [summary.row(section, row) for row in section.rows]
+    return tables.markdown(names, [[row[place] for place in places] for row in rows])
+
+
 def noise(section: Section, level: float) -> str:
     """Return difference, interval and verdict of each way beside the best at a sparsity."""
-    rows = [row for row in summary.noise(section) if row[1] == summary.percent(level)]
+    rows = [row for row in summary.noise(section) if row[1] == percent(level)]
     return tables.markdown(
         ("way", "best", "difference", "95 % interval", "verdict"), [(row[0], row[2], *row[3:5], row[6]) for row in rows]
     )

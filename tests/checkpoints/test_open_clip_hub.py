@@ -49,7 +49,7 @@ def published(model: str) -> Any:
 
 
 LARGE = ("RN50x4", "RN50x16", "RN50x64")
-SIZES = ["RN50", "RN101", *(pytest.param(large, marks=pytest.mark.slow) for large in LARGE)]
+SIZES = ["RN50", "RN101", *(pytest.param(large, marks=pytest.mark.large) for large in LARGE)]
 
 
 @pytest.mark.slow

@@ -179,6 +179,7 @@ def test_layers_that_are_kept_whole_are_counted() -> None:
     assert gap(model, small, (2, 3, 9, 9), (1, 3, 8, 13)) < 1e-12
 
 
+@pytest.mark.large
 @pytest.mark.slow
 def test_a_file_is_run_by_pytorch_alone(tmp_path: Path) -> None:
     model = prune(NETWORKS["depthwise"](), 0.9, 0, whole=0.3).float()
@@ -239,6 +240,7 @@ SPARSITIES = {
 """At which something of the image is still left in the outputs of a random network."""
 
 
+@pytest.mark.large
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", SPARSITIES)
 def test_published_classifiers(arch: str) -> None:
@@ -250,6 +252,7 @@ def test_published_classifiers(arch: str) -> None:
     assert signal(model, (1, 3, 64, 64)) > 1e-3
 
 
+@pytest.mark.large
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", ["resnet18", "resnet50_clip_gap", "efficientnet_lite0"])
 def test_deeplab(arch: str) -> None:
@@ -261,6 +264,7 @@ def test_deeplab(arch: str) -> None:
     assert signal(model, (1, 3, 64, 64)) > 1e-3
 
 
+@pytest.mark.large
 @pytest.mark.slow
 def test_tensorflows_padding_at_one_size() -> None:
     model = prune(timm.create_model("tf_efficientnet_lite0", num_classes=4), 0.8, 0)

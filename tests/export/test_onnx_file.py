@@ -34,6 +34,7 @@ def written(model: nn.Module, path: Path, size: int, smaller: bool = False) -> R
     return Read(path)
 
 
+@pytest.mark.large
 @pytest.mark.slow
 def test_any_batch_and_size_and_the_facts_as_metadata(tmp_path: Path) -> None:
     model = prune(nn.Sequential(conv(3, 8), nn.MaxPool2d(2), conv(8, 4), nn.AdaptiveAvgPool2d(1)), 0.5, 0).float()
@@ -49,6 +50,7 @@ def test_any_batch_and_size_and_the_facts_as_metadata(tmp_path: Path) -> None:
     assert [each.name for each in proto.graph.output] == ["output"]
 
 
+@pytest.mark.large
 @pytest.mark.slow
 @pytest.mark.parametrize("smaller", [False, True])
 @pytest.mark.parametrize("name", ["residual", "grouped", "depthwise"])
@@ -58,6 +60,7 @@ def test_masked_and_compact(tmp_path: Path, name: str, smaller: bool) -> None:
     assert gap(model, read, (1, 3, 16, 16), (3, 3, 21, 18)) < 1e-5
 
 
+@pytest.mark.large
 @pytest.mark.slow
 def test_several_outputs_keep_their_order(tmp_path: Path) -> None:
     model = prune(NETWORKS["dense"](), 0.5, 0).float()
@@ -66,6 +69,7 @@ def test_several_outputs_keep_their_order(tmp_path: Path) -> None:
     assert shapes == [each.shape for each in model(drawn(model, (2, 3, 20, 24)))]
 
 
+@pytest.mark.large
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arch", "sparsity", "smaller"), [("resnet50", 0.95, True), ("efficientnet_lite0", 0.7, False)]
@@ -76,6 +80,7 @@ def test_published_classifiers(tmp_path: Path, arch: str, sparsity: float, small
     assert gap(model, read, (1, 3, 64, 64), (3, 3, 96, 128)) < 1e-4
 
 
+@pytest.mark.large
 @pytest.mark.slow
 @pytest.mark.parametrize("smaller", [False, True])
 def test_deeplab(tmp_path: Path, smaller: bool) -> None:

@@ -59,6 +59,7 @@ def test_a_network_that_branches_on_values_is_refused_with_the_module() -> None:
         exported_program(model, example)
 
 
+@pytest.mark.large
 @pytest.mark.slow
 def test_deeplab_on_clip_is_followed_for_one_size() -> None:
     model = segmenter(checkpoints.load("random:resnet50_clip_gap"), 5).eval()
@@ -69,6 +70,7 @@ def test_deeplab_on_clip_is_followed_for_one_size() -> None:
         made.network(torch.zeros(2, 3, 80, 64))
 
 
+@pytest.mark.large
 @pytest.mark.slow
 def test_deeplab_takes_multiples_of_its_stride() -> None:
     model = segmenter(checkpoints.load("random:resnet18"), 5).eval()

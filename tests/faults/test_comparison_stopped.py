@@ -59,8 +59,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 @pytest.mark.parametrize(
-    ("sent", "every"), [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGKILL, False)],
-    ids=["a terminal's Ctrl-C", "SIGTERM", "SIGKILL"],
+    ("sent", "every"),
+    [
+        pytest.param(signal.SIGINT, True, id="a terminal's Ctrl-C"),
+        pytest.param(signal.SIGTERM, False, id="SIGTERM", marks=pytest.mark.large),
+        pytest.param(signal.SIGKILL, False, id="SIGKILL", marks=pytest.mark.large),
+    ],
 )  # fmt: skip
 def test_it_leaves_no_process_and_goes_on_to_the_same_bytes(
     sent: signal.Signals, every: bool, whole: Path, tmp_path: Path

@@ -205,6 +205,7 @@ def test_paths_run_through_encoder_decoder_and_head(method: str, arch: str, stri
     paths_reach_every_layer(method, segmenter(trained(arch), 5, output_stride=stride), size)
 
 
+@pytest.mark.large
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["px", "synflow-l2"])
 @pytest.mark.parametrize("arch", ["resnet50", "resnet50_clip_gap"])
@@ -212,6 +213,7 @@ def test_paths_run_through_a_resnet50(method: str, arch: str) -> None:
     paths_reach_every_layer(method, segmenter(trained(arch), 5), 128)
 
 
+@pytest.mark.large
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::transfer.pruning.rounds.CollapseWarning")
 def test_px_at_the_highest_sparsity_leaves_every_class_a_path() -> None:
@@ -289,6 +291,7 @@ def test_a_training_batch_of_one_is_refused() -> None:
     assert model.eval()(images(1)).shape == (1, 5, 64, 96)
 
 
+@pytest.mark.large
 @pytest.mark.slow
 def test_nothing_is_downloaded_and_nothing_warns() -> None:
     """In a process of its own, so that imports count; without a network."""

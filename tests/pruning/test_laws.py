@@ -372,6 +372,7 @@ def test_a_failed_prune_leaves_the_weights(method, statistics):
     assert all(torch.equal(state[k], v) for k, v in model.state_dict().items())
 
 
+@pytest.mark.large
 @pytest.mark.slow
 @every_method
 @pytest.mark.parametrize("net", ["tv_resnet50", "resnet50_clip_gap", "resnet18", "deeplab"])

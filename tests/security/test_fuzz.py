@@ -65,6 +65,7 @@ def test_damaged_files_are_read_or_refused(every: dict[str, Reader], tmp_path: P
     fuzz(every, tmp_path, SHORT, seed=0)
 
 
+@pytest.mark.large
 @pytest.mark.slow
 def test_ten_thousand_damaged_files_are_read_or_refused(every: dict[str, Reader], tmp_path: Path) -> None:
     assert LONG * len(every) >= 10_000
