@@ -2,6 +2,8 @@
 
     python scripts/ntk_tables.py benchmarks/ntk-digits.json --sparsity 0.982 --accuracies benchmarks/methods-digits.csv
     python scripts/ntk_tables.py benchmarks/ntk-digits.json --nearest
+
+A way is METHOD or METHOD:STATISTICS; accuracies are those of the same method, statistics and rounds.
 """
 
 import argparse

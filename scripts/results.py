@@ -4,6 +4,8 @@
     python scripts/results.py benchmarks/digits.zip --noise 0.982    # differences to the best at that sparsity
     python scripts/results.py benchmarks/quickstart.zip --columns sparsity "weights kept" accuracy "empty layers"
     python scripts/results.py benchmarks/digits-rounds.json          # of `transfer figure rounds`
+
+A zip whose runs differ in task, data or settings has a table for each section of its report.
 """
 
 import argparse

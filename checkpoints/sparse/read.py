@@ -20,7 +20,6 @@ from .limits import assert_within
 from .table import Dense, Row, Rows, Sparse
 from .words import words
 
-
 THREADS = min(4, os.cpu_count() or 1)
 
 

@@ -1,4 +1,4 @@
-"""The report of each zip of runs in benchmarks/, made anew with every build: ``<!-- report: NAME.zip -->`` links to it."""
+"""The report of each zip of runs in benchmarks/, made with every build; ``<!-- report: NAME.zip -->`` links to it."""
 
 import re
 import tempfile

@@ -13,7 +13,7 @@ import transfer
 pytest.importorskip("mkdocs", reason="the site needs pip install -e '.[docs]'")
 pytest.importorskip("griffe")
 
-from scripts.pages import offline, reference, repository, roles
+from scripts.pages import offline, reference, reports, repository, roles
 
 ROOT = repository.ROOT
 
@@ -98,3 +98,9 @@ def test_references_in_docstrings_are_shown_as_code() -> None:
 )
 def test_what_a_page_loads_from_elsewhere_is_found(html: str, loads: list[str]) -> None:
     assert offline.elsewhere(html) == loads
+
+
+def test_a_comment_becomes_a_link_to_the_report_of_a_zip() -> None:
+    page: Any = SimpleNamespace(file=SimpleNamespace(src_uri="results.md"))
+    found = reports.on_page_markdown("Before.\n\n<!-- report: digits.zip -->\n", page, None, None)
+    assert found == "Before.\n\n[The report of all these runs](report-digits.html){ .md-button }\n"

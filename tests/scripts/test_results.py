@@ -42,12 +42,12 @@ def test_columns_of_the_report(runs, monkeypatch, capsys):
     head, _, dense, px, *_ = printed(results, monkeypatch, capsys, runs, "--columns", "sparsity", "weights kept")
     assert head == "| method | sparsity | weights kept |"
     assert dense.startswith("| dense | 0.00% |")
-    assert px.startswith("| px | 90.0")
+    assert px.startswith("| px | 89.98% | 384 |")
 
 
 def test_each_way_beside_the_best(runs, monkeypatch, capsys):
     _, _, row = printed(results, monkeypatch, capsys, runs, "--noise", "0.9")
-    assert row.startswith("| snip | px | −5.00")
+    assert row.startswith("| snip | px | -5.00 points |")
     assert row.endswith("| within noise |")
 
 

@@ -28,7 +28,8 @@ def pack(found: Gathered, path: Path) -> None:
         InputError: the file cannot be written.
     """
     sizes = {record.folder: (record.dense_bytes, record.sparse_bytes) for record in found.records}
-    files = {(folder.name, name): folder / name for folder in (*found.lists, *found.runs) for name in _NAMES}
+    folders = {folder.name: folder for folder in reversed([*found.lists, *found.runs])}  # the first of equal names
+    files = {(name, file): folder / file for name, folder in folders.items() for file in _NAMES}
     try:
         with whole(path) as aside, zipfile.ZipFile(aside, "w") as archive:
             for (folder, name), file in sorted(files.items()):
