@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -14,8 +15,9 @@ import torch
 from checkpoints import InputError
 from checkpoints.files import read_json
 from tests.sweeps.small import RECIPE
-from transfer.errors import TrainingError
+from transfer.errors import RunError, TrainingError
 from transfer.runs.cell import Cell
+from transfer.runs.folder import Held
 from transfer.runs.grid import Grid
 from transfer.runs.run import Result
 from transfer.runs.worker import Done, Failed
@@ -145,6 +147,19 @@ def test_a_cell_of_two_processes(tmp_path: Path) -> None:
     assert ray_engine.launched(cell, 2) is None
     (result,) = tmp_path.glob("*/result.json")
     assert read_json(result)["processes"] == 2
+
+
+@pytest.mark.parametrize(
+    ("printed", "kind"),
+    [("error: another process is running in runs/a; wait for it", Held), ("error: the disk is full", RunError)],
+)
+def test_what_torchrun_printed_is_the_error(
+    printed: str, kind: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = subprocess.CompletedProcess([], 2, "", f"a line of the launcher\n{printed}\n")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: ended)
+    found = ray_engine.launched(Cell(RECIPE, tmp_path, "a"), 2)
+    assert found == Failed(kind, (f"a: {printed.removeprefix('error: ')}",))
 
 
 def test_a_cell_runs_in_the_folder_of_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,10 @@ def name_without_hash(recipe: Recipe) -> str:
 
 
 class Held(InputError):
-    """Another process uses a folder."""
+    """Another process uses a folder; the message begins with :data:`RUNNING`."""
+
+
+RUNNING = "another process is running in"
 
 
 @contextmanager
@@ -88,11 +91,11 @@ def _acquire(lock: FileLock, folder: Path, patience: float) -> None:
             lock.acquire()
             return
         if patience:
-            warnings.warn(f"another process is running in {folder}; waiting up to {patience:g} s for it", stacklevel=2)
+            warnings.warn(f"{RUNNING} {folder}; waiting up to {patience:g} s for it", stacklevel=2)
         lock.acquire(timeout=patience)
     except Timeout as error:
         hint = f"; if none is, remove {lock.lock_file}" if _has_text(Path(lock.lock_file)) else ""
-        raise Held(f"another process is running in {folder}; wait for it, or choose another --out{hint}") from error
+        raise Held(f"{RUNNING} {folder}; wait for it, or choose another --out{hint}") from error
     except NotImplementedError as error:
         raise InputError(f"the file system of {folder} has no locks; choose an --out on another") from error
 

@@ -21,6 +21,7 @@ from checkpoints.files import write_json
 from transfer import plugins
 from transfer.errors import RunError
 from transfer.runs.cell import Cell
+from transfer.runs.folder import RUNNING, Held
 from transfer.runs.shelf import Shelf
 from transfer.runs.worker import Done, Failed, answer
 from transfer.runs.workers import Outcome, Outcomes
@@ -138,7 +139,7 @@ def launched(cell: Cell, processes: int) -> Failed | None:
         return None
     errors = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
     what = errors[0].removeprefix("error: ") if errors else f"torchrun ended with exit code {ended.returncode}"
-    return Failed(RunError, (f"{cell}: {what}",))
+    return Failed(Held if what.startswith(RUNNING) else RunError, (f"{cell}: {what}",))
 
 
 @functools.lru_cache(maxsize=1)
