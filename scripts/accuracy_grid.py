@@ -156,7 +156,7 @@ class Found:
         """Return the rank of each way except dense in each column: 1 is best, ties share a rank, failures come last."""
         found: dict[str, dict[str, float]] = {}
         for column, by_way in self.columns.items():
-            means = {name: _mean(values) for name, values in by_way.items() if name != "dense"}
+            means = {name: mean(values) for name, values in by_way.items() if name != "dense"}
             found[column] = {
                 name: 1 + sum(other > mine for other in means.values())
                 + (sum(other == mine for other in means.values()) - 1) / 2
@@ -173,7 +173,7 @@ class Found:
     def order(self) -> list[str]:
         """Return the ways: dense first, then by mean rank; those that lack columns last."""
         ranks = self._ranks_of_ways()
-        return sorted(ranks, key=lambda name: (name != "dense", -len(ranks[name]), _mean(ranks[name])))
+        return sorted(ranks, key=lambda name: (name != "dense", -len(ranks[name]), mean(ranks[name])))
 
     def markdown(self) -> str:
         """Return a table with one row per way, in the order of :meth:`order`."""
@@ -181,8 +181,8 @@ class Found:
         rows = [
             (
                 name,
-                *(_cell(by_way.get(name)) for by_way in self.columns.values()),
-                f"{_mean(ranks[name]):.1f}" if ranks[name] else "",
+                *(spread(by_way.get(name)) for by_way in self.columns.values()),
+                f"{mean(ranks[name]):.1f}" if ranks[name] else "",
                 f"{100 * self._shortfall(name):.1f}" if ranks[name] else "",
             )
             for name in self.order()
@@ -195,7 +195,7 @@ class Found:
         """Return how far a way stays behind the best one, in the column where that is most; a failure counts as 0."""
         behind = []
         for by_way in self.columns.values():
-            means = {way: max(_mean(values), 0.0) for way, values in by_way.items() if way != "dense"}
+            means = {way: max(mean(values), 0.0) for way, values in by_way.items() if way != "dense"}
             behind += [max(means.values()) - means[name]] if name in means else []
         return max(behind)
 
@@ -216,7 +216,7 @@ class Found:
         """Return the ways within ``points`` of the best of a column, one per line, followed by those columns."""
         near: dict[str, list[str]] = defaultdict(list)
         for column, by_way in self.columns.items():
-            means = {name: _mean(values) for name, values in by_way.items() if values and name != "dense"}
+            means = {name: mean(values) for name, values in by_way.items() if values and name != "dense"}
             for name, value in sorted(means.items(), key=lambda item: -item[1]):
                 if value >= max(means.values()) - points / 100:
                     near[name].append(column)
@@ -224,15 +224,17 @@ class Found:
         return "".join(f"{name}  # {' '.join(columns)}\n" for name, columns in lines)
 
 
-def _mean(values: Sequence[float]) -> float:
+def mean(values: Sequence[float]) -> float:
+    """Return the mean; -1, below every accuracy, of nothing."""
     return statistics.fmean(values) if values else -1.0
 
 
-def _cell(values: Sequence[float] | None) -> str:
+def spread(values: Sequence[float] | None) -> str:
+    """Return mean and standard deviation in percent; nothing for no way, "error" for one without a value."""
     if not values:
         return "" if values is None else "error"
     spread = f" ± {100 * statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{100 * _mean(values):.2f}{spread}"
+    return f"{100 * mean(values):.2f}{spread}"
 
 
 def found(pairs: Mapping[str, Pair], out: Path, ways: Sequence[str] | None = None) -> Found:

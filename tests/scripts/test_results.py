@@ -1,13 +1,13 @@
 """The tables of packed runs, of rounds and of kernels, from small files made by hand."""
 
-import csv
 import json
 import sys
 from pathlib import Path
 
 import pytest
 
-from scripts import ntk_tables, results
+from scripts import accuracy_grid, ntk_tables, results
+from scripts.grid_cells import PAIRS
 from tests.report.run_folders import write_run
 from transfer.runs.report_runs import report
 
@@ -72,18 +72,16 @@ def kernels(tmp_path: Path) -> Path:
     rows = [of_kernel(way, level, 0.25) for level in (0.9, 0.982) for way in ways]
     found = {"names": ways, "found": [[1, 0.5, 0.2], [0.5, 1, 0.3], [0.2, 0.3, 1]], "expected": [[0.1] * 3] * 3}
     (tmp_path / "ntk.json").write_text(json.dumps({"rows": rows, "overlaps": {"0.9": found, "0.982": found}}))
-    with (tmp_path / "methods.csv").open("w", newline="") as file:
-        usual = {**ntk_tables.USUAL, "sparsity": "0.982", "rounds": "20", "error": ""}
-        cells = [("px", "batch", "0.9"), ("px", "batch", "0.92"), ("px", "running", "0.95"), ("snip", "batch", "1")]
-        table = csv.DictWriter(file, [*usual, "method", "statistics", "accuracy"])
-        table.writeheader()
-        table.writerows({**usual, **dict(zip(table.fieldnames[-3:], cell, strict=True))} for cell in cells)
-        table.writerow({**usual, "method": "px", "statistics": "batch", "accuracy": "0", "options": "bf16=true"})
+    grid = accuracy_grid.settings("digits", PAIRS["digits"])
+    table = accuracy_grid.Table(accuracy_grid.csv_of(tmp_path, "digits"))
+    cells = [("px:batch:20", 0.9), ("px:batch:20", 0.92), ("px:running:20", 0.95), ("snip:batch", 1.0)]
+    for name, accuracy in (*cells, ("px:batch:20,bf16=true", 0.0)):
+        table.append({**grid, "sparsity": 0.982, "way": name, "accuracy": accuracy})
     return tmp_path
 
 
 def test_what_is_kept_of_the_kernel_beside_the_accuracies(kernels, monkeypatch, capsys):
-    words = (kernels / "ntk.json", "--sparsity", 0.982, "--accuracies", kernels / "methods.csv")
+    words = (kernels / "ntk.json", "--sparsity", 0.982, "--accuracies", kernels)
     _, _, *rows = printed(ntk_tables, monkeypatch, capsys, *words)
     shares = " | ".join(["25.00%"] * 5)
     assert rows == [

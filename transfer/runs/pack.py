@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -14,6 +12,7 @@ from pathlib import Path
 
 from checkpoints.errors import InputError
 from checkpoints.files import whole
+from transfer.data.sources import archive as archives
 from transfer.runs.gather import LISTS, Gathered
 from transfer.runs.run_files import SIZES, TEXTS
 
@@ -61,7 +60,9 @@ def unpacked(places: Sequence[Path]) -> Iterator[dict[Path, Path]]:
             found[place] = place
             if zipfile.is_zipfile(place):
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="px-transfer-")))
-                _unpack(place, folder)
+                for name, content in _files(place):
+                    (folder / name).parent.mkdir(exist_ok=True)
+                    (folder / name).write_bytes(content)
                 found[place] = folder
         try:
             yield found
@@ -69,7 +70,8 @@ def unpacked(places: Sequence[Path]) -> Iterator[dict[Path, Path]]:
             raise InputError(_shown(str(error), found)) from error
 
 
-def _unpack(path: Path, folder: Path) -> None:
+def _files(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield names, FOLDER/FILE, and contents of a zip from anyone; nothing before all names are known to be ours."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -80,11 +82,10 @@ def _unpack(path: Path, folder: Path) -> None:
             if sum(entry.file_size for entry in entries) > _MOST:
                 raise InputError(f"{path} holds more than 1 GiB; give a zip that transfer report --pack wrote")
             for entry in entries:
-                target = folder / entry.filename
-                target.parent.mkdir(exist_ok=True)
-                with archive.open(entry) as source, target.open("wb") as file:
-                    shutil.copyfileobj(source, file)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+                yield entry.filename, archives.unpacked(archive, entry)
+    except InputError:
+        raise
+    except archives.DAMAGED as error:
         raise InputError(
             f"{path} is damaged ({error}); pack the runs again: transfer report RUNS --pack FILE"
         ) from error

@@ -145,7 +145,8 @@ def _record(folder: Path, recipe: Recipe, result: Mapping[str, Any]) -> tuple[Re
     parts = _Parts(folder, [])
     prune_s, train_s = parts.read("timing.json", _timing, (None, None))
     packed = not os.path.isfile(folder / _WEIGHTS) and os.path.isfile(folder / SIZES)
-    dense_bytes, sparse_bytes = parts.read(*((SIZES, _sizes) if packed else (_WEIGHTS, file_sizes)), (None, None))
+    weights, sizes = (SIZES, _sizes) if packed else (_WEIGHTS, file_sizes)
+    dense_bytes, sparse_bytes = parts.read(weights, sizes, (None, None))
     spectrum, computed = parts.read("spectrum.json", _spectrum, (None, {}), usual=False)
     record = Record(
         folder, recipe, result,

@@ -46,7 +46,7 @@ class Archive:
         try:
             if self._zip is None:
                 return _content(self.path / name)
-            return _unpacked(self._zip, self._zip.getinfo(f"{self.path.stem}/{name}"))
+            return unpacked(self._zip, self._zip.getinfo(f"{self.path.stem}/{name}"))
         except InputError:
             raise
         except DAMAGED as error:
@@ -59,8 +59,13 @@ def _content(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    """Return a file's content, never more than the size that the zip declares for it."""
+def unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """Return a file's content, never more than the size that the zip declares for it.
+
+    Raises:
+        InputError: it is larger than LARGEST, or in a compression that zipfile cannot stop unpacking at a limit.
+        Exception: one of DAMAGED.
+    """
     if entry.file_size > LARGEST or entry.compress_type not in PLAIN:
         raise InputError(
             f"{archive.filename}: {entry.filename} has {entry.file_size} bytes in compression {entry.compress_type}, "
