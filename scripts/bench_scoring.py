@@ -128,7 +128,7 @@ def round_cost(method: str, arch: str, size: int, batch: int, repeats: int, devi
 
 def rounds_cost(arch: str, size: int, batch: int, repeats: int, device: str) -> None:
     """Compare further rounds of px over 100 images with forwards."""
-    model, batches = build(arch, size, batch, device, count=100 // batch)
+    model, batches = build(arch, size, batch, device, 100 // batch)
     fresh = copy.deepcopy(model.state_dict())
 
     def forwards() -> None:
