@@ -230,7 +230,6 @@ def measure(
         "units": sum(row["units"] for row in layers),
         "effective_sparsity": effective_sparsity(layers),
         "seconds": seconds,
-        "layers": layers,
     }, masks
 
 

@@ -7,18 +7,14 @@ A way is METHOD or METHOD:STATISTICS; accuracies are those of the same method, s
 """
 
 import argparse
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import accuracy_grid
+import grid_found
 from compare_methods import share
-from grid_cells import PAIRS, way
 
 from checkpoints.files import read_json
-from transfer.pruning import default_rounds
-from transfer.pruning.saliency import statistics
 from transfer.report import tables
 
 Row = Mapping[str, Any]
@@ -41,7 +37,7 @@ def main() -> None:
         print(nearest(content["overlaps"]), end="")
     else:
         rows = [row for row in content["rows"] if row["sparsity"] == asked.sparsity]
-        print(kept(rows, accuracies(asked.accuracies, asked.sparsity) if asked.accuracies else {}), end="")
+        print(kept(rows, grid_found.accuracies(asked.accuracies, asked.sparsity) if asked.accuracies else {}), end="")
 
 
 def kept(rows: Sequence[Row], found: Mapping[str, Sequence[float]]) -> str:
@@ -51,9 +47,9 @@ def kept(rows: Sequence[Row], found: Mapping[str, Sequence[float]]) -> str:
         (
             f"`{row['method']}`", str(row["rounds"]), *(share(row[name]) for name in SHOWN.values()),
             str(len(row["empty_layers"])), f"{row['dead_units']} of {row['units']}",
-            *([accuracy_grid.spread(known[row["method"]] or None) or "-"] if found else []),
+            *([grid_found.spread(known[row["method"]] or None) or "-"] if found else []),
         )
-        for row in sorted(rows, key=lambda row: -accuracy_grid.mean(known[row["method"]]))
+        for row in sorted(rows, key=lambda row: -grid_found.mean(known[row["method"]]))
     ]  # fmt: skip
     columns = ("way", "rounds", *SHOWN, "empty layers", "dead units", *(["accuracy"] if found else []))
     return tables.markdown(columns, lines)
@@ -62,15 +58,7 @@ def kept(rows: Sequence[Row], found: Mapping[str, Sequence[float]]) -> str:
 def way_of(row: Row) -> str:
     """Return a row's method, statistics and rounds as accuracy_grid.py names them."""
     method, _, seen = row["method"].partition(":")
-    rounds = None if row["rounds"] == default_rounds(method) else str(row["rounds"])
-    return str(way(":".join(filter(None, (method, seen or statistics(method), rounds)))))
-
-
-def accuracies(folder: Path, sparsity: float) -> dict[str, list[float]]:
-    """Return the accuracies of all seeds on digits by way of pruning."""
-    pair = dataclasses.replace(PAIRS["digits"], sparsities=(sparsity,))
-    (found,) = accuracy_grid.found({"digits": pair}, folder).columns.values()
-    return found
+    return grid_found.csv_name(method, seen or None, row["rounds"])
 
 
 def nearest(overlaps: Mapping[str, Mapping[str, Any]]) -> str:

@@ -1,9 +1,8 @@
-"""Markdown tables of the measurements in benchmarks/: of runs packed by ``transfer report --pack``, and over rounds.
+"""Markdown tables of the runs in benchmarks/, packed by ``transfer report --pack``.
 
     python scripts/results.py benchmarks/digits.zip                  # the metric, by way of pruning and sparsity
     python scripts/results.py benchmarks/digits.zip --noise 0.982    # differences to the best at that sparsity
     python scripts/results.py benchmarks/quickstart.zip --columns sparsity "weights kept" accuracy "empty layers"
-    python scripts/results.py benchmarks/digits-rounds.json          # of `transfer figure rounds`
 
 A zip whose runs differ in task, data or settings has a table for each section of its report.
 """
@@ -12,9 +11,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from checkpoints.files import read_json
-from transfer import data, tasks
-from transfer.figures import rounds
 from transfer.report import summary, tables
 from transfer.report.figures import percent
 from transfer.report.sections import Section, split
@@ -25,13 +21,10 @@ from transfer.runs.pack import unpacked
 def main() -> None:
     """Print what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path, help="a zip of runs, or the rounds.json of a figure")
+    parser.add_argument("file", type=Path, help="a zip of runs")
     parser.add_argument("--noise", type=float, metavar="SPARSITY", help="each way beside the best at this sparsity")
     parser.add_argument("--columns", nargs="+", help="one line per way and sparsity, with these columns of the report")
     asked = parser.parse_args()
-    if asked.file.suffix == ".json":
-        print(over_rounds(asked.file))
-        return
     for section in sections(asked.file):
         if asked.columns:
             print(lines(section, ["method", *asked.columns]), end="")
@@ -73,14 +66,6 @@ def noise(section: Section, level: float) -> str:
     return tables.markdown(
         ("way", "best", "difference", "95 % interval", "verdict"), [(row[0], row[2], *row[3:5], row[6]) for row in rows]
     )
-
-
-def over_rounds(path: Path) -> str:
-    """Return the metric and the seconds of pruning by method and number of rounds."""
-    content = read_json(path)
-    rows, recipe = content["rows"], content["settings"]["recipe"]
-    metric = tasks.find(data.task(recipe["data"]["name"])).headline
-    return tables.markdown(rounds.columns(rows), rounds.table(rows, metric)).rstrip("\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The tables of packed runs, of rounds and of kernels, from small files made by hand."""
+"""The tables of packed runs and of kernels, from small files made by hand."""
 
 import json
 import sys
@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts import accuracy_grid, ntk_tables, results
-from scripts.grid_cells import PAIRS
+from scripts import ntk_tables, results
+from scripts.grid_cells import PAIRS, settings
+from scripts.grid_csv import Table, csv_of
 from tests.report.run_folders import write_run
 from transfer.runs.report_runs import report
 
@@ -51,14 +52,6 @@ def test_each_way_beside_the_best(runs, monkeypatch, capsys):
     assert row.endswith("| within noise |")
 
 
-def test_rounds(tmp_path, monkeypatch, capsys):
-    row = {"method": "px", "rounds": 5, "sparsity": 0.98, "values": [0.9], "mean": 0.9, "std": None, "seconds": 1.5}
-    content = {"rows": [row], "settings": {"recipe": {"data": {"name": "digits"}}}}
-    (tmp_path / "rounds.json").write_text(json.dumps(content))
-    *_, line = printed(results, monkeypatch, capsys, tmp_path / "rounds.json")
-    assert line == "| px | 90.00%, 1.50 s |"
-
-
 def of_kernel(method: str, sparsity: float, share: float) -> dict:
     return {
         "method": method, "sparsity": sparsity, "rounds": 20, "empty_layers": ["a"], "dead_units": 3, "units": 7,
@@ -72,8 +65,8 @@ def kernels(tmp_path: Path) -> Path:
     rows = [of_kernel(way, level, 0.25) for level in (0.9, 0.982) for way in ways]
     found = {"names": ways, "found": [[1, 0.5, 0.2], [0.5, 1, 0.3], [0.2, 0.3, 1]], "expected": [[0.1] * 3] * 3}
     (tmp_path / "ntk.json").write_text(json.dumps({"rows": rows, "overlaps": {"0.9": found, "0.982": found}}))
-    grid = accuracy_grid.settings("digits", PAIRS["digits"])
-    table = accuracy_grid.Table(accuracy_grid.csv_of(tmp_path, "digits"))
+    grid = settings("digits", PAIRS["digits"])
+    table = Table(csv_of(tmp_path, "digits"))
     cells = [("px:batch:20", 0.9), ("px:batch:20", 0.92), ("px:running:20", 0.95), ("snip:batch", 1.0)]
     for name, accuracy in (*cells, ("px:batch:20,bf16=true", 0.0)):
         table.append({**grid, "sparsity": 0.982, "way": name, "accuracy": accuracy})

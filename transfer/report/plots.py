@@ -131,25 +131,39 @@ def ways(columns: Mapping[str, Mapping[str, Sequence[float]]], order: Sequence[s
 def kept_trace(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
     """Plot the fraction of the dense trace that each method keeps: one row per method, one dot per sparsity, log scale.
 
-    Rows hold method, sparsity and trace_kept (fractions). A trace of 0 is a cross at the left edge.
+    One panel with each network's own BatchNorm statistics, one with the dense network's. Rows hold method, sparsity,
+    own_trace_kept and trace_kept (fractions). A trace of 0 is a cross at the left edge.
     """
+    from matplotlib.figure import Figure
+
     names = list(dict.fromkeys(row["method"] for row in rows))
-    figure, axes = _figure(title, height=max(2.5, 0.8 + 0.26 * len(names)))
-    least = min((row["trace_kept"] for row in rows if row["trace_kept"] > 0), default=1e-3) / 2
     sparsities = list(dict.fromkeys(row["sparsity"] for row in rows))
-    for number, sparsity in enumerate(sparsities):
-        own = [row for row in rows if row["sparsity"] == sparsity]
-        places = [names.index(row["method"]) for row in own]
-        values = [row["trace_kept"] for row in own]
-        lost = [place for place, value in zip(places, values, strict=True) if value == 0]
-        colour = list(COLOURS.values())[(8, 11, 4, 9)[number % 4]]
-        axes.plot([v or least for v in values], places, "o", color=colour, label=f"{100 * sparsity:g} % removed")
-        axes.plot([least] * len(lost), lost, "x", color="white", markersize=5)
-    axes.axvline(1, linestyle="--", color=COLOURS["dense"], label="dense")
-    axes.set(xlabel="trace of the NTK, as a fraction of the dense model's", xscale="log")
-    axes.set_yticks(range(len(names)), names, fontsize=8)
-    axes.invert_yaxis()
-    axes.legend(fontsize=8)
+    figure = Figure(figsize=(8.0, max(2.8, 1.1 + 0.24 * len(names))), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    kinds = {"own_trace_kept": "its own BatchNorm statistics", "trace_kept": "the dense network's statistics"}
+    for axes, (kind, label) in zip(panels, kinds.items(), strict=True):
+        least = min((row[kind] for row in rows if row[kind] > 0), default=1e-3) / 2
+        for number, sparsity in enumerate(sparsities):
+            shown = [row for row in rows if row["sparsity"] == sparsity]
+            places = [names.index(row["method"]) for row in shown]
+            values = [row[kind] for row in shown]
+            lost = [place for place, value in zip(places, values, strict=True) if value == 0]
+            colour = list(COLOURS.values())[(8, 11, 4, 9)[number % 4]]
+            axes.plot([v or least for v in values], places, "o", color=colour, label=f"{100 * sparsity:g} % removed")
+            axes.plot([least] * len(lost), lost, "x", color="white", markersize=5)
+        axes.axvline(1, linestyle="--", color=COLOURS["dense"], label="dense")
+        axes.set_title(label, fontsize=9)
+        axes.set(xscale="log")
+        axes.set_xlabel("part of the dense network's trace", fontsize=8)
+        axes.set_yticks(range(len(names)), names, fontsize=8)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].invert_yaxis()
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(sparsities) + 1, fontsize=8,
+        frameon=False,
+    )  # fmt: skip
+    figure.suptitle(title, fontsize=9)
     _write(figure, path)
 
 
