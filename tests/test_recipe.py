@@ -206,3 +206,10 @@ def test_a_recipe_from_before_a_setting_had_its_name_is_read() -> None:
     old = {**content, "data": {**content["data"], "maps": content["data"]["mask_augment"]}}
     del old["data"]["mask_augment"]
     assert Recipe.from_dict(old) == Recipe.from_dict(content)
+
+
+def test_colours_are_in_the_name_of_a_run_only_where_they_are_asked_for():
+    plain = Recipe("r", data=Data(augment=Augment(flip=True)))
+    assert {"jitter", "grayscale"}.isdisjoint(plain.decisive()["data"]["augment"])
+    jitter = Recipe("r", data=Data(augment=Augment(flip=True, jitter=0.4)))
+    assert jitter.decisive()["data"]["augment"] == {**plain.decisive()["data"]["augment"], "jitter": 0.4}

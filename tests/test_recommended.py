@@ -9,7 +9,7 @@ from transfer.pruning.saliency import statistics
 from transfer.recipe import Recipe
 from transfer.recipe_cli import Comparing
 
-PAPERS = ["cifar10_scratch", "cifar100_scratch", "tiny_imagenet_scratch"]
+PAPERS = ["cifar10_scratch", "cifar100_scratch", "tiny_imagenet_scratch", "imagenet_scratch"]
 
 
 def test_it_is_a_method_that_looks_at_the_network_that_trains_in_several_rounds():

@@ -285,16 +285,15 @@ class Recipe:
     def decisive(self) -> dict[str, Any]:
         """Return the settings that affect results (hashed into the folder name): not workers and save_minutes.
 
-        A pattern, an ablation and compile are among them only if asked for, so that other runs keep the name that
-        earlier versions gave.
+        What earlier versions did not have is among them only if asked for, so that other runs keep their names.
         """
         content = self.to_dict()
         del content["data"]["workers"], content["train"]["save_minutes"]
         usual = Recipe(self.name)
-        for path in ("prune.pattern", "prune.ablate", "train.compile"):
+        for path in ("prune.pattern", "prune.ablate", "train.compile", "data.augment.jitter", "data.augment.grayscale"):
             if self.at(path) == usual.at(path):
-                part, name = path.split(".")
-                del content[part][name]
+                *parts, name = path.split(".")
+                del functools.reduce(dict.__getitem__, parts, content)[name]
         return content
 
     @classmethod

@@ -21,6 +21,9 @@ def test_importing_it_does_not_import_torch(module):
         ({"resized_crop": (0.5, 1.5)}, "resized_crop must be two areas"),
         ({"ratio": (2, 1)}, "ratio must be two numbers"),
         ({"pad_crop": 4, "resized_crop": (0.1, 1)}, "exclude each other"),
+        ({"jitter": 1.5}, "jitter must be from 0"),
+        ({"jitter": float("nan")}, "jitter must be from 0"),
+        ({"grayscale": -0.1}, "grayscale must be from 0"),
     ],
 )
 def test_values_out_of_range_are_named(options, says):

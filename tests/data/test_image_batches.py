@@ -19,6 +19,7 @@ AUGMENTS = {
     "pad_crop": Augment(pad_crop=2, flip=True),
     "flip": Augment(flip=True),
     "resized_crop": Augment(resized_crop=(0.1, 1), flip=True),
+    "colours": Augment(resized_crop=(0.1, 1), jitter=0.4, grayscale=0.2),
 }
 
 

@@ -1,4 +1,4 @@
-"""Random geometry of training. Plain data without torch, since recipes hold it."""
+"""Random geometry and colours of training. Plain data without torch, since recipes hold it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from checkpoints.errors import InputError
 
 @dataclass(frozen=True)
 class Augment:
-    """Random training geometry; all off = none.
+    """Random geometry and colours of training images; all off = none.
 
     Raises:
         InputError: a value is out of range.
@@ -24,12 +24,19 @@ class Augment:
     """Area range, in (0, 1], of a random resized crop; cannot be combined with pad_crop."""
     ratio: tuple[float, float] = (0.75, 4 / 3)
     """Range of width / height of that crop."""
+    jitter: float = 0.0
+    """Brightness, contrast and saturation change by factors from 1 - jitter to 1 + jitter; 0 = off."""
+    grayscale: float = 0.0
+    """Probability that an image loses its colours."""
 
     def __post_init__(self) -> None:
         if self.pad_crop < 0:
             raise InputError(f"pad_crop must be 0 (off) or more pixels, got {self.pad_crop}")
         if not 0 < self.ratio[0] <= self.ratio[1]:
             raise InputError(f"ratio must be two numbers with 0 < low <= high, got {self.ratio}")
+        for name, value in (("jitter", self.jitter), ("grayscale", self.grayscale)):
+            if not 0 <= value <= 1:
+                raise InputError(f"{name} must be from 0 (off) to 1, got {value}")
         if self.resized_crop is None:
             return
         if not 0 < self.resized_crop[0] <= self.resized_crop[1] <= 1:

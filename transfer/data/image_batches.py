@@ -14,7 +14,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
 from checkpoints.errors import InputError
-from transfer.data import geometry
+from transfer.data import colours, geometry
 from transfer.data.augment import Augment
 from transfer.data.dataset import ImageFiles, Images, Split
 from transfer.data.draws import draw
@@ -34,8 +34,9 @@ class Batches(Walk):
 
     Without ``augment``, images in memory are resized to ``size`` × ``size`` if they differ; files have their shorter
     side resized to ``size`` · 256 / 224 and are centre-cropped. With it: pad-crop at native size, flip, then the same
-    resizing; or random resized crop, flip. Resampling is antialiased. ``mean`` and ``std`` are for pixels from 0 to 1.
-    ``drop_last`` drops a smaller last batch, unless it is the only one. ``workers`` processes decode files.
+    resizing; or random resized crop, flip; last the colours. Resampling is antialiased. ``mean`` and ``std`` are for
+    pixels from 0 to 1. ``drop_last`` drops a smaller last batch, unless it is the only one. ``workers`` processes
+    decode files.
 
     Raises:
         InputError: ``size`` or ``batch`` is below 1, the interpolation is unknown, or the split is empty; and, while
@@ -98,6 +99,7 @@ class InMemory:
             rows = part(len(indices), rank, world)
             mine = indices[rows].to(self.device)
             pixels = self._geometry(self.pixels[mine], len(indices), rows, epoch, number)
+            pixels = _recoloured(pixels, self.preprocess.augment, len(indices), rows, (self.seed, epoch, number))
             yield self.preprocess.normalise(pixels), self.labels[mine]
 
     def _geometry(self, pixels: Tensor, count: int, rows: slice, epoch: int, number: int) -> Tensor:
@@ -196,11 +198,21 @@ class FromFiles:
         Raises:
             InputError: a file is not a readable image.
         """
-        mine = [indices[part(len(indices), rank, world)] for indices in batches[start:]]
+        todo = batches[start:]
+        slices = [part(len(indices), rank, world) for indices in todo]
+        mine = [indices[rows] for indices, rows in zip(todo, slices, strict=True)]
         pictures = decoded(self.decoder, mine, epoch=epoch, workers=self.workers, device=self.device)
-        for indices, pixels in zip(mine, pictures, strict=True):
-            pixels = pixels.to(self.device, non_blocking=True)
+        for number, (whole, rows, indices, pixels) in enumerate(zip(todo, slices, mine, pictures, strict=True), start):
+            pixels, key = pixels.to(self.device, non_blocking=True), (self.decoder.seed, epoch, number)
+            pixels = _recoloured(pixels, self.preprocess.augment, len(whole), rows, key)
             yield self.preprocess.normalise(pixels), self.labels[indices].to(self.device)
+
+
+def _recoloured(pixels: Tensor, augment: Augment | None, count: int, rows: slice, key: tuple[int, int, int]) -> Tensor:
+    """Change the colours of ``rows`` of a global batch of ``count``, drawn for all of it by (seed, epoch, batch)."""
+    if augment is None or not (augment.jitter or augment.grayscale):
+        return pixels
+    return colours.recolour(pixels, colours.draw(augment, count, generator("colours", *key)).rows(rows, pixels.device))
 
 
 class EpochBatches(Protocol):
