@@ -45,13 +45,13 @@ def kept(rows: Sequence[Row], found: Mapping[str, Sequence[float]]) -> str:
     known = {row["method"]: found.get(way_of(row), ()) for row in rows}
     lines = [
         (
-            f"`{row['method']}`", str(row["rounds"]), *(share(row[name]) for name in SHOWN.values()),
-            str(len(row["empty_layers"])), f"{row['dead_units']} of {row['units']}",
-            *([grid_found.spread(known[row["method"]] or None) or "-"] if found else []),
+            f"`{row['method']}`", *([grid_found.spread(known[row["method"]] or None) or "-"] if found else []),
+            str(row["rounds"]), *(share(row[name]) for name in SHOWN.values()), str(len(row["empty_layers"])),
+            str(row["dead_units"]),
         )
         for row in sorted(rows, key=lambda row: -grid_found.mean(known[row["method"]]))
     ]  # fmt: skip
-    columns = ("way", "rounds", *SHOWN, "empty layers", "dead units", *(["accuracy"] if found else []))
+    columns = ("way", *(["accuracy"] if found else []), "rounds", *SHOWN, "empty layers", "dead units")
     return tables.markdown(columns, lines)
 
 
