@@ -112,6 +112,13 @@ def test_a_place_that_cannot_be_written(runs, tmp_path, name):
         report([runs], out=tmp_path / "a", pack=tmp_path / name)
 
 
+def test_nothing_is_packed_where_the_report_cannot_be_written(runs, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="choose another --out"):
+        report([runs], out=tmp_path / "file" / "report", pack=tmp_path / "runs.zip")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "runs"]
+
+
 def test_the_command_packs(runs, tmp_path, command):
     words = shlex.split(f"report {runs} --out {tmp_path / 'r'} --pack {tmp_path / 'r.zip'}")
     code, out, _ = command(*words)

@@ -50,7 +50,7 @@ def report(
 
     Raises:
         InputError: before anything is written: a folder holds no run, none is finished, a task is not registered,
-            ``within`` is no distance, ``out`` or ``pack`` cannot be written, or a zip is damaged.
+            ``within`` is no distance, ``out`` cannot be written, or a zip is damaged; after the report: ``pack`` cannot.
     """
     if not folders:
         raise InputError("say which runs: transfer report FOLDER..., such as transfer report runs")
@@ -62,18 +62,20 @@ def report(
         raise InputError(f"--pack is {pack}; give a file whose name ends in .zip")
     with packs.unpacked(folders) as places:
         found = gather(list(places.values()), progress=progress)
+        shown = packs.renamed(found, places)
+        sections, twice = split(shown.records)
+        faults = [*shown.faults, *(Fault("twice", folder, why) for folder, why in twice)]
+        seen = f"{len(shown.records)} finished runs in {', '.join(map(str, folders))}"
+        content = {
+            "report.html": page(sections, faults, seen, within, _command),
+            "report.csv": as_csv(sections),
+            "report.tex": as_latex(sections),
+        }
+        files = _write(out, content)
         if pack:
             packs.pack(found, pack)
-        found = packs.renamed(found, places)
-    sections, twice = split(found.records)
-    faults = [*found.faults, *(Fault("twice", folder, why) for folder, why in twice)]
-    seen = f"{len(found.records)} finished runs in {', '.join(map(str, folders))}"
-    content = {
-        "report.html": page(sections, faults, seen, within, _command),
-        "report.csv": as_csv(sections),
-        "report.tex": as_latex(sections),
-    }
-    return Report(sections, faults, [*_write(out, content), *([pack] if pack else [])], within)
+            files.append(pack)
+    return Report(sections, faults, files, within)
 
 
 def _command(row: Row) -> str:
