@@ -36,6 +36,13 @@ def test_a_log_axis_spaces_equal_ratios_equally():
     assert a - b == pytest.approx(b - c, abs=0.11)
 
 
+def test_thousands_are_written_out():
+    found, _ = line_of([0.0, 600.0, 1200.0])
+    assert [words for _, words in found.y_ticks] == ["0", "300", "600", "900", "1,200"]
+    found, _ = line_of([1.0, 1e6], log=True)
+    assert {words for _, words in found.y_ticks} >= {"1", "100", "10,000", "1e+06"}
+
+
 @pytest.mark.parametrize(("value", "log"), [(math.nan, False), (0.0, True), (math.inf, False)])
 def test_what_has_no_place_is_a_cross_and_breaks_the_line(value, log):
     _, line = line_of([1.0, value, 2.0], log=log)

@@ -163,9 +163,13 @@ def _x_ticks(axis: Axis, scale: Scale) -> list[tuple[float, str]]:
 
 
 def _ticks(axis: Axis, scale: Scale) -> list[tuple[float, str]]:
-    values = list(axis.ticks) or [(v, f"{v:.3g}") for v in _round_numbers(scale)]
+    values = list(axis.ticks) or [(v, _number(v)) for v in _round_numbers(scale)]
     found = [(scale(value), words) for value, words in values if scale.low <= value <= scale.high]
     return [(at, words) for at, words in found if at is not None]
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if 1e3 <= abs(value) < 1e5 else f"{value:.3g}"
 
 
 def _round_numbers(scale: Scale) -> list[float]:
