@@ -1,7 +1,7 @@
 """Markdown table of the NAME.json that a command wrote: `transfer figure NAME`, `transfer probe`, `transfer search`.
 
     python scripts/command_tables.py benchmarks/figures/bounds-seed0.json
-    python scripts/command_tables.py benchmarks/probe-*.json                             # mean ± std over runs
+    python scripts/command_tables.py benchmarks/probes               # a folder of such files: mean ± std over seeds
     python scripts/command_tables.py benchmarks/search-digits.json --accuracies benchmarks
 
 Of `dynamics`, whose rows are in its picture, the fits. Accuracies are of accuracy_grid.py: what a method reaches
@@ -32,10 +32,14 @@ def main() -> None:
     parser.add_argument("files", nargs="+", type=Path, help=f"NAME.json or NAME-…json, NAME one of {', '.join(NAMES)}")
     parser.add_argument("--accuracies", type=Path, help="folder of accuracy_grid.py's CSV of digits, for a search")
     asked = parser.parse_args()
-    names = {path.stem.partition("-")[0] for path in asked.files}
-    if len(names) > 1 or not names <= set(NAMES):
-        parser.exit(2, f"files are of {', '.join(sorted(names))}; give files named after one of {', '.join(NAMES)}\n")
-    name, contents = names.pop(), [read_json(path) for path in asked.files]
+    paths = [path for given in asked.files for path in (sorted(given.glob("*.json")) if given.is_dir() else [given])]
+    names = {path.stem.partition("-")[0] for path in paths}
+    if len(names) != 1 or not names <= set(NAMES):
+        parser.exit(
+            2,
+            f"files are of {', '.join(sorted(names)) or 'nothing'}; give files named after one of {', '.join(NAMES)}\n",
+        )
+    name, contents = names.pop(), [read_json(path) for path in paths]
     if name == probe.NAME:
         print(probes(contents), end="")
     elif len(contents) > 1:

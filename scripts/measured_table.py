@@ -1,7 +1,4 @@
-"""Markdown table of the speeds and sizes that README names, from the lines in benchmarks/.
-
-python scripts/measured_table.py
-"""
+"""Markdown table of the speeds and sizes that README names, from the lines in benchmarks/; it takes no options."""
 
 import json
 from collections.abc import Iterator

@@ -69,7 +69,8 @@ def test_probes_of_a_method_are_averaged_and_dense_is_shown_once(tmp_path: Path,
         ]
         paths.append(tmp_path / f"probe-{method}-{seed}.json")
         paths[-1].write_text(json.dumps({"settings": {"method": method, "seed": seed}, "rows": rows}))
-    assert printed(monkeypatch, capsys, *paths)[2:] == [
+    assert printed(monkeypatch, capsys, *paths) == printed(monkeypatch, capsys, tmp_path)
+    assert printed(monkeypatch, capsys, tmp_path)[2:] == [
         "| letters |  | dense | 90.00 ± 0.00 | 90.00 ± 0.00 |",
         "| letters | px | pruned | 62.50 ± 17.68 | 62.50 ± 17.68 |",
         "| letters | snip | pruned | 25.00 | 25.00 |",
@@ -96,10 +97,8 @@ def test_search_beside_full_trainings(tmp_path: Path, monkeypatch, capsys):
     assert magnitude == "| magnitude | 10.0 | 15.0 |  |  |"
 
 
-@pytest.mark.parametrize(
-    "names", [["results.json"], ["bounds-seed0.json", "probe.json"], ["units-1.json", "units-2.json"]]
-)
-def test_other_files(names: list[str], tmp_path: Path, monkeypatch, capsys):
+@pytest.mark.parametrize("names", ["results.json", "bounds-seed0.json probe.json", "units-1.json units-2.json"])
+def test_other_files(names: str, tmp_path: Path, monkeypatch, capsys):
     for name in names.split():
         (tmp_path / name).write_text("{}")
     with pytest.raises(SystemExit) as left:
