@@ -142,17 +142,14 @@ def step(options: argparse.Namespace) -> None:
 def held(model: nn.Module, masks: Masks, device: str, turns: int) -> list[float]:
     """Return the seconds of what holding masks adds to a step: pruned gradients and weights set to 0."""
     hold = masks.hold(model, torch.optim.SGD(model.parameters()))
-    for parameter, _ in hold._pruned:
+    for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
 
-    @torch.no_grad()
-    def fill() -> None:
-        for parameter, pruned in hold._pruned:
-            if parameter.grad is not None:
-                parameter.grad.masked_fill_(pruned, 0.0)
-            parameter.masked_fill_(pruned, 0.0)
+    def zero() -> None:
+        hold.zero_gradients()
+        hold.zero_weights()
 
-    return [_bench.seconds_of(fill, device) for _ in range(turns + 1)][1:]
+    return [_bench.seconds_of(zero, device) for _ in range(turns + 1)][1:]
 
 
 def epoch(options: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from checkpoints.errors import InputError
 from checkpoints.files import write_whole
 from checkpoints.weights_file import serialized
-from transfer.pruning.tied import place
+from transfer.pruning.hold import Hold, unwrapped
 
 
 class Masks(Mapping[str, Tensor]):
@@ -106,8 +106,13 @@ class Masks(Mapping[str, Tensor]):
         return {name: parameters[name] for name in self}
 
     def hold(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> "Hold":
-        """Keep pruned weights at zero while the optimizer trains the model; see :class:`Hold`."""
-        return Hold(self, model, optimizer)
+        """Keep pruned weights at zero while the optimizer trains the model, bare or wrapped; see :class:`Hold`.
+
+        Raises:
+            InputError: as :meth:`match`.
+        """
+        bare = unwrapped(model, self)
+        return Hold(self, self.match(bare), bare, optimizer)
 
     def save(self, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
         """Write the masks to a safetensors file atomically, one bit per weight."""
@@ -162,72 +167,6 @@ def _unpacked(bits: np.ndarray, shape: list[int]) -> Tensor:
     if not whole or bits.dtype != np.uint8 or bits.size != (count + 7) // 8:
         raise ValueError(f"{bits.size} bytes of {bits.dtype} for shape {shape}")
     return torch.from_numpy(np.unpackbits(bits, count=count).astype(bool)).view(shape)
-
-
-class Hold:
-    """Mask gradients once accumulated and weights after every optimizer step, until :meth:`remove`.
-
-    Both are needed: with gradients alone, existing momentum or weight decay moves pruned weights; with weights alone,
-    the gradients of pruned weights count in the clipping norm. A frozen weight has no gradient to mask; if it is
-    unfrozen later, only its values are masked until a new Hold is created. Parameters that share memory with a masked
-    one are masked too. Can be recreated safely after a resume. Accepts the optimizer bare or wrapped by accelerate, and
-    the model before or after wrapping or compiling. If construction fails, no hook remains.
-    """
-
-    def __init__(self, masks: Masks, model: nn.Module, optimizer: torch.optim.Optimizer):
-        model = _unwrapped(model, masks)
-        bare = getattr(optimizer, "optimizer", optimizer)
-        self._pruned: list[tuple[nn.Parameter, Tensor]] = [
-            (p, ~masks[name].to(p.device)) for name, p in masks.match(model).items()
-        ]
-        of_memory = {place(p): pruned for p, pruned in self._pruned}
-        own = {id(p) for p, _ in self._pruned}
-        others = [p for p in model.parameters() if id(p) not in own]
-        self._pruned += [(p, of_memory[place(p)]) for p in others if place(p) in of_memory]
-        self._handles: list[Any] = []
-        try:
-            self._handles.append(bare.register_step_post_hook(lambda *_: self._zero_weights()))
-            for parameter, pruned in self._pruned:
-                if parameter.requires_grad:
-                    self._handles.append(parameter.register_post_accumulate_grad_hook(_masked(pruned)))
-            self._zero_weights()
-        except BaseException:
-            self.remove()
-            raise
-
-    @torch.no_grad()
-    def _zero_weights(self) -> None:
-        for parameter, pruned in self._pruned:
-            parameter.masked_fill_(pruned, 0.0)
-
-    def remove(self) -> None:
-        """Remove every hook."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
-
-
-def _masked(pruned: Tensor) -> Any:
-    def hook(parameter: Tensor) -> None:
-        if parameter.grad is not None:
-            parameter.grad.masked_fill_(pruned, 0.0)
-
-    return hook
-
-
-def _unwrapped(model: nn.Module, masks: Masks) -> nn.Module:
-    """Strip DistributedDataParallel and ``torch.compile`` wrappers until the parameters have the masks' names."""
-    while not _has(model, masks):
-        inner = getattr(model, "_orig_mod", getattr(model, "module", None))
-        if not isinstance(inner, nn.Module):
-            break
-        model = inner
-    return model
-
-
-def _has(model: nn.Module, masks: Masks) -> bool:
-    names = dict(model.named_parameters())
-    return all(name in names for name in masks)
 
 
 def kept(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
