@@ -13,9 +13,12 @@ Figures that a page quotes in its sentences are not checked.
 """
 
 import argparse
+import contextlib
+import io
+import os
 import re
+import runpy
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
@@ -46,11 +49,21 @@ def main() -> None:
 
 
 def printed(command: str) -> str:
-    """Return what a script of this folder prints."""
-    done = subprocess.run([sys.executable, *shlex.split(command)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise SystemExit(f"{command} failed with exit code {done.returncode}")
-    return done.stdout
+    """Return what a script of this folder prints; all run in this process, which imports what they need once."""
+    script, *words = shlex.split(command)
+    shown, argv, place = io.StringIO(), list(sys.argv), Path.cwd()
+    sys.argv = [script, *words]
+    os.chdir(ROOT)
+    try:
+        with contextlib.redirect_stdout(shown):
+            runpy.run_path(script, run_name="__main__")
+    except SystemExit as left:
+        if left.code:
+            raise SystemExit(f"{command} failed with exit code {left.code}") from None
+    finally:
+        sys.argv = argv
+        os.chdir(place)
+    return shown.getvalue()
 
 
 if __name__ == "__main__":
