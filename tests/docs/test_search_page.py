@@ -8,7 +8,7 @@ from statistics import fmean
 from transfer.report import tables
 
 ROOT = Path(__file__).parents[2]
-COLUMNS = ("method", "epoch 1", "epoch 2", "epoch 8", "trained fully, all images, test")
+COLUMNS = ("method", "epoch 1", "epoch 2", "epoch 8", "trained fully")
 NAMES = ("epochs", "sparsity", "per_class", "allocation", "options", "error", "rounds")
 ONE_SHOT = ("random", "magnitude", "snip", "grasp", "jacobian", "fisher", "fts", "hutchinson", "hts")
 
