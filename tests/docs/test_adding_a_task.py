@@ -98,6 +98,7 @@ def test_without_its_module_the_line_says_what_to_import(run: Path, command: Cal
     assert "--import the module that registers it" in error
 
 
+@pytest.mark.large
 def test_a_comparison_knows_that_smaller_is_better(folder: Path) -> None:
     words = ["--methods", "magnitude", "random", "--sparsities", "0.98", "--workers", "2"]
     words = [sys.executable, "compare_angles.py", *words, "--prune.images", "32", "--train.epochs", "1"]

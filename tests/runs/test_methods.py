@@ -154,7 +154,9 @@ def test_imp_drops_the_smallest_trained_weights_and_rewinds(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [("rewind=13",), ("rewind_to=learning-rate",)])
+@pytest.mark.parametrize(
+    "options", [("rewind=13",), pytest.param(("rewind_to=learning-rate",), marks=pytest.mark.large)]
+)
 def test_imp_that_was_stopped_comes_to_the_same_end(options, tmp_path, monkeypatch):
     recipe = trained(pruned(method="imp", sparsity=0.36, rounds=2, options=options), epochs=2)
     whole = runner.run(recipe, out=tmp_path / "whole")
