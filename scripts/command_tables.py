@@ -29,7 +29,7 @@ NAMES = (*FIGURES, probe.NAME, "search")
 def main() -> None:
     """Print the table of what a command wrote."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="+", type=Path, help=f"NAME.json or NAME-…json, NAME one of {', '.join(NAMES)}")
+    parser.add_argument("files", nargs="+", type=Path, help=f"NAME.json or NAME-….json, NAME one of {', '.join(NAMES)}")
     parser.add_argument("--accuracies", type=Path, help="folder of accuracy_grid.py's CSV of digits, for a search")
     asked = parser.parse_args()
     paths = [path for given in asked.files for path in (sorted(given.glob("*.json")) if given.is_dir() else [given])]

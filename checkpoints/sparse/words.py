@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def words(value: Tensor) -> Tensor:
     """Return a contiguous tensor's elements, in a row, as integers of the same width; +0.0 alone is 0."""
-    return value.reshape(-1).view(_INTEGERS[value.element_size()])
+    return value.reshape(-1).view(INTEGERS[value.element_size()])

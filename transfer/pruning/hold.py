@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from checkpoints.sparse.words import INTEGERS
 from transfer.pruning.tied import place
 
 Zero = Callable[[Tensor], Tensor]
-WORDS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # integers by the bytes of a weight
 
 
 class Hold:
@@ -75,10 +75,10 @@ def _zeroing(parameter: nn.Parameter, mask: Tensor) -> Zero:
     On a CPU masked_fill takes an element after the other; all bits of the kept ones, and none of the pruned, in a
     vectorised AND take a third of its time or less, and the memory of the weights once more.
     """
-    if parameter.device.type != "cpu" or parameter.element_size() not in WORDS:
+    if parameter.device.type != "cpu" or parameter.element_size() not in INTEGERS:
         pruned = ~mask.to(parameter.device)
         return lambda values: values.masked_fill_(pruned, 0.0)
-    kept = torch.empty_like(parameter, dtype=WORDS[parameter.element_size()], requires_grad=False).copy_(mask).neg_()
+    kept = torch.empty_like(parameter, dtype=INTEGERS[parameter.element_size()], requires_grad=False).copy_(mask).neg_()
     return lambda values: values.view(kept.dtype).bitwise_and_(kept)
 
 

@@ -107,9 +107,7 @@ def ways(columns: Mapping[str, Mapping[str, Sequence[float]]], order: Sequence[s
     figure = Figure(figsize=(3.2 * len(columns) + 1.5, 0.9 + 0.24 * len(names)), layout="constrained")
     panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
     for axes, (title, by_way) in zip(panels, columns.items(), strict=True):
-        axes.set_title(title, fontsize=9)
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        _dress(axes, title)
         low = min((100 * value for values in by_way.values() for value in values), default=0.0)
         for place, name in enumerate(names):
             values = [100 * value for value in by_way.get(name, ())]
@@ -152,12 +150,10 @@ def kept_trace(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> 
             axes.plot([v or least for v in values], places, "o", color=colour, label=f"{100 * sparsity:g} % removed")
             axes.plot([least] * len(lost), lost, "x", color="white", markersize=5)
         axes.axvline(1, linestyle="--", color=COLOURS["dense"], label="dense")
-        axes.set_title(label, fontsize=9)
+        _dress(axes, label)
         axes.set(xscale="log")
         axes.set_xlabel("part of the dense network's trace", fontsize=8)
         axes.set_yticks(range(len(names)), names, fontsize=8)
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
     panels[0].invert_yaxis()
     figure.legend(
         *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(sparsities) + 1, fontsize=8,
@@ -223,10 +219,14 @@ def _figure(title: str, width: float = 6.0, height: float = 4.0) -> tuple[Any, A
 
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
+    _dress(axes, title)
+    return figure, axes
+
+
+def _dress(axes: Any, title: str) -> None:
     axes.set_title(title, fontsize=9)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
 
 
 def _write(figure: Any, path: Path) -> None:

@@ -50,8 +50,8 @@ def report(
 
     Raises:
         InputError: before anything is written: a folder holds no run, none is finished, a task is not registered,
-            ``within`` is no distance, ``out`` cannot be written, or a zip is damaged. After the
-            report: ``pack`` cannot be written.
+            ``within`` is no distance, ``out`` cannot be written, or a zip is damaged. After the report:
+            ``pack`` cannot be written.
     """
     if not folders:
         raise InputError("say which runs: transfer report FOLDER..., such as transfer report runs")
