@@ -66,7 +66,7 @@ def test_a_pruned_backbone_in_torchvision(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("smaller", [False, True])
+@pytest.mark.parametrize("smaller", [False, pytest.param(True, marks=pytest.mark.large)])
 def test_networks_in_onnxruntime_and_torch(run: Path, smaller: bool) -> None:
     pytest.importorskip("onnxruntime")
     model, images = predictor.load(run).model, torch.randn(2, 3, 64, 64)

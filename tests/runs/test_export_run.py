@@ -22,6 +22,7 @@ from transfer.runs.export_run import export_run
 
 Command = Callable[..., Outcome]
 FORMS = [("sparse",), ("compact",), ("onnx",), ("pt2",), ("onnx", "--compact"), ("pt2", "--fixed-size")]
+OFTEN = [("classification", words) for words in FORMS[:5]] + [("segmentation", ("pt2",))]  # the others are large
 
 
 @pytest.fixture(scope="module")
@@ -159,8 +160,16 @@ def test_a_network_that_compact_does_not_know_names_the_module(tmp_path: Path, c
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", FORMS, ids=" ".join)
-@pytest.mark.parametrize("task", ["classification", "segmentation"])
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        pytest.param(
+            task, words, id=" ".join((task, *words)), marks=[] if (task, words) in OFTEN else pytest.mark.large
+        )
+        for task in ("classification", "segmentation")
+        for words in FORMS
+    ],
+)
 def test_every_form_of_a_real_run(task: str, words: tuple[str, ...], tmp_path: Path, command: Command) -> None:
     pytest.importorskip("onnxruntime")
     data = Data(size=32) if task == "classification" else Data(name="voc-sample", size=64)

@@ -183,7 +183,7 @@ def train_with_workers(folder: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="workers outlast SIGTERM on Linux only")
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, -signal.SIGINT, marks=pytest.mark.slow)],
+    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, -signal.SIGINT, marks=pytest.mark.large)],
 )
 def test_a_signal_to_every_process_of_a_job_leaves_the_workers_to_finish_the_step(
     number: int, code: int, tmp_path: Path

@@ -91,7 +91,7 @@ train_small(replace(MOVING, epochs=1000), folder, at_step=at_step)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.large)])
 def test_when_one_dies_the_launcher_stops_the_other(sent: signal.Signals, tmp_path: Path) -> None:
     script = tmp_path / "long.py"
     script.write_text(LONG)

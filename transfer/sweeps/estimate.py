@@ -1,4 +1,4 @@
-"""How long cells will take, from one training step and one scoring measured on images of noise."""
+"""How long cells will take, from a training step and a scoring measured on images of noise."""
 
 import time
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from transfer.runs.prepare import Setup
 from transfer.training.optim import optimizer
 
 ON_CPU = 16  # images of the measured step at most: there the time grows with their number
+TURNS, LONG = 5, 2.0  # times at most; none begins after so many seconds
 TEST = 1 / 3  # a test passes an image forward once; a step also passes backward, about twice as long
 
 
@@ -26,7 +27,7 @@ class Costs:
 
 
 def measured(setup: Setup) -> Costs:
-    """Time one training step and one scoring of the setup's recipe, each after one that warms up; changes the model."""
+    """Time a training step and a scoring of the setup's recipe, each after one that warms up; changes the model."""
     recipe, cpu = setup.recipe, setup.accelerator.device.type == "cpu"
     batch = min(recipe.train.batch, ON_CPU) if cpu else recipe.train.batch
     size = recipe.data.size
@@ -81,12 +82,16 @@ def seconds(recipe: Recipe, costs: Costs, *, train: int, test: int, classes: int
 
 
 def _second(do: Callable[[], None], setup: Setup) -> float:
+    """Return the shortest of up to TURNS times: other work on the machine only makes one longer."""
     do()
-    _wait(setup)
-    begin = time.perf_counter()
-    do()
-    _wait(setup)
-    return time.perf_counter() - begin
+    taken: list[float] = []
+    while len(taken) < TURNS and sum(taken) < LONG:
+        _wait(setup)
+        begin = time.perf_counter()
+        do()
+        _wait(setup)
+        taken.append(time.perf_counter() - begin)
+    return min(taken)
 
 
 def _wait(setup: Setup) -> None:
