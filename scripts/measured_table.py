@@ -36,7 +36,8 @@ def rows() -> Iterator[tuple[str, str, str]]:
     )
     memory = {m: line("scoring-methods-cpu", measurement=f"{m} memory") for m in ("px", *METHODS)}
     yield (
-        "peak extra memory of a round in times the weights, activations included, ResNet-50, 224 px, batch 16",
+        "peak extra memory of a round in times the weights, activations included, ResNet-50, 224 px, batch 16, stored "
+        "statistics",
         ", ".join(f"{method} {found['times_weights']:.0f}" for method, found in memory.items()),
         version(memory["px"]),
     )
