@@ -11,6 +11,9 @@ Registers these methods, by default with batch statistics and 20 rounds:
     tried-softmax       ntk-trace under the Fisher metric of the softmax: labels sampled from the model's predictions
     tried-averaged      ntk-trace, averaged over the rounds so far
     tried-removal       loss of trace when a weight is removed, from its own term and those of the other weights
+    tried-rooted        ntk-balanced, before it had its name
+    tried-balanced      ntk-balanced with balance=1: every layer has the same sum, as in conserved scores
+    tried-barrier       sum of ntk-trace over its whole sum and the mean part of tried-balanced
     tried-share         px with the factor 1 − p, p the weight's share of the flow into its channel
 
 ``correct=1`` in a way fits the kept weights of each layer, front to back, to the unpruned layer's outputs on the
@@ -28,8 +31,8 @@ from tried_reconstruct import reconstruct
 from transfer.pruning import Problem, register
 from transfer.pruning.problem import Batch
 from transfer.pruning.saliency import find
+from transfer.pruning.saliency.ntk_trace import balanced, signs
 from transfer.pruning.saliency.ntk_trace import score as ntk_trace
-from transfer.pruning.saliency.ntk_trace import signs
 from transfer.pruning.saliency.snip import score as snip
 
 Scores = dict[str, Tensor]
@@ -126,6 +129,18 @@ def removal(problem: Problem) -> Scores:
     return {name: sums[name] * w for name, w in problem.weights.items()}
 
 
+def equal(problem: Problem) -> Scores:
+    """Return ntk-trace over its sum over the weight's layer."""
+    return balanced(problem, balance=1.0)
+
+
+def barrier(problem: Problem) -> Scores:
+    """Return the gradient, over masks, of the log of the trace and the mean log of the layers' parts of it."""
+    scores, shares = ntk_trace(problem), equal(problem)
+    whole = float(torch.stack([value.sum() for value in scores.values()]).sum()) or 1.0
+    return {name: value / whole + shares[name] / len(scores) for name, value in scores.items()}
+
+
 def share(problem: Problem) -> Scores:
     """Return px times 1 − p, p the weight's share of its output channel's score."""
     scores = find("px")(problem)
@@ -139,6 +154,7 @@ for text, function, labels, paths in (
     ("geometric", geometric, True, False), ("joined", joined, True, False),
     ("ranks", ranks, True, False), ("centred", centred, False, False),
     ("softmax", softmax, False, False), ("averaged", averaged, False, False), ("removal", removal, False, False),
+    ("rooted", balanced, False, False), ("balanced", equal, False, False), ("barrier", barrier, False, False),
     ("share", share, False, True),
 ):  # fmt: skip
     register(f"tried-{text}", function, rounds=20, labels=labels, paths=paths)

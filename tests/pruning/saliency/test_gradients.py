@@ -309,7 +309,7 @@ def test_draws_of_ntk_trace_are_averaged():
 @pytest.mark.parametrize("balance", [0.5, 1.0])
 def test_balanced_ntk_trace_is_over_a_power_of_the_layers_sum(balance):
     model, data = randomised(Small()).double(), batches()
-    plain, found = score("ntk-trace", model, data), score("ntk-trace", model, data, balance=balance)
+    plain, found = score("ntk-trace", model, data), score("ntk-balanced", model, data, balance=balance)
     for name, part in plain.items():
         torch.testing.assert_close(found[name], part / math.fsum(part.flatten().tolist()) ** balance)
 
@@ -325,17 +325,17 @@ def test_balance_guards_a_layer_whose_part_of_the_trace_is_small():
         def forward(self, x):
             return self.small(x.flatten(1)) + self.large(1000 * x.flatten(1))
 
-    data, settings = [images((1, 2, 2), 8, 0, torch.float64)], {"method": "ntk-trace", "sparsity": 0.75, "rounds": 4}
+    data, settings = [images((1, 2, 2), 8, 0, torch.float64)], {"sparsity": 0.75, "rounds": 4}
     with pytest.warns(CollapseWarning, match="small"):
-        prune(randomised(Sides()).double(), data, **settings)
-    masks = prune(randomised(Sides()).double(), data, **settings, balance=1.0)
+        prune(randomised(Sides()).double(), data, method="ntk-trace", **settings)
+    masks = prune(randomised(Sides()).double(), data, method="ntk-balanced", **settings, balance=1.0)
     assert 3 <= int(masks["small.weight"].sum()) <= 5
 
 
 def test_balance_of_a_layer_without_any_part_is_zero():
     model = randomised(Small()).double()
     nn.init.zeros_(prunable(model)["net.0.weight"])
-    found = score("ntk-trace", model, batches(), balance=1.0)
+    found = score("ntk-balanced", model, batches(), balance=1.0)
     assert not found["net.0.weight"].any()
     assert torch.isfinite(flat(found)).all()
 
@@ -350,8 +350,8 @@ def test_balance_of_a_layer_without_any_part_is_zero():
         ("jacobian", {"draws": 0}, "give 1 or more"),
         ("jacobian", {"draws": 1.5}, "should be int"),
         ("ntk-trace", {"draws": 0}, "option draws is 0; give 1 or more"),
-        ("ntk-trace", {"balance": 1.5}, "option balance is 1.5; give a number from 0 to 1"),
-        ("ntk-trace", {"balance": float("nan")}, "option balance is nan; give a number from 0 to 1"),
+        ("ntk-balanced", {"balance": 1.5}, "option balance is 1.5; give a number from 0 to 1"),
+        ("ntk-balanced", {"balance": float("nan")}, "option balance is nan; give a number from 0 to 1"),
         ("fisher", {"draws": -1}, "option draws is -1; give 0 .every sample by itself. or more"),
         ("fts", {"draws": -1}, "option draws is -1"),
         ("hutchinson", {"draws": 0}, "draws is 0, .* give 1 or more"),

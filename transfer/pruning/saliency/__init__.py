@@ -51,6 +51,7 @@ _METHODS = {  # by user-facing name
     "px-trace": Method("px:trace", rounds=100, paths=True),
     "px-released": Method("px_released", rounds=100, paths=True),
     "ntk-trace": Method("ntk_trace", rounds=20),
+    "ntk-balanced": Method("ntk_trace:balanced", rounds=20),
     "jacobian": Method("ntk_trace"),
     "fisher": Method("fisher", labels=True),
     "fts": Method("fisher:taylor", labels=True),

@@ -1,4 +1,4 @@
-"""NTK-trace: a weight's contribution to the trace of the neural tangent kernel over masks (ours)."""
+"""NTK-trace: what a weight gives to the trace of the neural tangent kernel over masks; balanced over layers (ours)."""
 
 import torch
 from torch import Tensor
@@ -7,30 +7,37 @@ from checkpoints.errors import InputError
 from transfer.pruning.problem import Batch, Problem
 
 
-def score(problem: Problem, *, draws: int = 1, balance: float = 0.0) -> dict[str, Tensor]:
-    """Return ``θ² · Σ_n Σ_k (∂f^k(x_n)/∂θ)²``, estimated without bias, over a power of its sum in the layer.
+def score(problem: Problem, *, draws: int = 1) -> dict[str, Tensor]:
+    """Return ``θ² · Σ_n Σ_k (∂f^k(x_n)/∂θ)²``, estimated without bias.
 
     With independent random signs v over the samples and outputs of a batch, the squared gradient of ``Σ v_nk f^k(x_n)``
     has that sum as its expectation (Hutchinson 1990). ``draws`` sign vectors per batch are averaged. With batch
     statistics, gradients flow through them: the scale of a channel, which BatchNorm divides out, then does not affect
     the score. A batch costs one forward and ``draws`` backwards, and is held in memory as a whole.
 
-    What is kept large is ``Σ_l T_l^(1 − balance)``, T_l the part of layer l in the trace; with 1 it is ``Σ_l log T_l``.
-    With 0 it is the trace, whatever the layers' parts in it; the nearer to 1, the better a layer with a small part is
-    guarded.
-
     ``ntk-trace`` prunes in 20 rounds, ``jacobian`` is the same score in one.
+
+    Raises:
+        InputError: ``draws`` is below 1.
+    """
+    if draws < 1:
+        raise InputError(f"option draws is {draws}; give 1 or more")
+    sums, _ = problem.total(lambda batch: squared_gradients(problem, batch, draws))
+    return {name: sums[name] * w.to(torch.float64).square() for name, w in problem.weights.items()}
+
+
+def balanced(problem: Problem, *, draws: int = 1, balance: float = 0.5) -> dict[str, Tensor]:
+    """Return the scores of ntk-trace, each over a power of their sum in its layer: ``ntk-balanced``.
+
+    What is kept large is ``Σ_l T_l^(1 − balance)``, T_l the part of layer l in the trace, and ``Σ_l log T_l`` with 1.
+    So a layer whose part gets small is guarded, the more so the nearer ``balance`` is to 1.
 
     Raises:
         InputError: ``draws`` is below 1, or ``balance`` is not from 0 to 1.
     """
-    if draws < 1:
-        raise InputError(f"option draws is {draws}; give 1 or more")
     if not 0 <= balance <= 1:
         raise InputError(f"option balance is {balance}; give a number from 0 to 1")
-    sums, _ = problem.total(lambda batch: squared_gradients(problem, batch, draws))
-    parts = {name: sums[name] * w.to(torch.float64).square() for name, w in problem.weights.items()}
-    return {name: part / _sum(part) ** balance for name, part in parts.items()} if balance else parts
+    return {name: part / _sum(part) ** balance for name, part in score(problem, draws=draws).items()}
 
 
 def _sum(part: Tensor) -> float:
