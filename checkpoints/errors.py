@@ -40,7 +40,7 @@ def near(name: str, known: list[str], *, most: int = 3) -> str:
     from difflib import get_close_matches
 
     lower = {each.lower(): each for each in reversed(known)}  # of two that differ in case the first
-    few = len(known) <= 20
+    few = len(known) <= 40
     close = [lower[key] for key in get_close_matches(name.lower(), list(lower), n=most, cutoff=0.5 if few else 0.3)]
     if close:
         return f"did you mean {' or '.join(close)}?"

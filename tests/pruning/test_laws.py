@@ -22,7 +22,7 @@ from transfer.pruning.selection import select
 pytestmark = pytest.mark.filterwarnings("ignore::transfer.pruning.CollapseWarning")
 NO_DATA = {"random", "magnitude"}
 FIRST_BATCH_ONLY = {"synflow", "synflow-l2", "logsynflow"}  # where BatchNorm keeps its stored statistics
-SIGNS_OF_SAMPLES = {"jacobian", "ntk-trace", "fisher", "fts"}
+SIGNS_OF_SAMPLES = {"jacobian", "ntk-trace", "ntk-balanced", "fisher", "fts"}
 FEW = {"hutchinson": {"draws": 2}, "hts": {"draws": 2}}  # 10 unless told otherwise, at a backward each
 
 

@@ -85,7 +85,7 @@ def test_what_cannot_be_searched() -> None:
     for changes, given, line in (
         ({"prune": Prune(sparsity=0.0)}, {}, "prune.sparsity is 0"),
         ({"train": Train(epochs=0)}, {}, "train.epochs is 0"),
-        ({}, {"budget": 5}, "budget is 5 epochs; 28 trials .* take 30"),
+        ({}, {"budget": 5}, "budget is 5 epochs; 30 trials .* take 32"),
         ({}, {"methods": ("px", "imp")}, "methods has imp, which prunes by training"),
         ({}, {"methods": ("keep",)}, "methods has keep, which removes nothing"),
         ({}, {"methods": ("gmp",)}, "methods has gmp, which has its full sparsity only late in a training"),

@@ -25,6 +25,7 @@ COLOURS = {
     "px-trace": "#7f5fa9",
     "px-released": "#aec7e8",
     "ntk-trace": "#c2185b",
+    "ntk-balanced": "#ff7f0e",
     "jacobian": "#9c755f",
     "fisher": "#bcbd22",
     "fts": "#dbdb8d",

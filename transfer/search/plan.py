@@ -7,7 +7,7 @@ from checkpoints.errors import InputError
 
 METHODS = (
     "random", "magnitude", "snip", "grasp", "synflow", "synflow-dist", "synflow-l2", "synflow-l2-dist", "logsynflow",
-    "px", "ntk-trace", "jacobian", "fisher", "fts",
+    "px", "ntk-trace", "ntk-balanced", "jacobian", "fisher", "fts",
 )  # fmt: skip
 """Methods that score in less time than an epoch of training takes."""
 ALLOCATIONS = ("global", "erk")
