@@ -257,4 +257,7 @@ def test_schedule():
     assert schedule.kept(270_896, 0.982) == 270_896 - 266_020
     at_once = {"random", "magnitude", "snip", "grasp", "jacobian", "fisher", "fts", "hutchinson", "hts"}
     assert {m for m in methods() if default_rounds(m) == 1} == at_once
-    assert {m: default_rounds(m) for m in methods() if default_rounds(m) not in (1, 100)} == {"ntk-trace": 20, "ntk-balanced": 20}
+    assert {m: default_rounds(m) for m in methods() if default_rounds(m) not in (1, 100)} == {
+        "ntk-trace": 20,
+        "ntk-balanced": 20,
+    }

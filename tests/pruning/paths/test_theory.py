@@ -55,11 +55,14 @@ def test_saliency_is_conserved_at_every_hidden_unit(method):
         torch.testing.assert_close(before.sum(1), after.sum(0), rtol=1e-10, atol=0)
 
 
-@pytest.mark.parametrize("method", ["synflow", "synflow-l2", "px"])
-def test_maximal_critical_compression_on_a_chain(method):
+@pytest.mark.parametrize(
+    ("method", "options"), [("synflow", {}), ("synflow-l2", {}), ("px", {}), ("ntk-balanced", {"balance": 1.0})]
+)
+def test_maximal_critical_compression_on_a_chain(method, options):
     """Tanaka 2020, theorem 3: while no round removes as much score as a layer has, no layer is emptied.
 
-    Down to one weight a layer, the most that any method can do. The hypothesis is checked in each round.
+    Down to one weight a layer, the most that any method can do. The hypothesis is checked in each round. All layers
+    have the same sum: by conservation along paths, or because ntk-balanced divides by it.
     """
     model = randomised(Chain(12, 8, 8, 5), 5).double()
     for weight in model.parameters():
@@ -69,7 +72,7 @@ def test_maximal_critical_compression_on_a_chain(method):
     layers, rounds = len(masks), 200
     final = 1 - layers / masks.total
     for done in range(1, rounds + 1):
-        scores = score(method, model, batches, masks=masks)
+        scores = score(method, model, batches, masks=masks, **options)
         keep = schedules.kept(masks.total, schedules.sparsity_after(done, rounds, final))
         new = Masks(select(scores, masks, keep))
         removed = sum(float(scores[n][masks[n] & ~new[n]].sum()) for n in scores)
