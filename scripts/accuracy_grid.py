@@ -25,14 +25,14 @@ import argparse
 import dataclasses
 import runpy
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from grid_cells import EXTRA, PAIRS, Cell, Pair, Way, cells, measure, way
 from grid_csv import Table, csv_of
-from grid_found import found
+from grid_found import Found, found
 
 from checkpoints.errors import InputError
 from transfer.environment import versions
@@ -67,6 +67,16 @@ def work(todo: Sequence[Cell], out: Path) -> None:
 
 def _text(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def titled(pairs: Mapping[str, Pair], rows: Found) -> dict[str, dict[str, list[float]]]:
+    """Return the accuracies by way of each column under the title of its panel."""
+    titles = {
+        f"{name}@{sparsity:g}": f"{pair.backbone} to {pair.data},\n{100 * sparsity:g} % removed"
+        for name, pair in pairs.items()
+        for sparsity in pair.sparsities
+    }
+    return {titles[key]: by_way for key, by_way in rows.columns.items()}
 
 
 def adjusted(args: argparse.Namespace) -> dict[str, Pair]:
@@ -150,12 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(rows.markdown() if args.table else rows.candidates(args.candidates), end="")
             return
         if args.plot:
-            titles = {
-                f"{name}@{sparsity:g}": f"{pair.backbone} to {pair.data},\n{100 * sparsity:g} % removed"
-                for name, pair in pairs.items()
-                for sparsity in pair.sparsities
-            }
-            plots.ways({titles[key]: by_way for key, by_way in rows.columns.items()}, rows.order(), args.plot)
+            plots.ways(titled(pairs, rows), rows.order(), args.plot)
             return
         if args.retry:
             for name in pairs:

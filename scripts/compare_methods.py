@@ -159,19 +159,26 @@ def compare(todo: Sequence[Cell], args: argparse.Namespace) -> None:
         masks.setdefault(f"{cell.sparsity:g}", {})[cell.name] = found
         found.save(args.out / "masks" / f"{cell.name}-{cell.sparsity:g}.safetensors")
         overlaps = {sparsity: matrices(of) for sparsity, of in masks.items()}
-        write_json(
-            args.out / "compare_methods.json",
-            {"settings": settings, "dense": _kernel(dense), "rows": rows, "overlaps": overlaps},
-        )
+        content = {"settings": settings, "dense": _kernel(dense), "rows": rows, "overlaps": overlaps}
+        write_json(args.out / "compare_methods.json", content)
         where = f"[{number}/{len(todo)}] {cell.name} at {cell.sparsity:.2%}"
         print(f"{where}: {row['trace_kept']:.3%} of the trace, {row['seconds']:.1f} s", file=sys.stderr, flush=True)
     write_whole(args.out / "compare_methods.md", page(settings, rows, overlaps))
-    title = f"NTK trace kept, {settings['backbone']} on {settings['data']}, {settings['kernel_images']} test images"
-    plots.kept_trace(rows, args.out / "kept-trace.png", title=title)
-    plots.overlaps(
-        overlaps, args.out / "overlap.png", title="overlap of masks (below), expected if independent (above)"
-    )
+    draw_trace(content, args.out / "kept-trace.png")
+    draw_overlaps(content, args.out / "overlap.png")
     print(args.out)
+
+
+def draw_trace(content: Mapping[str, Any], path: Path) -> None:
+    """Draw the trace that each method keeps, from compare_methods.json."""
+    about = content["settings"]
+    title = f"NTK trace kept, {about['backbone']} on {about['data']}, {about['kernel_images']} test images"
+    plots.kept_trace(content["rows"], path, title=title)
+
+
+def draw_overlaps(content: Mapping[str, Any], path: Path) -> None:
+    """Draw the overlaps of the masks, from compare_methods.json."""
+    plots.overlaps(content["overlaps"], path, title="overlap of masks (below), expected if independent (above)")
 
 
 def prepare(args: argparse.Namespace) -> tuple[nn.Module, PruningSet, Tensor]:

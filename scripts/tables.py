@@ -9,7 +9,7 @@ A page says which command prints a table, in a comment before it; the table ends
     ...
     <!-- end of table -->
 
-Figures that a page quotes in its sentences are not checked.
+Figures in sentences are checked by tests/docs/test_sentences.py, pictures by scripts/pictures.py.
 """
 
 import argparse

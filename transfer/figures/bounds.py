@@ -1,6 +1,6 @@
 """The trace of the NTK, that of the path kernel, and PX's bounds, against sparsity (Iurada et al. 2024, eq. 5-9)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,11 +33,17 @@ def of_methods(
             masks, _ = subject.masks(method, sparsity, rounds)
             found = bounds(subject.under(masks), subject.images, masks)
             rows.append({"method": method, "sparsity": sparsity, **asdict(found)})
-    files.write(out, NAME, {"settings": {**subject.about, "rounds": rounds}, "rows": rows}, rows)
-    about = subject.about
-    title = f"NTK before fine-tuning and its bounds, {about['backbone']} on {about['data']}, {about['images']} images"
-    paper_plots.bounds(rows, SHOWN, out / f"{NAME}.png", title=title)
+    content = {"settings": {**subject.about, "rounds": rounds}, "rows": rows}
+    files.write(out, NAME, content, rows)
+    draw(content, out / f"{NAME}.png")
     return rows
+
+
+def draw(content: Mapping[str, Any], path: Path) -> None:
+    """Draw what NAME.json holds."""
+    about = content["settings"]
+    title = f"NTK before fine-tuning and its bounds, {about['backbone']} on {about['data']}, {about['images']} images"
+    paper_plots.bounds(content["rows"], SHOWN, path, title=title)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:

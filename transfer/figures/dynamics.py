@@ -74,10 +74,18 @@ def of_widths(
     rows = [_row(start, batches, classes, width, power) for width in widths for power in compressions]
     drawn = [row for row in rows if row["path_kernel"]]
     fits = {name: fitted([r["path_kernel"] for r in drawn], [r[name] for r in drawn]) for name in (DISTANCE, OUTPUTS)}
-    files.write(out, NAME, {"settings": asdict(start), "rows": rows, "fits": fits}, rows)
-    title = f"Fully connected nets on {start.data}, {start.method}, {start.steps} steps of {start.lr:g}"
-    paper_plots.dynamics(drawn, fits, out / f"{NAME}.png", title=title)
+    content = {"settings": asdict(start), "rows": rows, "fits": fits}
+    files.write(out, NAME, content, rows)
+    draw(content, out / f"{NAME}.png")
     return rows, fits
+
+
+def draw(content: Mapping[str, Any], path: Path) -> None:
+    """Draw what NAME.json holds, but for the nets without Tr Π."""
+    about = content["settings"]
+    title = f"Fully connected nets on {about['data']}, {about['method']}, {about['steps']} steps of {about['lr']:g}"
+    fits = {name: content["fits"][name] for name in (DISTANCE, OUTPUTS)}
+    paper_plots.dynamics([row for row in content["rows"] if row["path_kernel"]], fits, path, title=title)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:

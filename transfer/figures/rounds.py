@@ -1,7 +1,7 @@
 """The task's metric and pruning time against the number of rounds (table 2 of Iurada et al. 2024)."""
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,10 +82,17 @@ def of_methods(
         "runs": [result.folder.name for result in results],
     }
     flat = [{key: value for key, value in row.items() if key != "values"} for row in rows]
-    files.write(out, NAME, {"settings": about, "rows": rows}, flat)
-    title = f"{recipe.backbone} on {recipe.data.name}, {recipe.prune.sparsity:.2%} removed, {len(seeds)} seeds"
-    paper_plots.rounds(rows, metric, out / f"{NAME}.png", title=title)
+    content = {"settings": about, "rows": rows}
+    files.write(out, NAME, content, flat)
+    draw(content, metric, out / f"{NAME}.png")
     return rows, metric
+
+
+def draw(content: Mapping[str, Any], metric: Metric, path: Path) -> None:
+    """Draw what NAME.json holds, of runs with this metric."""
+    recipe, seeds = content["settings"]["recipe"], content["settings"]["seeds"]
+    what = f"{recipe['backbone']} on {recipe['data']['name']}, {recipe['prune']['sparsity']:.2%} removed"
+    paper_plots.rounds(content["rows"], metric, path, title=f"{what}, {len(seeds)} seeds")
 
 
 def columns(rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:

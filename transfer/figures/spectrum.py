@@ -1,6 +1,6 @@
 """Eigenvalues of the NTK before fine-tuning, dense and pruned (figure 5 of Iurada et al. 2024)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ def of_methods(
     for method in methods:
         rows.append(_row(method, _found(subject, subject.masks(method, sparsity, rounds)[0], top)))
     about = {**subject.about, "sparsity": sparsity, "rounds": rounds}
-    _write(out, {"settings": about, "rows": rows}, rows, _title(about))
+    _write(out, {"settings": about, "rows": rows})
     return rows
 
 
@@ -47,7 +47,7 @@ def of_run(folder: Path, *, images: int, top: int, out: Path | None) -> list[dic
     rows = [_row(DENSE, _found(subject, None, top)), _row(subject.about["method"], _found(subject, masks, top))]
     dense, pruned = (row["values"] for row in rows)
     content = {"dense": dense, "pruned": pruned, "settings": subject.about, "rows": rows}
-    _write(out or folder, content, rows, _title(subject.about))
+    _write(out or folder, content)
     return rows
 
 
@@ -75,18 +75,21 @@ def _row(network: str, found: Eigenvalues) -> dict[str, Any]:
     return {"network": network, **asdict(found)}
 
 
-def _write(out: Path, content: dict[str, Any], rows: Sequence[dict[str, Any]], title: str) -> None:
+def _write(out: Path, content: dict[str, Any]) -> None:
     lines = [
         {"network": row["network"], "index": index, "eigenvalue": value}
-        for row in rows
+        for row in content["rows"]
         for index, value in enumerate(row["values"], start=1)
     ]
     files.write(out, NAME, content, lines)
-    paper_plots.spectrum(rows, out / f"{NAME}.png", title=title)
+    draw(content, out / f"{NAME}.png")
 
 
-def _title(about: dict[str, Any]) -> str:
-    return (
+def draw(content: Mapping[str, Any], path: Path) -> None:
+    """Draw what NAME.json holds."""
+    about = content["settings"]
+    title = (
         f"NTK before fine-tuning, {about['backbone']} on {about['data']}, {about['images']} images, "
         f"{about['sparsity']:.2%} removed"
     )
+    paper_plots.spectrum(content["rows"], path, title=title)

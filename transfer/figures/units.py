@@ -1,6 +1,6 @@
 """Living output units of every layer (figure 6 of Iurada et al. 2024)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,17 @@ def of_methods(
         for layer in report(subject.model, masks, subject.images):
             living = layer["units"] - layer["dead_units"]
             rows.append({"method": method, "layer": layer["layer"], "units": layer["units"], "living": living})
-    about = {**subject.about, "sparsity": sparsity, "rounds": rounds}
-    files.write(out, NAME, {"settings": about, "rows": rows}, rows)
-    title = f"Living output units, {about['backbone']} on {about['data']}, {sparsity:.2%} removed"
-    paper_plots.units(rows, out / f"{NAME}.png", title=title)
+    content = {"settings": {**subject.about, "sparsity": sparsity, "rounds": rounds}, "rows": rows}
+    files.write(out, NAME, content, rows)
+    draw(content, out / f"{NAME}.png")
     return rows
+
+
+def draw(content: Mapping[str, Any], path: Path) -> None:
+    """Draw what NAME.json holds."""
+    about = content["settings"]
+    title = f"Living output units, {about['backbone']} on {about['data']}, {about['sparsity']:.2%} removed"
+    paper_plots.units(content["rows"], path, title=title)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
