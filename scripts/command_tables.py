@@ -54,13 +54,17 @@ def figure(name: str, content: Mapping[str, Any]) -> str:
     """Return the rows of a figure as its command shows them."""
     rows = content["rows"]
     if name == rounds.NAME:
-        task = data.task(content["settings"]["recipe"]["data"]["name"])
-        return tables.markdown(rounds.columns(rows), rounds.table(rows, tasks.find(task).headline))
+        return tables.markdown(rounds.columns(rows), rounds.table(rows, headline(content["settings"]["recipe"])))
     if name == dynamics.NAME:
         names = {"a": "a", "rate": "rate", "r2": "R²"}
         fits = [(of, *(f"{fit[key]:.3g}" for key in names)) for of, fit in content["fits"].items()]
         return tables.markdown(("", *names.values()), fits)
     return tables.markdown(FIGURES[name].COLUMNS, FIGURES[name].table(rows))
+
+
+def headline(recipe: Mapping[str, Any]) -> tasks.Metric:
+    """Return the metric of a recipe in JSON."""
+    return tasks.find(data.task(recipe["data"]["name"])).headline
 
 
 def search(content: Mapping[str, Any], grid: Path | None) -> str:

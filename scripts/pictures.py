@@ -11,7 +11,6 @@ matplotlib. voc_quickstart.png, the predictions of `python -m recipes.voc_quicks
 import argparse
 import hashlib
 import json
-import statistics
 import sys
 import tempfile
 from collections.abc import Callable
@@ -23,13 +22,12 @@ import accuracy_grid
 import compare_methods
 import grid_found
 import results
-from command_tables import FIGURES
+from command_tables import FIGURES, headline
 from grid_cells import PAIRS
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from checkpoints.files import read_json, write_whole
-from transfer import data, tasks
 from transfer.figures import rounds
 from transfer.report import plots
 
@@ -91,23 +89,16 @@ def stamped(draw: Callable[[Path], None], digest: str) -> bytes:
 def quickstart() -> Drawn:
     """The metric by sparsity of the quickstart's methods."""
     (section,) = results.sections(BENCHMARKS / "quickstart.zip")
-    runs = [[record.result for record in row.runs.values()] for row in section.rows]
-    first, count = runs[0][0], len(runs[0])
-    task = tasks.find(first["task"])
+    first, count = section.rows[0].first.result, len(section.rows[0].runs)
     rows = [
-        {
-            "method": of[0]["method"],
-            "sparsity": of[0]["sparsity"],
-            "mean": statistics.fmean(result[first["headline"]] for result in of),
-            "std": statistics.stdev(result[first["headline"]] for result in of),
-        }
-        for of in runs
+        {"method": row.first.result["method"], "sparsity": row.sparsity, "mean": row.mean, "std": row.std}
+        for row in section.rows
     ]
     order = list(plots.COLOURS)
     rows.sort(key=lambda row: (order.index(row["method"]), row["sparsity"]))
     epochs = f"{first['backbone']}, {first['epochs']} epochs, mean ± std over {count} seeds"
-    title = f"{task.data_line(first)}\n{epochs}"
-    return [rows, title], lambda path: plots.comparison(rows, task.headline, path, title=title)
+    title = f"{section.task.data_line(first)}\n{epochs}"
+    return [rows, title], lambda path: plots.comparison(rows, section.headline, path, title=title)
 
 
 def methods() -> Drawn:
@@ -132,7 +123,7 @@ def overlaps() -> Drawn:
 def search() -> Drawn:
     """The metric by epoch of the trials of a search."""
     content = read_json(BENCHMARKS / "search-digits.json")
-    metric = tasks.find(data.task(content["recipe"]["data"]["name"])).headline
+    metric = headline(content["recipe"])
     lines = [
         (
             trial["method"],
@@ -150,7 +141,7 @@ def figure(name: str, file: str) -> Drawn:
     """A figure of the papers, as its command draws it."""
     content = read_json(BENCHMARKS / "figures" / file)
     if name == rounds.NAME:
-        metric = tasks.find(data.task(content["settings"]["recipe"]["data"]["name"])).headline
+        metric = headline(content["settings"]["recipe"])
         return content, lambda path: rounds.draw(content, metric, path)
     return content, lambda path: FIGURES[name].draw(content, path)
 
